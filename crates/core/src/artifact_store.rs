@@ -1,0 +1,49 @@
+//! The artifact port: content-addressed bytes.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::{Digest, Manifest, Record, Result};
+
+/// Keeps bytes under their digest, written once and never changed. Calls block; implementations are shared between threads.
+pub trait ArtifactStore: Send + Sync {
+    /// Copies bytes into a place where they can be inspected, hashing them on the way.
+    ///
+    /// Nothing is visible before [`publish`](ArtifactStore::publish); what is dropped, or left by a crash, goes away.
+    ///
+    /// # Errors
+    /// [`Error::BrokenUpload`](crate::Error::BrokenUpload) when the reader fails, [`Error::Io`](crate::Error::Io) when the disk does.
+    fn stage(&self, what: &str, bytes: &mut dyn Read) -> Result<Box<dyn StagedArtifact>>;
+
+    /// Makes staged bytes durable under their digest. Bytes that are already there are kept.
+    fn publish(&self, staged: Box<dyn StagedArtifact>) -> Result<Digest>;
+
+    /// Returns a local path at which the bytes can be read and mapped.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) when the store does not have them.
+    fn local_path(&self, digest: &Digest) -> Result<PathBuf>;
+
+    /// Reads the bytes again and returns what they hash to now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) when the store does not have them.
+    fn rehash(&self, digest: &Digest) -> Result<Digest>;
+
+    /// Gives the files of a version their conventional name beside the store (`<model_id>.<ext>` or `<model_id>/`).
+    ///
+    /// Calling it again mends what is missing. `record` must carry `manifest`.
+    fn link(&self, record: &Record, manifest: &Manifest) -> Result<()>;
+}
+
+/// Bytes that were received and hashed, but do not belong to the store yet. Dropping it removes them.
+pub trait StagedArtifact: Send {
+    /// Returns what the bytes hash to.
+    fn digest(&self) -> Digest;
+
+    /// Returns their number.
+    fn size_bytes(&self) -> u64;
+
+    /// Returns where they can be read until they are published.
+    fn path(&self) -> &Path;
+}

@@ -1,0 +1,392 @@
+//! Errors: one closed set of codes, and one variant per thing a caller or a user can act on.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Digest, Status, Timestamp};
+
+/// The result of everything that can fail in Seedhouse.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a closed set. HTTP status, exit code and every foreign error shape are computed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request breaks a rule; sending it again cannot help.
+    Invalid,
+    /// The named thing does not exist.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// Somebody else changed the thing meanwhile.
+    Conflict,
+    /// The thing is not in a state that allows this.
+    FailedPrecondition,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// The caller did not say who they are.
+    Unauthenticated,
+    /// Larger than a limit.
+    TooLarge,
+    /// A real feature of the format or protocol that this program does not have.
+    Unsupported,
+    /// Stored bytes are not what the record says.
+    Corrupt,
+    /// A queue, a budget or a disk is full.
+    Exhausted,
+    /// The caller gave up.
+    Cancelled,
+    /// Time ran out.
+    Deadline,
+    /// Not now; later may work.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Code; 15] = [
+        Code::Invalid,
+        Code::NotFound,
+        Code::AlreadyExists,
+        Code::Conflict,
+        Code::FailedPrecondition,
+        Code::PermissionDenied,
+        Code::Unauthenticated,
+        Code::TooLarge,
+        Code::Unsupported,
+        Code::Corrupt,
+        Code::Exhausted,
+        Code::Cancelled,
+        Code::Deadline,
+        Code::Unavailable,
+        Code::Internal,
+    ];
+
+    /// Returns the stable name used on the wire and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Invalid => "invalid",
+            Code::NotFound => "not_found",
+            Code::AlreadyExists => "already_exists",
+            Code::Conflict => "conflict",
+            Code::FailedPrecondition => "failed_precondition",
+            Code::PermissionDenied => "permission_denied",
+            Code::Unauthenticated => "unauthenticated",
+            Code::TooLarge => "too_large",
+            Code::Unsupported => "unsupported",
+            Code::Corrupt => "corrupt",
+            Code::Exhausted => "exhausted",
+            Code::Cancelled => "cancelled",
+            Code::Deadline => "deadline",
+            Code::Unavailable => "unavailable",
+            Code::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The kinds of named things that can be missing or taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A base name.
+    Model,
+    /// One version of a model.
+    Version,
+    /// A version's unique id.
+    ModelId,
+    /// Stored bytes.
+    Artifact,
+    /// A file that the user named.
+    File,
+    /// An HTTP route.
+    Route,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Kind::Model => "model",
+            Kind::Version => "version",
+            Kind::ModelId => "model_id",
+            Kind::Artifact => "artifact",
+            Kind::File => "file",
+            Kind::Route => "route",
+        })
+    }
+}
+
+/// Everything that can go wrong. The message names the thing and both values; [`Error::hint`] says what can be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value of a request breaks a rule.
+    #[error("`{field}` is `{value}`, but {rule}")]
+    Invalid {
+        /// The offending field, as the user wrote it.
+        field: String,
+        /// The value given (shortened when long).
+        value: String,
+        /// The rule, e.g. "must be between 0 and 1".
+        rule: String,
+    },
+    /// A request body or file given by the user is not what it claims to be.
+    #[error("{what} is malformed: {reason}")]
+    Malformed {
+        /// The file or body.
+        what: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A claim of the user disagrees with the file.
+    #[error("`{field}` is claimed as {claimed}, but {file} says {found}")]
+    Contradiction {
+        /// Path of the claim in the record, e.g. `metadata.vocab_size`.
+        field: String,
+        /// What the user said.
+        claimed: String,
+        /// What the file says.
+        found: String,
+        /// The file that was read.
+        file: String,
+    },
+    /// A prompt does not fit into the model's context.
+    #[error("the prompt has {prompt_tokens} tokens, but the context of `{model_id}` holds {context_length}")]
+    ContextOverflow {
+        /// The version asked.
+        model_id: String,
+        /// Length of the encoded prompt.
+        prompt_tokens: usize,
+        /// What the model was trained for.
+        context_length: usize,
+    },
+    /// The named thing does not exist.
+    #[error("{kind} `{name}` not found")]
+    NotFound {
+        /// What kind of thing.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("{kind} `{name}` already exists, registered {since}")]
+    AlreadyExists {
+        /// What kind of thing.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// When the existing one was made.
+        since: Timestamp,
+    },
+    /// The version's status does not allow serving it.
+    #[error("version `{model_id}` is `{status}`, so it cannot be served")]
+    NotServable {
+        /// The version.
+        model_id: String,
+        /// Its status.
+        status: Status,
+    },
+    /// The version's files cannot be served by any runtime, or not for this task.
+    #[error("version `{model_id}` cannot be used for {task}: {reason}")]
+    WrongTask {
+        /// The version.
+        model_id: String,
+        /// What was asked, e.g. "text generation".
+        task: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Bytes, items or pixels beyond a limit.
+    #[error("{what} is {size}, but the limit is {limit}")]
+    TooLarge {
+        /// The thing, e.g. "request body".
+        what: String,
+        /// Its size with a unit.
+        size: String,
+        /// The limit with a unit.
+        limit: String,
+    },
+    /// A real feature that this program does not have.
+    #[error("{what} is not supported: {reason}")]
+    Unsupported {
+        /// The feature, named as in the file or protocol.
+        what: String,
+        /// What is supported, or which part is missing.
+        reason: String,
+    },
+    /// Stored bytes do not have the digest of the record.
+    #[error("file `{path}` of `{model_id}` is corrupt: the record says {expected}, the bytes are {actual}")]
+    DigestMismatch {
+        /// The version.
+        model_id: String,
+        /// The file within the version.
+        path: String,
+        /// What the manifest says.
+        expected: Digest,
+        /// What the bytes hash to.
+        actual: Digest,
+    },
+    /// A file of a version is gone from the artifact store.
+    #[error("file `{path}` of `{model_id}` is missing from the artifact store: the record says {expected}")]
+    MissingBytes {
+        /// The version.
+        model_id: String,
+        /// The file within the version.
+        path: String,
+        /// What the manifest says.
+        expected: Digest,
+    },
+    /// Data of our own (database row, state file) cannot be read.
+    #[error("{what} is corrupt: {reason}")]
+    CorruptState {
+        /// What was read.
+        what: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// The caller gave up.
+    #[error("cancelled by the caller")]
+    Cancelled,
+    /// Not now; later may work.
+    #[error("{what} is not available: {reason}")]
+    Unavailable {
+        /// The thing.
+        what: String,
+        /// Why not now.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, e.g. "read".
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Reading the bytes of an upload failed on the sender's side.
+    #[error("the upload of `{what}` broke off")]
+    BrokenUpload {
+        /// The file being sent.
+        what: String,
+        /// The reader's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The metadata store failed.
+    #[error("the metadata store cannot {action}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The adapter's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A fault of ours.
+    #[error("internal fault: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Returns an [`Error::Invalid`]; long values are shortened so that no message repeats a whole upload.
+    pub fn invalid(field: impl Into<String>, value: impl fmt::Display, rule: impl Into<String>) -> Error {
+        Error::Invalid { field: field.into(), value: shorten(&value.to_string()), rule: rule.into() }
+    }
+
+    /// Returns an [`Error::Malformed`].
+    pub fn malformed(what: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::Malformed { what: what.into(), reason: reason.into() }
+    }
+
+    /// Returns an [`Error::NotFound`].
+    pub fn not_found(kind: Kind, name: impl fmt::Display) -> Error {
+        Error::NotFound { kind, name: shorten(&name.to_string()) }
+    }
+
+    /// Returns an [`Error::Unsupported`].
+    pub fn unsupported(what: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::Unsupported { what: what.into(), reason: reason.into() }
+    }
+
+    /// Returns an [`Error::Io`]; made for `map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// Returns an [`Error::Store`]; made for `map_err(Error::store("read a version"))`.
+    pub fn store<E>(action: &'static str) -> impl FnOnce(E) -> Error
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Error::Store { action, source: Box::new(source) }
+    }
+
+    /// Returns the code that every front end computes its answer from.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::Invalid { .. }
+            | Error::Malformed { .. }
+            | Error::Contradiction { .. }
+            | Error::ContextOverflow { .. }
+            | Error::BrokenUpload { .. } => Code::Invalid,
+            Error::NotFound { .. } => Code::NotFound,
+            Error::AlreadyExists { .. } => Code::AlreadyExists,
+            Error::NotServable { .. } | Error::WrongTask { .. } => Code::FailedPrecondition,
+            Error::TooLarge { .. } => Code::TooLarge,
+            Error::Unsupported { .. } => Code::Unsupported,
+            Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
+            Error::Cancelled => Code::Cancelled,
+            Error::Unavailable { .. } => Code::Unavailable,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
+            Error::Io { .. } | Error::Store { .. } | Error::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// Returns the request field that the error is about.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Error::Invalid { field, .. } | Error::Contradiction { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Returns what the user can do about it, when there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::NotFound { kind: Kind::Model | Kind::ModelId, .. } => {
+                Some("`seedhouse list` or GET /api/models shows what is registered".into())
+            }
+            Error::NotFound { kind: Kind::Version, .. } => Some(
+                "`seedhouse versions BASE` or GET /api/models/{model_id}/versions shows the versions of a model".into(),
+            ),
+            Error::AlreadyExists { .. } => {
+                Some("leave the version out to get the next free one, or choose another name".into())
+            }
+            Error::Contradiction { .. } => Some("leave the claim out: what the file says is recorded by itself".into()),
+            Error::NotServable { .. } => Some("name a version that is ready".into()),
+            Error::DigestMismatch { .. } | Error::MissingBytes { .. } => {
+                Some("register the original file again as a new version, or put the original bytes back".into())
+            }
+            Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps messages readable when a value is long, cutting between characters.
+fn shorten(value: &str) -> String {
+    const LONGEST: usize = 120;
+    if value.chars().count() <= LONGEST {
+        return value.to_owned();
+    }
+    let head: String = value.chars().take(LONGEST).collect();
+    format!("{head}… ({} bytes)", value.len())
+}

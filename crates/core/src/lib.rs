@@ -1,0 +1,54 @@
+//! The words and rules of Seedhouse: what a model, a version and an artifact are, which change may follow which,
+//! and the ports through which everything else is reached.
+//!
+//! This crate does no I/O and knows no async runtime. Ports block; the HTTP layer is the only place that is async.
+//!
+//! ```text
+//! rules    version, status, name, digest, manifest, reference, hyper_parameters
+//! truth    record, registry_file (metadata.json), change, event, query, statistics
+//! ports    metadata_store, artifact_store, runtime, clock
+//! errors   error (a closed set of codes; every front end computes its own shape from the code)
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod artifact_store;
+mod change;
+mod clock;
+mod digest;
+mod error;
+mod event;
+mod hyper_parameters;
+mod manifest;
+mod metadata_store;
+mod model_kind;
+mod name;
+mod query;
+mod record;
+mod reference;
+mod registry_file;
+pub mod runtime;
+mod statistics;
+mod status;
+mod timestamp;
+mod version;
+
+pub use artifact_store::{ArtifactStore, StagedArtifact};
+pub use change::{Action, Applied, Change, Entry, Registration};
+pub use clock::{Clock, SystemClock};
+pub use digest::{Digest, DigestWriter};
+pub use error::{Code, Error, Kind, Result};
+pub use event::Event;
+pub use hyper_parameters::{Checked, check_hyper_parameters};
+pub use manifest::{FileEntry, Manifest, ManifestPath};
+pub use metadata_store::MetadataStore;
+pub use model_kind::{Framework, ModelType};
+pub use name::{ModelId, ModelName};
+pub use query::Query;
+pub use record::Record;
+pub use reference::{Reference, Selector};
+pub use registry_file::{RegistryFile, VersionEntry};
+pub use statistics::Statistics;
+pub use status::Status;
+pub use timestamp::{Timestamp, ZoneGiven};
+pub use version::Version;

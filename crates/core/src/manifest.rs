@@ -1,0 +1,180 @@
+//! Manifests: the files of a version, and the one digest that names them all.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Error, Result};
+
+/// Where a file stands within a version: relative, with `/`, without `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ManifestPath(String);
+
+impl ManifestPath {
+    /// Returns the path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the last part of the path.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().expect("rsplit gives at least one part")
+    }
+
+    /// Returns what follows the last dot of the file name, if something stands on both sides of it.
+    pub fn extension(&self) -> Option<&str> {
+        match self.file_name().rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => Some(extension),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for ManifestPath {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ManifestPath> {
+        const LONGEST_BYTES: usize = 1024;
+        let refuse = |rule: String| Err(Error::invalid("path", text.escape_debug(), rule));
+        if text.is_empty() || text.len() > LONGEST_BYTES {
+            return refuse(format!("must have 1 to {LONGEST_BYTES} bytes"));
+        }
+        if text.chars().any(|character| character == '\\' || character.is_control()) {
+            return refuse("must not contain a backslash or a control character".into());
+        }
+        if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return refuse("must be relative, without empty parts, `.` or `..`".into());
+        }
+        if text.as_bytes().get(1) == Some(&b':') {
+            return refuse("must not start with a drive letter".into());
+        }
+        Ok(ManifestPath(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ManifestPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ManifestPath {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<ManifestPath> {
+        text.parse()
+    }
+}
+
+impl From<ManifestPath> for String {
+    fn from(path: ManifestPath) -> String {
+        path.0
+    }
+}
+
+/// One file of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Where it stands within the version.
+    pub path: ManifestPath,
+    /// Its length.
+    pub size_bytes: u64,
+    /// What its bytes hash to.
+    pub digest: Digest,
+}
+
+/// The files of a version, sorted by path, each path once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<FileEntry>", into = "Vec<FileEntry>")]
+pub struct Manifest(Vec<FileEntry>);
+
+impl Manifest {
+    /// Sorts the files by path.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no file, or two have the same path.
+    pub fn new(mut files: Vec<FileEntry>) -> Result<Manifest> {
+        if files.is_empty() {
+            return Err(Error::invalid("files", "[]", "a version with artifacts has at least one file"));
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
+            return Err(Error::invalid("files", &pair[0].path, "each path may occur once"));
+        }
+        Ok(Manifest(files))
+    }
+
+    /// Returns the files in order of their paths.
+    pub fn files(&self) -> &[FileEntry] {
+        &self.0
+    }
+
+    /// Returns the sum of the sizes.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.iter().map(|file| file.size_bytes).sum()
+    }
+
+    /// Returns the digest that names the version's bytes: SHA-256 over one line `<digest> <size> <path>\n` per file.
+    pub fn digest(&self) -> Digest {
+        let mut text = String::new();
+        for file in &self.0 {
+            writeln!(text, "{} {} {}", file.digest, file.size_bytes, file.path).expect("writing to a string succeeds");
+        }
+        Digest::of(text)
+    }
+}
+
+impl TryFrom<Vec<FileEntry>> for Manifest {
+    type Error = Error;
+
+    fn try_from(files: Vec<FileEntry>) -> Result<Manifest> {
+        Manifest::new(files)
+    }
+}
+
+impl From<Manifest> for Vec<FileEntry> {
+    fn from(manifest: Manifest) -> Vec<FileEntry> {
+        manifest.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, bytes: &str) -> FileEntry {
+        FileEntry { path: path.parse().unwrap(), size_bytes: bytes.len() as u64, digest: Digest::of(bytes) }
+    }
+
+    #[test]
+    fn digest_does_not_depend_on_the_order_of_files() {
+        let one = Manifest::new(vec![file("a", "1"), file("b/c", "2")]).unwrap();
+        let two = Manifest::new(vec![file("b/c", "2"), file("a", "1")]).unwrap();
+        assert_eq!(one.digest(), two.digest());
+        assert_eq!(one.size_bytes(), 2);
+    }
+
+    #[test]
+    fn digest_depends_on_the_path() {
+        let one = Manifest::new(vec![file("a", "1")]).unwrap();
+        let two = Manifest::new(vec![file("b", "1")]).unwrap();
+        assert_ne!(one.digest(), two.digest());
+    }
+
+    #[test]
+    fn paths_that_leave_the_version_are_refused() {
+        for text in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/", "a\\b", "C:x", "a\0"] {
+            assert!(text.parse::<ManifestPath>().is_err(), "{text:?}");
+        }
+        assert_eq!("模型/权重.gguf".parse::<ManifestPath>().unwrap().extension(), Some("gguf"));
+    }
+
+    #[test]
+    fn a_path_may_occur_once() {
+        assert!(Manifest::new(vec![file("a", "1"), file("a", "2")]).is_err());
+        assert!(Manifest::new(vec![]).is_err());
+    }
+}

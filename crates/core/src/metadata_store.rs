@@ -1,0 +1,41 @@
+//! The metadata port: records, versions and events.
+
+use crate::{Applied, Change, Entry, Event, ModelName, Query, Reference, Result, Statistics};
+
+/// Keeps records and history. Calls block; implementations are shared between threads.
+///
+/// Every adapter runs the behaviour suite in `seedhouse-testkit`.
+pub trait MetadataStore: Send + Sync {
+    /// Executes a change atomically and durably: when this returns, the change and its event survive a power failure.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) when a `model_id`, or a version of the base, is taken.
+    fn apply(&self, change: Change) -> Result<Applied>;
+
+    /// Returns the version that a reference points at.
+    ///
+    /// A bare name is a `model_id` first, then a base. Of a base, the newest servable version by version order answers;
+    /// if none is servable, the newest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), saying whether the model or the version is missing.
+    fn version(&self, reference: &Reference) -> Result<Entry>;
+
+    /// Returns all versions of a base, newest by version order first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) when the base does not exist.
+    fn versions(&self, base: &ModelName) -> Result<Vec<Entry>>;
+
+    /// Returns the versions that match, newest registration first.
+    fn search(&self, query: &Query) -> Result<Vec<Entry>>;
+
+    /// Returns counts over the whole registry.
+    fn statistics(&self) -> Result<Statistics>;
+
+    /// Returns a number that grows with every change, also with those of other processes on the same data.
+    fn revision(&self) -> Result<u64>;
+
+    /// Returns at most `limit` events that follow event number `after`, oldest first.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>>;
+}

@@ -1,0 +1,162 @@
+//! Names of models and ids of versions. Names are data, never path parts, and never ambiguous in a reference.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, Version};
+
+/// The longest name in bytes: with an extension it still fits into the 255 bytes that file systems allow.
+const LONGEST_BYTES: usize = 200;
+
+/// The base name of a model, e.g. `agriculture_classification` or `视觉模型`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelName(String);
+
+/// The unique id of a version, by default `<base>_v<version>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelId(String);
+
+impl ModelName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ModelId {
+    /// Returns the id that `version` of `base` has unless the user names another.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the two together are too long.
+    pub fn of_version(base: &ModelName, version: &Version) -> Result<ModelId> {
+        format!("{base}_v{version}").parse()
+    }
+
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the base name: the text before the last `_v` if what follows is a version, else the whole id.
+    ///
+    /// `swin_vit` is a base name, `swin_v2` is version 2 of `swin`.
+    pub fn base(&self) -> ModelName {
+        let base = match self.0.rsplit_once("_v") {
+            Some((base, suffix))
+                if !base.is_empty() && suffix.parse::<Version>().is_ok() && !suffix.starts_with(['v', 'V']) =>
+            {
+                base
+            }
+            _ => &self.0,
+        };
+        ModelName(base.to_owned())
+    }
+}
+
+/// The characters a reference or a URL path gives a meaning to, and those that are special in a path.
+const RESERVED: [char; 4] = ['/', '\\', ':', '@'];
+
+fn check(field: &str, text: &str) -> Result<()> {
+    let refuse = |rule: String| Err(Error::invalid(field, text.escape_debug(), rule));
+    if text.is_empty() {
+        return refuse("must not be empty".into());
+    }
+    if text.len() > LONGEST_BYTES {
+        return refuse(format!("has {} bytes, and {LONGEST_BYTES} is the limit", text.len()));
+    }
+    if let Some(character) = text.chars().find(|character| RESERVED.contains(character) || character.is_control()) {
+        return refuse(format!("must not contain `{}`", character.escape_debug()));
+    }
+    if text.starts_with('.') {
+        return refuse("must not start with a dot".into());
+    }
+    if text.trim() != text {
+        return refuse("must not start or end with white space".into());
+    }
+    Ok(())
+}
+
+macro_rules! text_newtype {
+    ($type:ident, $field:literal) => {
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<$type> {
+                check($field, text)?;
+                Ok($type(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<$type> {
+                check($field, &text)?;
+                Ok($type(text))
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_newtype!(ModelName, "name");
+text_newtype!(ModelId, "model_id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffix_is_a_version_only_if_it_parses_as_one() {
+        let cases = [
+            ("agriculture_classification_v1", "agriculture_classification"),
+            ("agriculture_classification_v1.0.3", "agriculture_classification"),
+            ("swin_vit", "swin_vit"),
+            ("视觉模型_v1", "视觉模型"),
+            ("测试模型-new", "测试模型-new"),
+            ("a_v1_v2", "a_v1"),
+            ("_v1", "_v1"),
+            ("a_vv1", "a_vv1"),
+        ];
+        for (id, base) in cases {
+            assert_eq!(id.parse::<ModelId>().unwrap().base().as_str(), base, "{id}");
+        }
+    }
+
+    #[test]
+    fn names_that_could_reach_a_path_or_confuse_a_reference_are_refused() {
+        for text in ["", "..", ".hidden", "a/b", "a\\b", "C:", "a@b", "a\0b", "a\nb", " a", "a ", &"长".repeat(67)] {
+            let error = text.parse::<ModelName>().unwrap_err();
+            assert_eq!(error.field(), Some("name"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn odd_but_harmless_names_of_the_original_are_kept() {
+        for text in ["?????????", "农业分类模型", "a b", "x%2e"] {
+            assert_eq!(text.parse::<ModelName>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn default_id_is_base_and_version() {
+        let id = ModelId::of_version(&"小麦".parse().unwrap(), &"1.0.3".parse().unwrap()).unwrap();
+        assert_eq!(id.as_str(), "小麦_v1.0.3");
+        assert_eq!(id.base().as_str(), "小麦");
+    }
+}

@@ -1,0 +1,184 @@
+//! The runtime port: what reads a format, and what a loaded model can do.
+//!
+//! A runtime turns files into one of a few small traits. The engine builds tokenizers, decoding loops, pre- and
+//! post-processing on top of these and never sees a tensor library.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{Digest, Framework, ManifestPath, ModelType, Result};
+
+/// Loads the formats and families it knows.
+pub trait Runtime: Send + Sync {
+    /// Returns the name under which errors and logs mention this runtime.
+    fn name(&self) -> &'static str;
+
+    /// Describes files from their headers, or returns `None` when the format is not one of this runtime's.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`](crate::Error::Malformed) when the files are of a known format but broken or hostile,
+    /// naming the file, what was found and what was expected.
+    fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>>;
+
+    /// Makes files ready to compute with. The caller has verified their digests.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`](crate::Error::Malformed) as for `inspect`; [`Error::Unsupported`](crate::Error::Unsupported)
+    /// naming the architecture, tensor type or attribute that is not implemented.
+    fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel>;
+}
+
+/// The files of a version where a runtime can map them.
+#[derive(Debug, Clone)]
+pub struct LocalFiles(pub Vec<LocalFile>);
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    /// Where it stands within the version; errors name this, not the local path.
+    pub path: ManifestPath,
+    /// Where its bytes are.
+    pub local: PathBuf,
+    /// What its bytes hash to, as the manifest says.
+    pub digest: Digest,
+}
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The hyper-parameters of the record.
+    pub metadata: Map<String, Value>,
+}
+
+/// What the headers of a version's files say. Every value was read or counted, none was claimed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// The format, by content.
+    pub framework: Framework,
+    /// What a model of this architecture is for.
+    pub model_type: ModelType,
+    /// The architecture, e.g. `llama`; `None` when the tensors are of no family this runtime knows.
+    pub architecture: Option<String>,
+    /// Hyper-parameters in the record's names.
+    pub hyper_parameters: Map<String, Value>,
+    /// How many tensors there are.
+    pub tensor_count: u64,
+    /// How many numbers they hold.
+    pub parameter_count: u64,
+    /// How many tensors there are of each type, e.g. `Q4_1: 210`.
+    pub tensor_types: BTreeMap<String, u64>,
+    /// Why this runtime cannot load the model; `None` when it can.
+    pub not_servable_because: Option<String>,
+}
+
+/// A loaded model.
+#[derive(Clone)]
+pub enum LoadedModel {
+    /// Tokens in, logits out, with a cache.
+    Text(Arc<dyn TextModel>),
+    /// Named tensors in, named tensors out.
+    Tensor(Arc<dyn TensorModel>),
+}
+
+/// A decoder language model.
+pub trait TextModel: Send + Sync {
+    /// Returns what the engine must know to drive the model.
+    fn info(&self) -> &TextModelInfo;
+
+    /// Starts a sequence of its own with an empty cache.
+    fn session(&self) -> Box<dyn TextSession>;
+}
+
+/// One sequence and its cache.
+pub trait TextSession: Send {
+    /// Appends tokens and returns the logits that follow the last one, `vocab_size` raw values.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when `tokens` is empty, has an id outside the vocabulary, or does not
+    /// fit into the context any more.
+    fn advance(&mut self, tokens: &[u32]) -> Result<&[f32]>;
+
+    /// Returns how many tokens the cache holds.
+    fn position(&self) -> usize;
+}
+
+/// What the engine must know about a language model.
+#[derive(Debug, Clone)]
+pub struct TextModelInfo {
+    /// Number of token ids, and length of the logits.
+    pub vocab_size: usize,
+    /// The longest sequence, in tokens.
+    pub context_length: usize,
+    /// How text becomes token ids.
+    pub tokenizer: TokenizerSpec,
+    /// The Jinja template that turns messages into a prompt, if the model has one.
+    pub chat_template: Option<String>,
+}
+
+/// A tokenizer as a model file describes it.
+#[derive(Debug, Clone)]
+pub struct TokenizerSpec {
+    /// The algorithm with its tables.
+    pub model: TokenizerModel,
+    /// How text is cut before the algorithm runs, by llama.cpp's name (`tokenizer.ggml.pre`), e.g. `smollm`.
+    pub pre_tokenizer: String,
+    /// Token that starts a text.
+    pub bos: Option<u32>,
+    /// Token that ends a text; generation stops here.
+    pub eos: Option<u32>,
+    /// Further tokens at which generation stops (end of turn).
+    pub stop: Vec<u32>,
+    /// Whether a plain prompt is preceded by `bos`.
+    pub add_bos: bool,
+}
+
+/// The algorithm of a tokenizer.
+#[derive(Debug, Clone)]
+pub enum TokenizerModel {
+    /// Byte-level byte-pair encoding (Radford et al. 2019): bytes are written as printable characters.
+    ByteLevelBpe {
+        /// Token texts by id, in byte-level characters; control tokens as they are.
+        tokens: Vec<String>,
+        /// Merge rules `left right`, most important first.
+        merges: Vec<String>,
+        /// Ids of control tokens (`<|im_start|>` …): matched whole in templates, never printed.
+        control: Vec<u32>,
+    },
+}
+
+/// A model that computes named tensors from named tensors.
+pub trait TensorModel: Send + Sync {
+    /// Returns the tensors it takes.
+    fn inputs(&self) -> &[TensorSpec];
+
+    /// Returns the tensors it gives.
+    fn outputs(&self) -> &[TensorSpec];
+
+    /// Computes the outputs, in the order of [`outputs`](TensorModel::outputs).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong shape, with both values.
+    fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
+}
+
+/// The name and shape of a tensor; `None` is a free dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<Option<usize>>,
+}
+
+/// Dense f32 values in row-major order; `data.len()` is the product of `shape`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Values, last dimension fastest.
+    pub data: Vec<f32>,
+}

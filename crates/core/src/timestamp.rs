@@ -1,0 +1,106 @@
+//! Points in time, written as RFC 3339 in UTC.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A point in time with microseconds, written like `2026-03-01T12:00:00.000001Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// Returns the present, cut to microseconds so that writing and reading gives the same value.
+    pub fn now() -> Timestamp {
+        let micros = jiff::Timestamp::now().as_microsecond();
+        Timestamp(jiff::Timestamp::from_microsecond(micros).expect("the present is within range"))
+    }
+
+    /// Reads RFC 3339, or the original system's local time without a zone, which is taken as UTC.
+    ///
+    /// The second value says whether a zone was missing; callers record that.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the text is neither.
+    pub fn parse(text: &str) -> Result<(Timestamp, ZoneGiven)> {
+        if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+            return Ok((Timestamp(timestamp), ZoneGiven::Yes));
+        }
+        text.parse::<jiff::civil::DateTime>()
+            .ok()
+            .and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive).ok())
+            .map(|timestamp| (Timestamp(timestamp), ZoneGiven::No))
+            .ok_or_else(|| Error::invalid("timestamp", text, "must be RFC 3339, like `2026-03-01T12:00:00Z`"))
+    }
+
+    /// Returns the time in a form that is safe in file names: `YYYYmmdd_HHMMSS`.
+    pub fn for_file_name(self) -> String {
+        self.0.strftime("%Y%m%d_%H%M%S").to_string()
+    }
+
+    /// Returns microseconds since 1970-01-01T00:00:00Z.
+    pub fn as_microseconds(self) -> i64 {
+        self.0.as_microsecond()
+    }
+}
+
+/// Whether a timestamp named its zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneGiven {
+    /// It did.
+    Yes,
+    /// It did not, and was read as UTC.
+    No,
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Timestamp> {
+        Timestamp::parse(&text).map(|(timestamp, _)| timestamp)
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(timestamp: Timestamp) -> String {
+        timestamp.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naive_time_is_read_as_utc_and_said_to_be() {
+        let (timestamp, zone) = Timestamp::parse("2025-12-25T13:28:39.171896").unwrap();
+        assert_eq!(timestamp.to_string(), "2025-12-25T13:28:39.171896Z");
+        assert_eq!(zone, ZoneGiven::No);
+    }
+
+    #[test]
+    fn another_zone_is_turned_into_utc() {
+        let (timestamp, zone) = Timestamp::parse("2025-01-01T08:00:00+08:00").unwrap();
+        assert_eq!(timestamp.to_string(), "2025-01-01T00:00:00Z");
+        assert_eq!(zone, ZoneGiven::Yes);
+    }
+
+    #[test]
+    fn present_survives_writing_and_reading() {
+        let now = Timestamp::now();
+        assert_eq!(Timestamp::parse(&now.to_string()).unwrap().0, now);
+    }
+
+    #[test]
+    fn words_are_not_a_time() {
+        assert!(Timestamp::parse("yesterday").unwrap_err().to_string().contains("yesterday"));
+    }
+}
