@@ -116,23 +116,12 @@ fn insert_files(fields: &mut Map<String, Value>, model_id: &ModelId, manifest: &
         [only] => only.digest,
         _ => digest,
     };
-    fields.insert("file_path".into(), conventional_name(model_id, manifest).into());
+    fields.insert("file_path".into(), manifest.conventional_name(model_id).into());
     fields.insert("hash".into(), hash.hex().into());
     fields.insert("digest".into(), digest.to_string().into());
     fields.insert("size_bytes".into(), manifest.size_bytes().into());
     let files = serde_json::to_value(manifest).expect("a manifest has string keys only");
     fields.insert("files".into(), files);
-}
-
-/// Returns where the version's files stand under the root: `<model_id>.<ext>` for one file, `<model_id>/` for several.
-fn conventional_name(model_id: &ModelId, manifest: &Manifest) -> String {
-    match manifest.files() {
-        [only] => match only.path.extension() {
-            Some(extension) => format!("{model_id}.{extension}"),
-            None => model_id.to_string(),
-        },
-        _ => format!("{model_id}/"),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{Digest, Status, Timestamp};
 
@@ -94,6 +95,8 @@ impl fmt::Display for Code {
 /// The kinds of named things that can be missing or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The folder of a registry.
+    Registry,
     /// A base name.
     Model,
     /// One version of a model.
@@ -111,6 +114,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Kind::Registry => "registry",
             Kind::Model => "model",
             Kind::Version => "version",
             Kind::ModelId => "model_id",
@@ -122,7 +126,8 @@ impl fmt::Display for Kind {
 }
 
 /// Everything that can go wrong. The message names the thing and both values; [`Error::hint`] says what can be done.
-#[derive(Debug, thiserror::Error)]
+/// Clones share their causes, so that everybody who waited for one piece of work hears the same.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A value of a request breaks a rule.
@@ -269,7 +274,7 @@ pub enum Error {
         path: PathBuf,
         /// The system's answer.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// Reading the bytes of an upload failed on the sender's side.
     #[error("the upload of `{what}` broke off")]
@@ -278,7 +283,7 @@ pub enum Error {
         what: String,
         /// The reader's answer.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The metadata store failed.
     #[error("the metadata store cannot {action}")]
@@ -287,7 +292,7 @@ pub enum Error {
         action: &'static str,
         /// The adapter's error.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A fault of ours.
     #[error("internal fault: {0}")]
@@ -318,7 +323,7 @@ impl Error {
     /// Returns an [`Error::Io`]; made for `map_err(Error::io("read", path))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_owned();
-        move |source| Error::Io { action, path, source }
+        move |source| Error::Io { action, path, source: Arc::new(source) }
     }
 
     /// Returns an [`Error::Store`]; made for `map_err(Error::store("read a version"))`.
@@ -326,7 +331,7 @@ impl Error {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        move |source| Error::Store { action, source: Box::new(source) }
+        move |source| Error::Store { action, source: Arc::new(source) }
     }
 
     /// Returns the code that every front end computes its answer from.
@@ -361,6 +366,10 @@ impl Error {
     /// Returns what the user can do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Error::NotFound { kind: Kind::Registry, .. } => Some(
+                "`--root` or SEEDHOUSE_ROOT names the folder; `seedhouse register` and `seedhouse serve` make one"
+                    .into(),
+            ),
             Error::NotFound { kind: Kind::Model | Kind::ModelId, .. } => {
                 Some("`seedhouse list` or GET /api/models shows what is registered".into())
             }

@@ -34,7 +34,26 @@ pub fn check_hyper_parameters(claimed: &Map<String, Value>, found: &Map<String, 
         }
     }
     checked.metadata.extend(found.iter().map(|(name, value)| (name.clone(), value.clone())));
+    check_label_count(&checked.metadata, file)?;
     Ok(checked)
+}
+
+/// Labels are a claim, but their number is not: there is one for each class.
+fn check_label_count(metadata: &Map<String, Value>, file: &str) -> Result<()> {
+    let labels = match metadata.get("labels") {
+        Some(Value::Array(labels)) => labels.len(),
+        Some(Value::Object(labels)) => labels.len(),
+        _ => return Ok(()),
+    };
+    match metadata.get("num_classes").and_then(Value::as_u64) {
+        Some(classes) if classes != labels as u64 => Err(Error::Contradiction {
+            field: "metadata.labels".into(),
+            claimed: format!("{labels} labels"),
+            found: format!("{classes} classes"),
+            file: file.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Compares numbers by value, so that a claim of `1e6` or `512.0` does not contradict `1000000` or `512`.
@@ -65,6 +84,18 @@ mod tests {
         .unwrap_err()
         .to_string();
         assert_eq!(error, "`metadata.vocab_size` is claimed as 30000, but model.gguf says 49152");
+    }
+
+    #[test]
+    fn number_of_labels_must_be_the_number_of_classes() {
+        let found = object(json!({"num_classes": 3}));
+        let error = check_hyper_parameters(&object(json!({"labels": ["小麦", "玉米"]})), &found, "model.pth");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "`metadata.labels` is claimed as 2 labels, but model.pth says 3 classes"
+        );
+        let labels = object(json!({"labels": {"0": "小麦", "1": "玉米", "2": "水稻"}}));
+        check_hyper_parameters(&labels, &found, "model.pth").unwrap();
     }
 
     #[test]

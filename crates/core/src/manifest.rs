@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, ModelId, Result};
 
 /// Where a file stands within a version: relative, with `/`, without `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl Manifest {
     /// Sorts the files by path.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no file, or two have the same path.
+    /// [`Error::Invalid`] when there is no file, two have the same path, one is a folder of another, or the sizes overflow.
     pub fn new(mut files: Vec<FileEntry>) -> Result<Manifest> {
         if files.is_empty() {
             return Err(Error::invalid("files", "[]", "a version with artifacts has at least one file"));
@@ -104,6 +104,8 @@ impl Manifest {
         if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
             return Err(Error::invalid("files", &pair[0].path, "each path may occur once"));
         }
+        check_folders(&files)?;
+        check_sizes(&files)?;
         Ok(Manifest(files))
     }
 
@@ -117,6 +119,18 @@ impl Manifest {
         self.0.iter().map(|file| file.size_bytes).sum()
     }
 
+    /// Returns where the files of version `model_id` stand under the root: `<model_id>.<ext>` for one file,
+    /// `<model_id>/` for several.
+    pub fn conventional_name(&self, model_id: &ModelId) -> String {
+        match self.files() {
+            [only] => match only.path.extension() {
+                Some(extension) => format!("{model_id}.{extension}"),
+                None => model_id.to_string(),
+            },
+            _ => format!("{model_id}/"),
+        }
+    }
+
     /// Returns the digest that names the version's bytes: SHA-256 over one line `<digest> <size> <path>\n` per file.
     pub fn digest(&self) -> Digest {
         let mut text = String::new();
@@ -124,6 +138,28 @@ impl Manifest {
             writeln!(text, "{} {} {}", file.digest, file.size_bytes, file.path).expect("writing to a string succeeds");
         }
         Digest::of(text)
+    }
+}
+
+/// A path cannot be a file and a folder with files at once.
+fn check_folders(files: &[FileEntry]) -> Result<()> {
+    let is_file = |folder: &str| files.binary_search_by(|file| file.path.as_str().cmp(folder)).is_ok();
+    for path in files.iter().map(|file| file.path.as_str()) {
+        let mut folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+        if let Some(folder) = folders.find(|folder| is_file(folder)) {
+            let rule = format!("`{folder}` is a file of the same version and cannot be a folder");
+            return Err(Error::invalid("files", path, rule));
+        }
+    }
+    Ok(())
+}
+
+/// Databases count in signed 64 bits.
+fn check_sizes(files: &[FileEntry]) -> Result<()> {
+    let total = files.iter().try_fold(0u64, |sum, file| sum.checked_add(file.size_bytes));
+    match total {
+        Some(total) if i64::try_from(total).is_ok() => Ok(()),
+        _ => Err(Error::invalid("files", "the sum of `size_bytes`", "must stay below 2^63")),
     }
 }
 
@@ -170,6 +206,19 @@ mod tests {
             assert!(text.parse::<ManifestPath>().is_err(), "{text:?}");
         }
         assert_eq!("模型/权重.gguf".parse::<ManifestPath>().unwrap().extension(), Some("gguf"));
+    }
+
+    #[test]
+    fn a_file_cannot_be_a_folder_of_another() {
+        let error = Manifest::new(vec![file("a", "1"), file("a-b", "2"), file("a/b/c", "3")]).unwrap_err();
+        assert!(error.to_string().contains("`a/b/c`") && error.to_string().contains("`a`"), "{error}");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let mut huge = vec![file("a", "1"), file("b", "2")];
+        huge[0].size_bytes = u64::MAX;
+        assert!(Manifest::new(huge).is_err());
     }
 
     #[test]

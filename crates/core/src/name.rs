@@ -80,13 +80,34 @@ fn check(field: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the registry itself keeps in its folder, where a version's files get names that start with its id.
+const OWN_FILES: [&str; 6] = ["backup", "blobs", "metadata", "plans", "runtimes", "seedhouse"];
+
+/// Case is ignored, because some file systems do so.
+fn check_own_files(text: &str) -> Result<()> {
+    let stem = text.split('.').next().unwrap_or(text);
+    if OWN_FILES.iter().any(|own| own.eq_ignore_ascii_case(stem)) {
+        return Err(Error::invalid("model_id", text, format!("the registry keeps files of its own under `{stem}`")));
+    }
+    Ok(())
+}
+
+fn check_name(text: &str) -> Result<()> {
+    check("name", text)
+}
+
+fn check_model_id(text: &str) -> Result<()> {
+    check("model_id", text)?;
+    check_own_files(text)
+}
+
 macro_rules! text_newtype {
-    ($type:ident, $field:literal) => {
+    ($type:ident, $check:ident) => {
         impl FromStr for $type {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<$type> {
-                check($field, text)?;
+                $check(text)?;
                 Ok($type(text.to_owned()))
             }
         }
@@ -95,7 +116,7 @@ macro_rules! text_newtype {
             type Error = Error;
 
             fn try_from(text: String) -> Result<$type> {
-                check($field, &text)?;
+                $check(&text)?;
                 Ok($type(text))
             }
         }
@@ -114,8 +135,8 @@ macro_rules! text_newtype {
     };
 }
 
-text_newtype!(ModelName, "name");
-text_newtype!(ModelId, "model_id");
+text_newtype!(ModelName, check_name);
+text_newtype!(ModelId, check_model_id);
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +165,15 @@ mod tests {
             let error = text.parse::<ModelName>().unwrap_err();
             assert_eq!(error.field(), Some("name"), "{text:?}");
         }
+    }
+
+    #[test]
+    fn ids_that_would_name_our_own_files_are_refused() {
+        for text in ["seedhouse", "Seedhouse.db", "metadata", "metadata.json", "blobs", "backup", "plans"] {
+            assert!(text.parse::<ModelId>().is_err(), "{text:?}");
+        }
+        assert!("seedhouse_v1".parse::<ModelId>().is_ok());
+        assert!("metadata".parse::<ModelName>().is_ok(), "its versions are called metadata_v1 …");
     }
 
     #[test]
