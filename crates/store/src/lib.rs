@@ -1,0 +1,40 @@
+//! Adapters of the storage ports: where records, events and bytes are kept.
+//!
+//! ```text
+//! metadata     sqlite (one writer thread, group commit), memory; both let `register` decide
+//! artifacts    local_artifacts (content-addressed files in a folder)
+//! beside them  metadata_file (metadata.json, written again after every change)
+//! ```
+//!
+//! ```
+//! use seedhouse_core::{MetadataStore, Query};
+//! use seedhouse_store::{LocalArtifacts, SqliteStore};
+//!
+//! # fn main() -> seedhouse_core::Result<()> {
+//! # let folder = tempfile::tempdir().expect("the system has a folder for temporary files");
+//! # let root = folder.path();
+//! let store = SqliteStore::open(&root.join("seedhouse.db"))?;
+//! let artifacts = LocalArtifacts::open(root)?;
+//! assert!(store.search(&Query::default())?.is_empty());
+//! # drop(artifacts);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod durable;
+mod local_artifacts;
+mod memory;
+mod metadata_file;
+mod register;
+mod resolve;
+mod search_text;
+mod set_aside;
+mod sqlite;
+mod version_key;
+
+pub use local_artifacts::LocalArtifacts;
+pub use memory::MemoryStore;
+pub use metadata_file::MetadataFile;
+pub use sqlite::SqliteStore;

@@ -1,0 +1,116 @@
+//! Receiving bytes: a file per upload, locked while its process lives, so that only what nobody owns is swept.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use seedhouse_core::{Digest, DigestWriter, Error, Result, StagedArtifact};
+use tempfile::NamedTempFile;
+
+use super::{BUFFER_BYTES, fill};
+
+const PREFIX: &str = "upload-";
+
+/// The data goes to the disk in pieces of this size. Left to itself the system writes gigabytes at once, and the commits
+/// of the metadata beside it wait for up to 0.8 s.
+const SYNC_EVERY_BYTES: u64 = 64 << 20;
+
+/// The folder for bytes that are being received.
+pub(super) struct Staging {
+    folder: PathBuf,
+}
+
+/// Received bytes. The open file keeps the lock, and dropping it removes the file.
+pub(super) struct Received {
+    file: NamedTempFile,
+    digest: Digest,
+    size_bytes: u64,
+}
+
+impl Staging {
+    /// Makes the folder if needed and removes what a process that is gone has left in it.
+    pub(super) fn open(folder: PathBuf) -> Result<Staging> {
+        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+            let entry = entry.map_err(Error::io("list", &folder))?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                remove_if_abandoned(&entry.path())?;
+            }
+        }
+        Ok(Staging { folder })
+    }
+
+    /// Returns whether a path is that of an upload to this folder.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        path.parent() == Some(&self.folder)
+    }
+
+    /// Copies bytes into a file of their own and hashes them on the way.
+    pub(super) fn receive(&self, what: &str, bytes: &mut dyn Read) -> Result<Received> {
+        let file = self.locked_file()?;
+        let path = file.path().to_owned();
+        let handle = file.as_file().try_clone().map_err(Error::io("open", &path))?;
+        let mut writer = DigestWriter::new(file);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut unsynced = 0;
+        loop {
+            let count = fill(bytes, &mut buffer)
+                .map_err(|source| Error::BrokenUpload { what: what.to_owned(), source: source.into() })?;
+            if count == 0 {
+                break;
+            }
+            writer.write_all(&buffer[..count]).map_err(Error::io("write", &path))?;
+            unsynced += count as u64;
+            if unsynced >= SYNC_EVERY_BYTES {
+                handle.sync_data().map_err(Error::io("sync", &path))?;
+                unsynced = 0;
+            }
+        }
+        let (file, digest, size_bytes) = writer.finish();
+        handle.sync_all().map_err(Error::io("sync", &path))?;
+        Ok(Received { file, digest, size_bytes })
+    }
+
+    fn locked_file(&self) -> Result<NamedTempFile> {
+        let failed = || Error::io("create a file in", &self.folder);
+        loop {
+            let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&self.folder).map_err(failed())?;
+            file.as_file().lock().map_err(failed())?;
+            // Between the creation and the lock another process may have taken the file for abandoned.
+            if file.as_file().metadata().map_err(failed())?.nlink() > 0 {
+                return Ok(file);
+            }
+        }
+    }
+}
+
+fn remove_if_abandoned(path: &Path) -> Result<()> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        },
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
+    }
+}
+
+impl StagedArtifact for Received {
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+}

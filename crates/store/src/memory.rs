@@ -1,0 +1,147 @@
+//! Metadata in memory, for tests and for registries that end with the process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use seedhouse_core::{
+    Applied, Change, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Query, Reference, Result, Selector,
+    Statistics, Timestamp, Version,
+};
+
+use crate::register::{self, LastEvent, Ledger};
+use crate::resolve::{BaseFound, missing, resolved};
+use crate::search_text::{folded, search_text};
+
+/// A metadata store without a file. It keeps every promise of the port but durability.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In order of registration.
+    entries: Vec<Entry>,
+    /// Positions in `entries`.
+    by_model_id: HashMap<ModelId, usize>,
+    /// Positions in `entries`, in order of registration.
+    by_base: HashMap<ModelName, Vec<usize>>,
+    events: Vec<Event>,
+}
+
+impl MemoryStore {
+    /// Returns an empty store.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        // A panic while the state was held may have left half a change.
+        self.state.lock().map_err(|_| Error::Internal("a change to the metadata in memory was interrupted".into()))
+    }
+}
+
+impl State {
+    fn of_base(&self, base: &ModelName) -> Vec<&Entry> {
+        let positions = self.by_base.get(base).map(Vec::as_slice).unwrap_or_default();
+        positions.iter().map(|position| &self.entries[*position]).collect()
+    }
+}
+
+impl Ledger for State {
+    fn newest_version(&self, base: &ModelName) -> Result<Option<Version>> {
+        Ok(self.of_base(base).into_iter().map(|entry| &entry.record.version).max().cloned())
+    }
+
+    fn last_ordinal(&self, base: &ModelName) -> Result<u64> {
+        Ok(self.of_base(base).last().map_or(0, |entry| entry.ordinal))
+    }
+
+    fn last_event(&self) -> Result<Option<LastEvent>> {
+        let last = self.events.last();
+        Ok(last.map(|event| LastEvent { sequence: event.sequence, digest: event.digest, at: event.at }))
+    }
+
+    fn model_id_since(&self, model_id: &ModelId) -> Result<Option<Timestamp>> {
+        let position = self.by_model_id.get(model_id);
+        Ok(position.map(|position| self.entries[*position].record.created_at))
+    }
+
+    fn version_since(&self, base: &ModelName, version: &Version) -> Result<Option<Timestamp>> {
+        let taken = self.of_base(base).into_iter().find(|entry| entry.record.version == *version);
+        Ok(taken.map(|entry| entry.record.created_at))
+    }
+
+    fn insert(&mut self, entry: &Entry, event: &Event) -> Result<()> {
+        let position = self.entries.len();
+        self.by_model_id.insert(entry.record.model_id.clone(), position);
+        self.by_base.entry(entry.base.clone()).or_default().push(position);
+        self.entries.push(entry.clone());
+        self.events.push(event.clone());
+        Ok(())
+    }
+}
+
+impl MetadataStore for MemoryStore {
+    fn apply(&self, change: Change) -> Result<Applied> {
+        register::execute(&mut *self.state()?, change)
+    }
+
+    fn version(&self, reference: &Reference) -> Result<Entry> {
+        let state = self.state()?;
+        if reference.selector == Selector::Newest
+            && let Some(position) = state.by_model_id.get(&reference.name.as_str().parse()?)
+        {
+            return Ok(state.entries[*position].clone());
+        }
+        let of_base = state.of_base(&reference.name);
+        let base = if of_base.is_empty() { BaseFound::No } else { BaseFound::Yes };
+        resolved(&reference.selector, &of_base).cloned().ok_or_else(|| missing(reference, base))
+    }
+
+    fn versions(&self, base: &ModelName) -> Result<Vec<Entry>> {
+        let state = self.state()?;
+        let mut entries = state.of_base(base);
+        if entries.is_empty() {
+            return Err(Error::not_found(Kind::Model, base));
+        }
+        entries.sort_by(|a, b| b.record.version.cmp(&a.record.version));
+        Ok(entries.into_iter().cloned().collect())
+    }
+
+    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+        let text = query.text.as_deref().map(folded);
+        let matches = |entry: &&Entry| {
+            let record = &entry.record;
+            text.as_ref().is_none_or(|text| search_text(record).contains(text))
+                && query.model_type.as_ref().is_none_or(|wanted| record.model_type == *wanted)
+                && query.status.is_none_or(|wanted| record.status == wanted)
+        };
+        let state = self.state()?;
+        let found = state.entries.iter().rev().filter(matches).take(query.limit.unwrap_or(usize::MAX));
+        Ok(found.cloned().collect())
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
+        let state = self.state()?;
+        let mut statistics = Statistics { total_bases: state.by_base.len() as u64, ..Statistics::default() };
+        for Entry { record, .. } in &state.entries {
+            statistics.total_models += 1;
+            *statistics.by_type.entry(record.model_type.to_string()).or_default() += 1;
+            *statistics.by_status.entry(record.status.to_string()).or_default() += 1;
+            *statistics.by_framework.entry(record.framework.to_string()).or_default() += 1;
+            statistics.size_bytes = statistics.size_bytes.saturating_add(record.size_bytes().unwrap_or(0));
+        }
+        Ok(statistics)
+    }
+
+    fn revision(&self) -> Result<u64> {
+        Ok(self.state()?.events.last().map_or(0, |event| event.sequence))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
+        let state = self.state()?;
+        let skipped = usize::try_from(after).unwrap_or(usize::MAX);
+        Ok(state.events.iter().skip(skipped).take(limit).cloned().collect())
+    }
+}

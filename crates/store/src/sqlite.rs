@@ -1,0 +1,82 @@
+//! Metadata in one SQLite file: records, versions and the hash-chained history.
+//!
+//! ```text
+//! apply ──> channel ──> writer thread ──> one transaction for all that waits, a savepoint per change ──> answers
+//! reads ──> connections that can only read (write-ahead logging: they never wait for the writer)
+//! ```
+//!
+//! Several processes may share the file: every transaction takes the write lock at its beginning, and ordinals, times and
+//! the history are settled inside it.
+
+mod connection;
+mod ledger;
+mod reader;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs;
+use std::path::Path;
+
+use seedhouse_core::{
+    Applied, Change, Entry, Error, Event, MetadataStore, ModelName, Query, Reference, Result, Statistics,
+};
+
+use crate::durable::sync_folder;
+use reader::Readers;
+use writer::Writer;
+
+/// A metadata store in a SQLite database.
+pub struct SqliteStore {
+    // Dropped first, so that what the writer still has to do is done before the last connection closes.
+    writer: Writer,
+    readers: Readers,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, and makes it and its folder when they do not exist.
+    ///
+    /// # Errors
+    /// [`Error::CorruptState`] when the file is no database of ours, [`Error::Unsupported`] when it was written by a newer
+    /// program, [`Error::Io`] or [`Error::Store`] when the system refuses.
+    pub fn open(path: &Path) -> Result<SqliteStore> {
+        // SQLite gives names like `:memory:` a meaning, but no absolute path is such a name.
+        let path = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+        let folder = path.parent().ok_or_else(|| Error::invalid("database", path.display(), "must name a file"))?;
+        fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+        let mut connection = connection::writing(&path)?;
+        schema::prepare(&mut connection, &path)?;
+        sync_folder(folder)?;
+        Ok(SqliteStore { writer: Writer::start(connection, path.clone())?, readers: Readers::new(path) })
+    }
+}
+
+impl MetadataStore for SqliteStore {
+    fn apply(&self, change: Change) -> Result<Applied> {
+        self.writer.apply(change)
+    }
+
+    fn version(&self, reference: &Reference) -> Result<Entry> {
+        self.readers.version(reference)
+    }
+
+    fn versions(&self, base: &ModelName) -> Result<Vec<Entry>> {
+        self.readers.versions(base)
+    }
+
+    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+        self.readers.search(query)
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
+        self.readers.statistics()
+    }
+
+    fn revision(&self) -> Result<u64> {
+        self.readers.revision()
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
+        self.readers.events(after, limit)
+    }
+}

@@ -1,0 +1,56 @@
+//! Opens connections, and turns SQLite's errors into ours.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use seedhouse_core::{Error, Result};
+
+/// How long a connection waits for the write lock of another process.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the connection that writes, and makes the file when it does not exist.
+pub(super) fn writing(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    open(path, flags, "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
+}
+
+/// Opens a connection that cannot change anything. It opens the file for writing all the same, since readers of a
+/// write-ahead log note in shared memory what they are reading.
+pub(super) fn reading(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    open(path, flags, "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")
+}
+
+fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags).map_err(failed("open the database", path))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("set up a connection", path))?;
+    connection.execute_batch(pragmas).map_err(failed("set up a connection", path))?;
+    Ok(connection)
+}
+
+/// Returns our error for one of SQLite's; made for `map_err(failed("read a version", path))`.
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |error| shared_failure(action, path, &Arc::new(error))
+}
+
+/// The same for an error that several callers are told.
+pub(super) fn shared_failure(action: &'static str, path: &Path, error: &Arc<rusqlite::Error>) -> Error {
+    let database = || format!("database `{}`", path.display());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            Error::CorruptState { what: database(), reason: error.to_string() }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            let reason = format!("another process held its lock for {} s", BUSY_TIMEOUT.as_secs());
+            Error::Unavailable { what: database(), reason }
+        }
+        Some(ErrorCode::DiskFull) => {
+            let source = io::Error::new(io::ErrorKind::StorageFull, Arc::clone(error));
+            Error::Io { action, path: path.to_owned(), source: Arc::new(source) }
+        }
+        _ => Error::Store { action, source: Arc::<rusqlite::Error>::clone(error) },
+    }
+}

@@ -1,0 +1,214 @@
+//! What every artifact store promises, wherever it keeps the bytes.
+
+#![expect(clippy::unwrap_used, reason = "a promise that is not kept shows as a panic")]
+
+use std::fs;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::thread;
+
+use seedhouse_core::{
+    ArtifactStore, Code, Digest, Error, FileEntry, Framework, Kind, Manifest, ModelType, Record, Registration, Status,
+    Timestamp,
+};
+use serde_json::Map;
+
+use crate::suite::{Claim, check};
+
+/// Checks every promise of the port on stores that `make` gives: a new, empty one per promise. What comes with a store
+/// (a temporary folder, say) is kept until the check of that promise ends.
+///
+/// # Panics
+/// When a promise is not kept; the message names each that is not.
+pub fn artifact_store_suite<G>(make: &dyn Fn() -> (G, Arc<dyn ArtifactStore>)) {
+    macro_rules! claims {
+        ($($claim:ident,)*) => {
+            [$((
+                stringify!($claim),
+                Box::new(|| {
+                    let (_guard, store) = make();
+                    $claim(&*store);
+                }) as Box<dyn Fn() + '_>,
+            ),)*]
+        };
+    }
+    let claims: [Claim<'_>; _] = claims![
+        published_bytes_come_back_under_their_digest,
+        staged_bytes_can_be_read_and_are_not_published_yet,
+        empty_file_is_a_file,
+        same_bytes_twice_are_one_artifact,
+        same_bytes_from_many_threads_are_one_artifact,
+        bytes_beyond_one_buffer_arrive_whole_from_a_reader_that_gives_little,
+        dropped_stage_leaves_nothing,
+        broken_reader_is_told_from_a_broken_disk,
+        interrupted_reader_is_asked_again,
+        unknown_digest_is_not_found,
+        linking_again_changes_nothing,
+        linking_missing_bytes_names_version_and_file,
+    ];
+    check("artifact store", &claims);
+}
+
+/// Gives at most three bytes at a time, and every second time an interruption.
+struct Trickle<'a> {
+    rest: &'a [u8],
+    interrupt: bool,
+}
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.interrupt = !self.interrupt;
+        if self.interrupt {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let count = self.rest.len().min(buffer.len()).min(3);
+        let (now, later) = self.rest.split_at(count);
+        buffer[..count].copy_from_slice(now);
+        self.rest = later;
+        Ok(count)
+    }
+}
+
+/// Gives some bytes and then fails.
+struct Broken(bool);
+
+impl Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the sender is gone"));
+        }
+        buffer[..4].copy_from_slice(b"half");
+        Ok(4)
+    }
+}
+
+fn put(store: &dyn ArtifactStore, mut bytes: &[u8]) -> Digest {
+    let staged = store.stage("model.bin", &mut bytes).unwrap();
+    store.publish(staged).unwrap()
+}
+
+fn published_bytes_come_back_under_their_digest(store: &dyn ArtifactStore) {
+    let bytes = "小麦病害".as_bytes();
+    let digest = put(store, bytes);
+    assert_eq!(digest, Digest::of(bytes));
+    assert_eq!(fs::read(store.local_path(&digest).unwrap()).unwrap(), bytes);
+    assert_eq!(store.rehash(&digest).unwrap(), digest);
+}
+
+fn staged_bytes_can_be_read_and_are_not_published_yet(store: &dyn ArtifactStore) {
+    let staged = store.stage("model.bin", &mut &b"abc"[..]).unwrap();
+    assert_eq!((staged.digest(), staged.size_bytes()), (Digest::of("abc"), 3));
+    assert_eq!(fs::read(staged.path()).unwrap(), b"abc");
+    let error = store.local_path(&staged.digest()).unwrap_err();
+    assert!(matches!(error, Error::NotFound { kind: Kind::Artifact, .. }), "{error}");
+}
+
+fn empty_file_is_a_file(store: &dyn ArtifactStore) {
+    let digest = put(store, b"");
+    assert_eq!(digest, Digest::of(""));
+    assert_eq!(fs::metadata(store.local_path(&digest).unwrap()).unwrap().len(), 0);
+    assert_eq!(store.rehash(&digest).unwrap(), digest);
+}
+
+fn same_bytes_twice_are_one_artifact(store: &dyn ArtifactStore) {
+    let first = put(store, b"same");
+    let second = store.stage("other.bin", &mut &b"same"[..]).unwrap();
+    let staged_path = second.path().to_owned();
+    assert_eq!(store.publish(second).unwrap(), first);
+    assert!(!staged_path.exists());
+    assert_eq!(fs::read(store.local_path(&first).unwrap()).unwrap(), b"same");
+}
+
+fn same_bytes_from_many_threads_are_one_artifact(store: &dyn ArtifactStore) {
+    let digests: Vec<Digest> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..8).map(|_| scope.spawn(|| put(store, b"raced"))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(digests.iter().all(|digest| *digest == Digest::of("raced")));
+    assert_eq!(store.rehash(&digests[0]).unwrap(), digests[0]);
+}
+
+fn bytes_beyond_one_buffer_arrive_whole_from_a_reader_that_gives_little(store: &dyn ArtifactStore) {
+    let bytes: Vec<u8> = (0..3_000_001_u32).map(|number| number.to_le_bytes()[(number % 3) as usize]).collect();
+    let staged = store.stage("model.bin", &mut Trickle { rest: &bytes, interrupt: false }).unwrap();
+    assert_eq!((staged.digest(), staged.size_bytes()), (Digest::of(&bytes), bytes.len() as u64));
+    let digest = store.publish(staged).unwrap();
+    assert!(fs::read(store.local_path(&digest).unwrap()).unwrap() == bytes, "the bytes differ");
+}
+
+fn dropped_stage_leaves_nothing(store: &dyn ArtifactStore) {
+    let staged = store.stage("model.bin", &mut &b"dropped"[..]).unwrap();
+    let (path, digest) = (staged.path().to_owned(), staged.digest());
+    assert!(path.exists());
+    drop(staged);
+    assert!(!path.exists());
+    assert!(store.local_path(&digest).is_err());
+}
+
+fn broken_reader_is_told_from_a_broken_disk(store: &dyn ArtifactStore) {
+    match store.stage("模型.bin", &mut Broken(false)) {
+        Err(Error::BrokenUpload { what, source }) => {
+            assert_eq!(what, "模型.bin");
+            assert_eq!(source.kind(), io::ErrorKind::ConnectionReset);
+        }
+        Err(other) => panic!("the error should say that the upload broke off, but it is: {other}"),
+        Ok(_) => panic!("half an upload was taken for a whole one"),
+    }
+    assert!(store.local_path(&Digest::of("half")).is_err());
+}
+
+fn interrupted_reader_is_asked_again(store: &dyn ArtifactStore) {
+    let mut reader = Trickle { rest: b"in small pieces", interrupt: false };
+    let staged = store.stage("model.bin", &mut reader).unwrap();
+    assert_eq!(staged.digest(), Digest::of("in small pieces"));
+}
+
+fn unknown_digest_is_not_found(store: &dyn ArtifactStore) {
+    let digest = Digest::of("never stored");
+    for error in [store.local_path(&digest).unwrap_err(), store.rehash(&digest).unwrap_err()] {
+        match error {
+            Error::NotFound { kind: Kind::Artifact, name } => assert_eq!(name, digest.to_string()),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn version_of(content: &str) -> (Record, Manifest) {
+    let file =
+        FileEntry { path: "model.bin".parse().unwrap(), size_bytes: content.len() as u64, digest: Digest::of(content) };
+    let manifest = Manifest::new(vec![file]).unwrap();
+    let registration = Registration {
+        base: "小麦".parse().unwrap(),
+        version: None,
+        model_id: None,
+        name: None,
+        model_type: ModelType::Vision,
+        framework: Framework::Pytorch,
+        status: Status::Ready,
+        manifest: Some(manifest.clone()),
+        fields: Map::new(),
+    };
+    (registration.settle(None, Timestamp::now()).unwrap(), manifest)
+}
+
+fn linking_again_changes_nothing(store: &dyn ArtifactStore) {
+    let (record, manifest) = version_of("weights");
+    let digest = put(store, b"weights");
+    for _ in 0..2 {
+        store.link(&record, &manifest).unwrap();
+    }
+    assert_eq!(store.rehash(&digest).unwrap(), digest);
+}
+
+fn linking_missing_bytes_names_version_and_file(store: &dyn ArtifactStore) {
+    let (record, manifest) = version_of("never stored");
+    let error = store.link(&record, &manifest).unwrap_err();
+    assert_eq!(error.code(), Code::Corrupt);
+    match error {
+        Error::MissingBytes { model_id, path, expected } => {
+            assert_eq!((model_id.as_str(), path.as_str()), ("小麦_v1", "model.bin"));
+            assert_eq!(expected, Digest::of("never stored"));
+        }
+        other => panic!("{other}"),
+    }
+}

@@ -1,0 +1,282 @@
+//! A runtime without arithmetic: its language model follows a rule that a test can compute in its head.
+//!
+//! It recognises files by the ending of the first one, `.fake-text` or `.fake-image`, and never opens them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use seedhouse_core::runtime::{
+    Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorModel, TensorSpec, TextModel,
+    TextModelInfo, TextSession, TokenizerModel, TokenizerSpec,
+};
+use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
+
+/// Id of `<|endoftext|>`, at which generation stops. Ids below are the bytes themselves.
+pub const END_OF_TEXT: u32 = 256;
+/// Id of `<|im_start|>`.
+pub const TURN_START: u32 = 257;
+/// Id of `<|im_end|>`, at which generation stops as well.
+pub const TURN_END: u32 = 258;
+/// Number of token ids.
+pub const VOCAB_SIZE: usize = 259;
+/// The longest sequence.
+pub const CONTEXT_LENGTH: usize = 256;
+
+/// The ChatML template with a default system message, which SmolLM2 has too.
+pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
+    {{ '<|im_start|>system\nYou are a plant.<|im_end|>\n' }}{% endif %}\
+    {{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// Logits that follow a sequence, or answer an image.
+type LogitsRule = Arc<dyn Fn(&[u32]) -> Vec<f32> + Send + Sync>;
+type LoadHook = Box<dyn Fn(&LocalFiles) + Send + Sync>;
+
+/// A runtime whose loads can be counted, watched and made to fail.
+pub struct FakeRuntime {
+    rule: LogitsRule,
+    info: TextModelInfo,
+    on_load: LoadHook,
+    loads: AtomicUsize,
+    failures: AtomicUsize,
+}
+
+impl FakeRuntime {
+    /// Returns a runtime whose language model gives the logits of `rule` for the tokens so far.
+    pub fn new(rule: impl Fn(&[u32]) -> Vec<f32> + Send + Sync + 'static) -> FakeRuntime {
+        FakeRuntime {
+            rule: Arc::new(rule),
+            info: text_info(),
+            on_load: Box::new(|_| {}),
+            loads: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns a runtime whose language model continues the alphabet (`c` after `b`), ends after `z`, and says `a` otherwise.
+    pub fn alphabet() -> FakeRuntime {
+        FakeRuntime::new(|tokens| {
+            one_hot(match tokens.last() {
+                Some(&last) if (u32::from(b'a')..u32::from(b'z')).contains(&last) => last + 1,
+                Some(&last) if last == u32::from(b'z') => END_OF_TEXT,
+                _ => u32::from(b'a'),
+            })
+        })
+    }
+
+    /// Returns a runtime whose language model answers a prompt of `prompt_tokens` tokens with `answer`, then ends.
+    pub fn saying(answer: &str, prompt_tokens: usize) -> FakeRuntime {
+        let answer = answer.as_bytes().to_vec();
+        FakeRuntime::new(move |tokens| {
+            let said = tokens.len().saturating_sub(prompt_tokens);
+            one_hot(answer.get(said).map_or(END_OF_TEXT, |&byte| u32::from(byte)))
+        })
+    }
+
+    /// Changes what the language model says about itself.
+    pub fn with_info(mut self, change: impl FnOnce(&mut TextModelInfo)) -> FakeRuntime {
+        change(&mut self.info);
+        self
+    }
+
+    /// Calls `hook` at the start of every load, in the loading thread; it may block.
+    pub fn on_load(mut self, hook: impl Fn(&LocalFiles) + Send + Sync + 'static) -> FakeRuntime {
+        self.on_load = Box::new(hook);
+        self
+    }
+
+    /// Lets the next `count` loads fail with [`Error::Unavailable`].
+    pub fn fail_next_loads(&self, count: usize) {
+        self.failures.store(count, Ordering::SeqCst);
+    }
+
+    /// Returns how often `load` was called, failures included.
+    pub fn load_count(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+}
+
+impl Runtime for FakeRuntime {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
+        Ok(kind_of(files).map(|model_type| Inspection {
+            framework: Framework::from("fake"),
+            model_type,
+            architecture: Some("fake".into()),
+            hyper_parameters: Default::default(),
+            tensor_count: 0,
+            parameter_count: 0,
+            tensor_types: BTreeMap::new(),
+            not_servable_because: None,
+        }))
+    }
+
+    fn load(&self, files: &LocalFiles, _options: &LoadOptions) -> Result<LoadedModel> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        (self.on_load)(files);
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(Error::Unavailable { what: "the fake model".into(), reason: "a test asked for it".into() });
+        }
+        match kind_of(files) {
+            Some(ModelType::Vision) => Ok(LoadedModel::Tensor(Arc::new(FakeClassifier::new(3)))),
+            Some(_) => {
+                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), rule: Arc::clone(&self.rule) })))
+            }
+            None => Err(Error::unsupported("the format", "neither `.fake-text` nor `.fake-image`")),
+        }
+    }
+}
+
+/// Returns one file of that name which does not exist.
+pub fn fake_files(name: &str) -> LocalFiles {
+    let path = name.parse().expect("tests name a valid path");
+    LocalFiles(vec![LocalFile { path, local: PathBuf::from(name), digest: Digest::of(name) }])
+}
+
+/// Returns logits that leave no doubt: 10 for `id`, 0 for every other.
+pub fn one_hot(id: u32) -> Vec<f32> {
+    (0..VOCAB_SIZE).map(|other| if other == id as usize { 10.0 } else { 0.0 }).collect()
+}
+
+/// Returns a tokenizer of the 256 bytes and three control tokens, without merges.
+pub fn byte_tokenizer() -> TokenizerSpec {
+    let mut tokens: Vec<String> = (0..=255).map(|byte| byte_level_character(byte).to_string()).collect();
+    tokens.extend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(String::from));
+    let control = vec![END_OF_TEXT, TURN_START, TURN_END];
+    TokenizerSpec {
+        model: TokenizerModel::ByteLevelBpe { tokens, merges: Vec::new(), control },
+        pre_tokenizer: "gpt-2".into(),
+        bos: Some(TURN_START),
+        eos: Some(END_OF_TEXT),
+        stop: vec![TURN_END],
+        add_bos: false,
+    }
+}
+
+fn kind_of(files: &LocalFiles) -> Option<ModelType> {
+    match files.0.first()?.path.extension()? {
+        "fake-text" => Some(ModelType::Transformer),
+        "fake-image" => Some(ModelType::Vision),
+        _ => None,
+    }
+}
+
+fn text_info() -> TextModelInfo {
+    TextModelInfo {
+        vocab_size: VOCAB_SIZE,
+        context_length: CONTEXT_LENGTH,
+        tokenizer: byte_tokenizer(),
+        chat_template: Some(CHAT_TEMPLATE.into()),
+    }
+}
+
+/// The character GPT-2 writes a byte as: itself when printable, else the next free one from U+0100 on.
+fn byte_level_character(byte: u8) -> char {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if is_printable(byte) {
+        return char::from(byte);
+    }
+    let rank = (0..byte).filter(|&earlier| !is_printable(earlier)).count();
+    let code = 0x100 + u32::try_from(rank).expect("a rank among 256 bytes");
+    char::from_u32(code).expect("U+0100 to U+0143 are characters")
+}
+
+struct FakeText {
+    info: TextModelInfo,
+    rule: LogitsRule,
+}
+
+impl TextModel for FakeText {
+    fn info(&self) -> &TextModelInfo {
+        &self.info
+    }
+
+    fn session(&self) -> Box<dyn TextSession> {
+        Box::new(FakeSession {
+            vocab_size: self.info.vocab_size,
+            context_length: self.info.context_length,
+            rule: Arc::clone(&self.rule),
+            tokens: Vec::new(),
+            logits: Vec::new(),
+        })
+    }
+}
+
+struct FakeSession {
+    vocab_size: usize,
+    context_length: usize,
+    rule: LogitsRule,
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+impl TextSession for FakeSession {
+    fn advance(&mut self, tokens: &[u32]) -> Result<&[f32]> {
+        if tokens.is_empty() || self.tokens.len() + tokens.len() > self.context_length {
+            let rule = format!("must be 1 to {} more tokens", self.context_length - self.tokens.len());
+            return Err(Error::invalid("tokens", tokens.len(), rule));
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.vocab_size) {
+            return Err(Error::invalid("tokens", id, format!("must be below {}", self.vocab_size)));
+        }
+        self.tokens.extend_from_slice(tokens);
+        self.logits = (self.rule)(&self.tokens);
+        Ok(&self.logits)
+    }
+
+    fn position(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+/// An image classifier whose logits are the means of the colour channels: red is class 0, green 1, blue 2.
+pub struct FakeClassifier {
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    classes: usize,
+}
+
+impl FakeClassifier {
+    /// Returns a classifier of `classes` classes; the ones after the third have a logit of -1000.
+    pub fn new(classes: usize) -> FakeClassifier {
+        let spec = |name: &str, shape: Vec<Option<usize>>| vec![TensorSpec { name: name.into(), shape }];
+        FakeClassifier {
+            inputs: spec("image", vec![None, Some(3), None, None]),
+            outputs: spec("logits", vec![None, Some(classes)]),
+            classes,
+        }
+    }
+
+    /// Changes the shape that the input claims to have.
+    pub fn with_input_shape(mut self, shape: Vec<Option<usize>>) -> FakeClassifier {
+        self.inputs[0].shape = shape;
+        self
+    }
+}
+
+impl TensorModel for FakeClassifier {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let [(_, image)] = inputs else {
+            return Err(Error::invalid("inputs", inputs.len(), "must be one image"));
+        };
+        let plane = image.data.len() / 3;
+        let mean = |channel: &[f32]| channel.iter().sum::<f32>() / plane as f32;
+        let mut logits: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
+        logits.resize(self.classes, -1000.0);
+        Ok(vec![Tensor { shape: vec![1, self.classes], data: logits }])
+    }
+}

@@ -1,0 +1,114 @@
+//! What every metadata store promises, whatever it keeps its data in.
+
+#![expect(clippy::unwrap_used, reason = "a promise that is not kept shows as a panic")]
+
+mod history;
+mod references;
+mod registering;
+mod searching;
+
+use std::sync::Arc;
+
+use seedhouse_core::{
+    Action, Applied, Change, Entry, Error, Framework, Kind, MetadataStore, ModelType, Registration, Result, Status,
+    Timestamp,
+};
+use serde_json::Map;
+
+use crate::suite::{Claim, check};
+
+/// Checks every promise of the port on stores that `make` gives: a new, empty one per promise.
+///
+/// # Panics
+/// When a promise is not kept; the message names each that is not.
+pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
+    macro_rules! claims {
+        ($($module:ident::$claim:ident,)*) => {
+            [$((stringify!($claim), Box::new(|| $module::$claim(make())) as Box<dyn Fn() + '_>),)*]
+        };
+    }
+    let claims: [Claim<'_>; _] = claims![
+        registering::first_version_is_one_and_the_next_follows_the_newest,
+        registering::automatic_version_follows_the_newest_not_the_latest,
+        registering::given_version_id_and_name_are_kept,
+        registering::ordinals_have_no_gaps_per_base,
+        registering::ordinals_have_no_gaps_under_threads,
+        registering::refused_registration_leaves_no_trace,
+        registering::taken_model_id_is_refused_with_its_date,
+        registering::taken_version_is_refused_with_its_date,
+        registering::taken_default_id_of_another_base_is_refused,
+        registering::required_field_among_the_further_ones_is_refused,
+        registering::size_beyond_63_bits_is_refused,
+        registering::unknown_fields_and_nulls_are_kept_in_their_order,
+        registering::manifest_is_kept,
+        references::every_form_finds_its_version,
+        references::bare_name_is_a_model_id_before_it_is_a_base,
+        references::bare_base_answers_with_the_newest_servable_version,
+        references::bare_base_without_a_servable_version_answers_with_the_newest,
+        references::alias_moves_to_the_version_registered_last,
+        references::digest_of_another_base_does_not_answer,
+        references::what_is_missing_is_said,
+        references::versions_come_newest_first_across_schemes,
+        references::versions_of_an_unknown_base_are_not_an_empty_list,
+        searching::everything_comes_newest_registration_first,
+        searching::text_finds_id_name_type_and_description,
+        searching::chinese_is_found_at_every_length,
+        searching::wildcards_mean_themselves,
+        searching::filters_narrow_together_and_the_limit_keeps_the_newest,
+        searching::statistics_count_versions_bases_and_bytes,
+        searching::statistics_of_an_empty_registry_are_zero,
+        searching::sum_of_absurd_sizes_does_not_fail,
+        history::revision_grows_by_one_per_change,
+        history::refused_change_does_not_move_the_revision,
+        history::events_form_an_intact_chain_with_the_records,
+        history::events_come_in_pages,
+        history::time_never_runs_backwards,
+    ];
+    check("metadata store", &claims);
+}
+
+/// Returns a registration of a ready vision model without files.
+fn registration(base: &str) -> Registration {
+    Registration {
+        base: base.parse().unwrap(),
+        version: None,
+        model_id: None,
+        name: None,
+        model_type: ModelType::Vision,
+        framework: Framework::Pytorch,
+        status: Status::Ready,
+        manifest: None,
+        fields: Map::new(),
+    }
+}
+
+/// Returns the same with a version label.
+fn labelled(base: &str, version: &str) -> Registration {
+    Registration { version: Some(version.parse().unwrap()), ..registration(base) }
+}
+
+fn change_at(at: Timestamp, registration: Registration) -> Change {
+    Change { at, actor: "suite".into(), action: Action::Register(Box::new(registration)) }
+}
+
+fn try_register(store: &dyn MetadataStore, registration: Registration) -> Result<Applied> {
+    store.apply(change_at(Timestamp::now(), registration))
+}
+
+fn register(store: &dyn MetadataStore, registration: Registration) -> Entry {
+    try_register(store, registration).unwrap().entry
+}
+
+fn ids(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.record.model_id.as_str()).collect()
+}
+
+#[track_caller]
+fn assert_taken(outcome: Result<Applied>, kind: Kind, name: &str, since: Timestamp) {
+    match outcome {
+        Err(Error::AlreadyExists { kind: found_kind, name: found_name, since: found_since }) => {
+            assert_eq!((found_kind, found_name.as_str(), found_since), (kind, name, since));
+        }
+        other => panic!("{kind} `{name}` should be taken, but the answer is {other:?}"),
+    }
+}
