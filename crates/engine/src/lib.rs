@@ -1,0 +1,34 @@
+//! What makes inference a service: slots that load once, tokenizers, chat templates, the decoding loop, samplers,
+//! image pre-processing and the best classes of an answer.
+//!
+//! Models are known only through [`seedhouse_core::runtime`]: tokens in and logits out, or tensors in and tensors out.
+//! Calls block and no thread is started here; who calls decides where the work runs.
+//!
+//! ```text
+//! engine ── single_flight        one loader per key, everybody else waits for it
+//!   slot                         a loaded version: a text pipeline or an image classifier
+//!     text ── tokenizer, control_tokens, byte_level        text <-> token ids
+//!             chat_template                                messages -> prompt
+//!             generation ── sampling, filter, text_stream  logits -> tokens -> text
+//!     vision ── picture, pixel_image, preprocess           image -> input tensor
+//!               labels, ranking                            logits -> named classes
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod single_flight;
+mod slot;
+mod text;
+mod vision;
+
+pub use engine::{Engine, LoadRequest};
+pub use slot::Slot;
+pub use text::TextPipeline;
+pub use text::chat_template::Message;
+pub use text::generation::{FinishReason, GenerateRequest, Generation, Prompt};
+pub use text::sampling::Sampling;
+pub use text::tokenizer::SpecialTokens;
+pub use vision::pixel_image::PixelImage;
+pub use vision::ranking::Prediction;
+pub use vision::{Classification, ClassifyRequest, ImageInput};

@@ -1,0 +1,93 @@
+//! A slot: one loaded version, and what can be asked of it.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use seedhouse_core::runtime::LoadedModel;
+use seedhouse_core::{Error, Result};
+use serde_json::{Map, Value};
+
+use crate::text::TextPipeline;
+use crate::vision::{ImageClassifier, ImageTask};
+use crate::{Classification, ClassifyRequest, GenerateRequest, Generation};
+
+/// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
+pub struct Slot {
+    model_id: String,
+    task: Task,
+    load_seconds: f64,
+}
+
+enum Task {
+    Text(Box<TextPipeline>),
+    Image(Box<ImageClassifier>),
+    /// Neither, and why images cannot be classified with it.
+    Other(String),
+}
+
+impl Slot {
+    pub(crate) fn new(
+        model_id: &str,
+        model: LoadedModel,
+        metadata: &Map<String, Value>,
+        started: Instant,
+    ) -> Result<Slot> {
+        let task = match model {
+            LoadedModel::Text(model) => Task::Text(Box::new(TextPipeline::new(model_id, model)?)),
+            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, metadata)? {
+                ImageTask::Ready(classifier) => Task::Image(classifier),
+                ImageTask::Impossible(reason) => Task::Other(reason),
+            },
+        };
+        Ok(Slot { model_id: model_id.to_owned(), task, load_seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Continues a prompt, giving text to `on_text` as it becomes certain.
+    ///
+    /// The pieces given to `on_text` are never empty, and together they are [`Generation::text`].
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a language model, [`Error::Invalid`] when a value of the request breaks a rule,
+    /// [`Error::ContextOverflow`] when the prompt leaves no room for an answer.
+    pub fn generate(
+        &self,
+        request: &GenerateRequest,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation> {
+        self.text()?.generate(request, on_text)
+    }
+
+    /// Names the classes an image most likely belongs to.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not an image classifier; [`Error::Malformed`], [`Error::TooLarge`] or
+    /// [`Error::Unsupported`] about the image; [`Error::Invalid`] about `top_k`.
+    pub fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
+        let reason = match &self.task {
+            Task::Image(classifier) => return classifier.classify(request),
+            Task::Text(_) => "it is a language model".to_owned(),
+            Task::Other(reason) => reason.clone(),
+        };
+        Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image classification", reason })
+    }
+
+    /// Returns the language model with its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a language model.
+    pub fn text(&self) -> Result<&TextPipeline> {
+        match &self.task {
+            Task::Text(pipeline) => Ok(pipeline),
+            Task::Image(_) | Task::Other(_) => Err(Error::WrongTask {
+                model_id: self.model_id.clone(),
+                task: "text generation",
+                reason: "it takes tensors, not tokens".into(),
+            }),
+        }
+    }
+
+    /// Returns how long loading took, without verifying the files.
+    pub fn load_seconds(&self) -> f64 {
+        self.load_seconds
+    }
+}

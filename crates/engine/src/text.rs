@@ -1,0 +1,138 @@
+//! A language model with its tokenizer and template.
+
+mod byte_level;
+pub(crate) mod chat_template;
+mod control_tokens;
+mod filter;
+pub(crate) mod generation;
+mod present_time;
+mod python_json;
+pub(crate) mod sampling;
+mod text_stream;
+pub(crate) mod tokenizer;
+
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{TextModel, TextModelInfo, TextSession, TokenizerModel};
+use seedhouse_core::{Error, Result};
+
+use self::byte_level::bytes_of_token;
+use self::chat_template::{Message, render};
+use self::generation::Prompt;
+use self::tokenizer::{SpecialTokens, TextTokenizer};
+
+/// A language model, and how text goes in and comes out. Token texts are read from the model's own table, not copied.
+pub struct TextPipeline {
+    model_id: String,
+    model: Arc<dyn TextModel>,
+    tokenizer: TextTokenizer,
+    /// By id: control tokens and those that start or end a text.
+    unprinted: Vec<bool>,
+}
+
+impl TextPipeline {
+    pub(crate) fn new(model_id: &str, model: Arc<dyn TextModel>) -> Result<TextPipeline> {
+        let info = model.info();
+        let tokenizer = TextTokenizer::new(&info.tokenizer)?;
+        let TokenizerModel::ByteLevelBpe { tokens, control, .. } = &info.tokenizer.model;
+        if tokens.len() > info.vocab_size {
+            let reason = format!("it has {} tokens, but the model gives {} logits", tokens.len(), info.vocab_size);
+            return Err(Error::malformed("the tokenizer", reason));
+        }
+        let mut unprinted = vec![false; tokens.len()];
+        let ends = info.tokenizer.bos.iter().chain(&info.tokenizer.eos).chain(&info.tokenizer.stop);
+        for id in ends.chain(control) {
+            unprinted[*id as usize] = true;
+        }
+        Ok(TextPipeline { model_id: model_id.to_owned(), tokenizer, unprinted, model })
+    }
+
+    /// Returns the token ids of `text`, without the token that may start a prompt.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a character that the vocabulary cannot express.
+    pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
+        self.tokenizer.encode(text, special)
+    }
+
+    /// Returns the token ids of a prompt, as the model reads it.
+    ///
+    /// A plain text begins with the bos token where the model wants one; for a conversation that is the template's part.
+    ///
+    /// # Errors
+    /// Those of [`encode`](TextPipeline::encode) and [`render_chat`](TextPipeline::render_chat).
+    pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Text(text) => {
+                let spec = &self.info().tokenizer;
+                let mut ids: Vec<u32> = spec.bos.filter(|_| spec.add_bos).into_iter().collect();
+                ids.extend(self.encode(text, SpecialTokens::Ignore)?);
+                Ok(ids)
+            }
+            Prompt::Chat(messages) => self.encode(&self.render_chat(messages)?, SpecialTokens::Match),
+        }
+    }
+
+    /// Returns the text of tokens. Control tokens and ids outside the vocabulary have none; broken characters become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.printed_bytes(id)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Starts a sequence of its own.
+    pub fn session(&self) -> Box<dyn TextSession> {
+        self.model.session()
+    }
+
+    /// Returns what the model says about itself.
+    pub fn info(&self) -> &TextModelInfo {
+        self.model.info()
+    }
+
+    /// Renders a conversation by the model's template, up to where the assistant speaks.
+    ///
+    /// What a user writes can never become a control token: a message that contains the text of one is refused, and roles are a
+    /// closed set. Everything that [`SpecialTokens::Match`] finds in the result was put there by the template.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] about a message, [`Error::WrongTask`] when the model has no template, [`Error::Malformed`] when the
+    /// template fails or does not end.
+    pub fn render_chat(&self, messages: &[Message]) -> Result<String> {
+        let Some(template) = &self.info().chat_template else {
+            return Err(Error::WrongTask {
+                model_id: self.model_id.clone(),
+                task: "chat",
+                reason: "it has no chat template, so it continues plain text only".into(),
+            });
+        };
+        chat_template::check_messages(messages, |content| self.tokenizer.control_text_in(content))?;
+        let spec = &self.info().tokenizer;
+        let text_of = |id: Option<u32>| id.map_or("", |id| self.token(id));
+        render(&self.model_id, template, messages, text_of(spec.bos), text_of(spec.eos))
+    }
+
+    fn tokens(&self) -> &[String] {
+        let TokenizerModel::ByteLevelBpe { tokens, .. } = &self.info().tokenizer.model;
+        tokens
+    }
+
+    fn token(&self, id: u32) -> &str {
+        self.tokens().get(id as usize).map_or("", String::as_str)
+    }
+
+    fn token_count(&self) -> usize {
+        self.tokens().len()
+    }
+
+    fn ends_text(&self, id: u32) -> bool {
+        let spec = &self.info().tokenizer;
+        spec.eos == Some(id) || spec.stop.contains(&id)
+    }
+
+    fn printed_bytes(&self, id: u32) -> Vec<u8> {
+        match self.unprinted.get(id as usize) {
+            Some(false) => bytes_of_token(self.token(id)),
+            Some(true) | None => Vec::new(),
+        }
+    }
+}

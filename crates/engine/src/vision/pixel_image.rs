@@ -1,0 +1,116 @@
+//! Images sent as nested arrays of pixel values.
+
+use image::{ImageBuffer, Rgb, Rgb32FImage, RgbImage};
+use seedhouse_core::{Error, Result};
+
+use super::picture::{LONGEST_SIDE, MOST_PIXELS, Picture};
+
+/// An RGB image with values from 0 to 255.
+#[derive(Debug, Clone)]
+pub struct PixelImage(Picture);
+
+impl PixelImage {
+    /// Checks values in the order height, width, channel.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the position and the value when rows are ragged or empty, a pixel has other than three
+    /// channels, or a value is not a number from 0 to 255; [`Error::TooLarge`] for more pixels than a file may have.
+    pub fn new(rows: &[Vec<Vec<f32>>]) -> Result<PixelImage> {
+        let width = rows.first().map_or(0, Vec::len);
+        if rows.is_empty() || width == 0 {
+            return Err(Error::invalid(
+                "image_data",
+                format!("[{}][{width}]", rows.len()),
+                "must have at least one pixel",
+            ));
+        }
+        let (height, width) = checked_sides(rows.len(), width)?;
+        let mut values = Vec::with_capacity(rows.len() * rows[0].len() * 3);
+        for (y, row) in rows.iter().enumerate() {
+            if row.len() != rows[0].len() {
+                let rule = format!("must have {} pixels, as the first row has", rows[0].len());
+                return Err(Error::invalid(format!("image_data[{y}]"), format!("{} pixels", row.len()), rule));
+            }
+            for (x, pixel) in row.iter().enumerate() {
+                values.extend_from_slice(checked_pixel(y, x, pixel)?);
+            }
+        }
+        Ok(PixelImage(picture(width, height, values)))
+    }
+
+    pub(crate) fn picture(&self) -> &Picture {
+        &self.0
+    }
+}
+
+fn checked_sides(height: usize, width: usize) -> Result<(u32, u32)> {
+    let sides = (u32::try_from(height), u32::try_from(width));
+    match sides {
+        (Ok(height), Ok(width))
+            if height.max(width) <= LONGEST_SIDE && u64::from(height) * u64::from(width) <= MOST_PIXELS =>
+        {
+            Ok((height, width))
+        }
+        _ => Err(Error::TooLarge {
+            what: "the image".into(),
+            size: format!("{width} x {height} pixels"),
+            limit: format!("{MOST_PIXELS} pixels and {LONGEST_SIDE} per side"),
+        }),
+    }
+}
+
+fn checked_pixel(y: usize, x: usize, pixel: &[f32]) -> Result<&[f32]> {
+    if pixel.len() != 3 {
+        let rule = "must have 3 channels, red, green and blue";
+        return Err(Error::invalid(format!("image_data[{y}][{x}]"), format!("{} channels", pixel.len()), rule));
+    }
+    match pixel.iter().position(|value| !(0.0..=255.0).contains(value)) {
+        Some(channel) => {
+            let field = format!("image_data[{y}][{x}][{channel}]");
+            Err(Error::invalid(field, pixel[channel], "must be a number from 0 to 255"))
+        }
+        None => Ok(pixel),
+    }
+}
+
+/// Whole numbers take the way of a decoded file, so that both give the same tensor.
+fn picture(width: u32, height: u32, values: Vec<f32>) -> Picture {
+    const PROOF: &str = "every row has `width` pixels of three values";
+    if values.iter().all(|value| value.fract() == 0.0) {
+        let bytes = values.iter().map(|value| *value as u8).collect();
+        return Picture::Whole(RgbImage::from_raw(width, height, bytes).expect(PROOF));
+    }
+    let shares = values.iter().map(|value| value / 255.0).collect();
+    let image: Rgb32FImage = ImageBuffer::<Rgb<f32>, _>::from_raw(width, height, shares).expect(PROOF);
+    Picture::Fractional(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_arrays_are_refused_with_position_and_value() {
+        let good = vec![1.0, 2.0, 3.0];
+        let cases = [
+            (vec![], "`[0][0]`"),
+            (vec![vec![]], "`[1][0]`"),
+            (vec![vec![good.clone(); 2], vec![good.clone()]], "`image_data[1]` is `1 pixels`"),
+            (vec![vec![good.clone(), vec![1.0]]], "`image_data[0][1]` is `1 channels`"),
+            (vec![vec![good.clone(), vec![1.0, f32::NAN, 2.0]]], "`image_data[0][1][1]` is `NaN`"),
+            (vec![vec![vec![1.0, 2.0, 255.5]]], "`image_data[0][0][2]` is `255.5`"),
+            (vec![vec![vec![-1.0, 2.0, 3.0]]], "`image_data[0][0][0]` is `-1`"),
+            (vec![vec![vec![f32::INFINITY, 2.0, 3.0]]], "`inf`"),
+        ];
+        for (rows, expected) in cases {
+            let error = PixelImage::new(&rows).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} should contain {expected}");
+        }
+    }
+
+    #[test]
+    fn overlong_row_is_too_large_with_both_values() {
+        let error = PixelImage::new(&[vec![Vec::new(); 30_001]]).unwrap_err().to_string();
+        assert!(error.contains("30001 x 1") && error.contains("30000"), "{error}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Pre-processing: how a picture becomes the input tensor, as a version's metadata declares it.
+//!
+//! ```json
+//! {"crop": "center_square", "filter": "bicubic", "size": [224, 224], "mean": [127, 127, 127], "std": [128, 128, 128]}
+//! ```
+//!
+//! Values are taken as 0 to 255; the tensor holds `(value - mean) / std` in the order channel, row, column. Filters widen
+//! when they shrink a picture, and bicubic has a = -0.5, as in Pillow.
+
+use image::imageops::{FilterType, crop_imm, resize};
+use image::{ImageBuffer, Pixel, Primitive, Rgb};
+use seedhouse_core::runtime::Tensor;
+use seedhouse_core::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::picture::Picture;
+
+const FIELD: &str = "metadata.preprocess";
+/// Larger inputs are unknown among classifiers; the bound keeps a tensor below 200 MB whatever a record says.
+const LONGEST_SIDE: usize = 4096;
+/// ImageNet's, as torchvision states them (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225) times 255.
+const IMAGENET_MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+const IMAGENET_STD: [f32; 3] = [58.395, 57.12, 57.375];
+
+/// A checked declaration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Preprocess {
+    crop: Crop,
+    filter: FilterType,
+    /// Height and width.
+    size: [u32; 2],
+    mean: [f32; 3],
+    std: [f32; 3],
+    /// The field of the metadata that the size comes from.
+    size_field: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crop {
+    None,
+    CenterSquare,
+}
+
+impl Preprocess {
+    /// Reads `preprocess`, or makes one from `image_size` or the model's fixed size; `None` when no size is known.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the key and value that is not understood.
+    pub(crate) fn of_metadata(metadata: &Map<String, Value>, fixed: [Option<usize>; 2]) -> Result<Option<Preprocess>> {
+        let image_size = match (metadata.get("image_size"), fixed) {
+            (Some(value), _) if !value.is_null() => {
+                Some((size_of("metadata.image_size", value)?, "metadata.image_size"))
+            }
+            (_, [Some(height), Some(width)]) => {
+                Some((checked_size("the model's input", [height, width])?, "the model's input"))
+            }
+            _ => None,
+        };
+        match metadata.get("preprocess") {
+            None | Some(Value::Null) => {
+                Ok(image_size.map(|(size, size_field)| Preprocess { size, size_field, ..Preprocess::default() }))
+            }
+            Some(Value::Object(declared)) => Preprocess::of_declaration(declared, image_size),
+            Some(other) => Err(Error::invalid(FIELD, other, "must be an object")),
+        }
+    }
+
+    fn of_declaration(
+        declared: &Map<String, Value>,
+        image_size: Option<([u32; 2], &'static str)>,
+    ) -> Result<Option<Preprocess>> {
+        let mut preprocess = Preprocess::default();
+        let mut size = image_size;
+        for (key, value) in declared {
+            let field = format!("{FIELD}.{key}");
+            match key.as_str() {
+                "crop" => {
+                    let crops = [("center_square", Crop::CenterSquare), ("none", Crop::None)];
+                    preprocess.crop = one_of(&field, value, &crops)?;
+                }
+                "filter" => {
+                    let filters = [
+                        ("bicubic", FilterType::CatmullRom),
+                        ("bilinear", FilterType::Triangle),
+                        ("nearest", FilterType::Nearest),
+                    ];
+                    preprocess.filter = one_of(&field, value, &filters)?;
+                }
+                "size" => size = Some((size_of(&field, value)?, "metadata.preprocess.size")),
+                "mean" => preprocess.mean = three_numbers(&field, value)?,
+                "std" => preprocess.std = divisors(&field, value)?,
+                _ => return Err(Error::invalid(field, value, "the keys are crop, filter, size, mean and std")),
+            }
+        }
+        Ok(size.map(|(size, size_field)| Preprocess { size, size_field, ..preprocess }))
+    }
+
+    /// Compares the size with the model's fixed dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`] with both sizes.
+    pub(crate) fn check_against(&self, fixed: [Option<usize>; 2], input: &str) -> Result<()> {
+        let agrees = |(size, fixed): (u32, Option<usize>)| fixed.is_none_or(|fixed| fixed == size as usize);
+        if self.size.into_iter().zip(fixed).all(agrees) {
+            return Ok(());
+        }
+        let dimensions = fixed.map(|size| size.map_or("?".into(), |size| size.to_string()));
+        Err(Error::Contradiction {
+            field: self.size_field.into(),
+            claimed: format!("{:?}", self.size),
+            found: format!("[{}]", dimensions.join(", ")),
+            file: format!("the model's input `{input}`"),
+        })
+    }
+
+    /// Returns the input tensor `[1, 3, height, width]` of a picture.
+    pub(crate) fn tensor(&self, picture: &Picture) -> Tensor {
+        match picture {
+            Picture::Whole(image) => self.normalised(&self.scaled(image), f32::from),
+            Picture::Fractional(image) => self.normalised(&self.scaled(image), |share| share * 255.0),
+        }
+    }
+
+    fn scaled<S: Primitive + 'static>(&self, image: &ImageBuffer<Rgb<S>, Vec<S>>) -> ImageBuffer<Rgb<S>, Vec<S>>
+    where
+        Rgb<S>: Pixel<Subpixel = S>,
+    {
+        let (width, height) = image.dimensions();
+        let [target_height, target_width] = self.size;
+        match self.crop {
+            Crop::None => resize(image, target_width, target_height, self.filter),
+            Crop::CenterSquare => {
+                let side = width.min(height);
+                let square = crop_imm(image, (width - side) / 2, (height - side) / 2, side, side);
+                resize(&*square, target_width, target_height, self.filter)
+            }
+        }
+    }
+
+    fn normalised<S: Primitive>(&self, image: &ImageBuffer<Rgb<S>, Vec<S>>, value: impl Fn(S) -> f32) -> Tensor
+    where
+        Rgb<S>: Pixel<Subpixel = S>,
+    {
+        let [height, width] = self.size.map(|side| side as usize);
+        let mut data = Vec::with_capacity(3 * height * width);
+        for channel in 0..3 {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            data.extend(image.as_raw().iter().skip(channel).step_by(3).map(|raw| (value(*raw) - mean) / std));
+        }
+        Tensor { shape: vec![1, 3, height, width], data }
+    }
+}
+
+impl Default for Preprocess {
+    fn default() -> Preprocess {
+        Preprocess {
+            crop: Crop::None,
+            filter: FilterType::Triangle,
+            size: [0, 0],
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+            size_field: "metadata.image_size",
+        }
+    }
+}
+
+fn one_of<T: Copy>(field: &str, value: &Value, choices: &[(&str, T)]) -> Result<T> {
+    let found = choices.iter().find(|(name, _)| value.as_str() == Some(name));
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        Error::invalid(field, value, format!("must be one of {}", names.join(", ")))
+    })
+}
+
+/// Reads one number for a square, or height and width.
+fn size_of(field: &str, value: &Value) -> Result<[u32; 2]> {
+    let side = |value: &Value| value.as_u64().and_then(|side| usize::try_from(side).ok());
+    let sides = match value {
+        Value::Array(sides) => match &sides[..] {
+            [height, width] => side(height).zip(side(width)),
+            _ => None,
+        },
+        number => side(number).map(|side| (side, side)),
+    };
+    let Some((height, width)) = sides else {
+        return Err(Error::invalid(field, value, "must be a whole number, or [height, width]"));
+    };
+    checked_size(field, [height, width])
+}
+
+fn checked_size(field: &str, sides: [usize; 2]) -> Result<[u32; 2]> {
+    if sides.iter().any(|side| !(1..=LONGEST_SIDE).contains(side)) {
+        return Err(Error::invalid(
+            field,
+            format!("{sides:?}"),
+            format!("must be 1 to {LONGEST_SIDE} pixels per side"),
+        ));
+    }
+    Ok(sides.map(|side| u32::try_from(side).expect("at most 4096")))
+}
+
+fn three_numbers(field: &str, value: &Value) -> Result<[f32; 3]> {
+    let number = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+    let numbers: Option<Vec<f32>> = value.as_array().and_then(|values| values.iter().map(number).collect());
+    numbers
+        .and_then(|numbers| <[f32; 3]>::try_from(numbers).ok())
+        .ok_or_else(|| Error::invalid(field, value, "must be three numbers, for red, green and blue"))
+}
+
+fn divisors(field: &str, value: &Value) -> Result<[f32; 3]> {
+    let numbers = three_numbers(field, value)?;
+    if numbers.iter().any(|number| *number < f32::MIN_POSITIVE) {
+        return Err(Error::invalid(field, value, "must be three numbers above 0"));
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+    use serde_json::json;
+
+    use super::*;
+
+    fn preprocess(metadata: Value) -> Result<Option<Preprocess>> {
+        Preprocess::of_metadata(metadata.as_object().unwrap(), [None, None])
+    }
+
+    fn declared(declaration: Value) -> Preprocess {
+        preprocess(json!({ "preprocess": declaration })).unwrap().unwrap()
+    }
+
+    #[test]
+    fn size_comes_from_the_first_that_says_one() {
+        let metadata = json!({"image_size": 8, "preprocess": {"size": [2, 3]}});
+        assert_eq!(preprocess(metadata).unwrap().unwrap().size, [2, 3]);
+        assert_eq!(preprocess(json!({"image_size": 8, "preprocess": {}})).unwrap().unwrap().size, [8, 8]);
+        let fixed = Preprocess::of_metadata(&Map::new(), [Some(5), Some(6)]).unwrap().unwrap();
+        assert_eq!((fixed.size, fixed.mean, fixed.std), ([5, 6], IMAGENET_MEAN, IMAGENET_STD));
+        assert_eq!(preprocess(json!({"preprocess": {"crop": "none"}})).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let cases = [
+            (json!({"preprocess": {"crop": "left"}}), "`metadata.preprocess.crop` is `\"left\"`"),
+            (json!({"preprocess": {"filter": "lanczos"}}), "bicubic, bilinear, nearest"),
+            (json!({"preprocess": {"colour": "bgr"}}), "`metadata.preprocess.colour`"),
+            (json!({"preprocess": {"size": 0}}), "1 to 4096"),
+            (json!({"preprocess": {"size": [5000, 1]}}), "[5000, 1]"),
+            (json!({"preprocess": {"size": [1, 2, 3]}}), "[height, width]"),
+            (json!({"preprocess": {"size": -4}}), "`-4`"),
+            (json!({"preprocess": {"mean": [1, 2]}}), "`metadata.preprocess.mean` is `[1,2]`"),
+            (json!({"preprocess": {"mean": [1, 2, 1e300]}}), "three numbers"),
+            (json!({"preprocess": {"std": [1, 0, 1]}}), "above 0"),
+            (json!({"preprocess": [224]}), "must be an object"),
+            (json!({"image_size": "large"}), "`metadata.image_size`"),
+        ];
+        for (metadata, expected) in cases {
+            let error = preprocess(metadata).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} should contain {expected}");
+        }
+    }
+
+    #[test]
+    fn tensor_is_channel_major_and_normalised() {
+        let mut image = RgbImage::new(2, 1);
+        image.put_pixel(0, 0, Rgb([10, 20, 30]));
+        image.put_pixel(1, 0, Rgb([40, 50, 60]));
+        let declaration = json!({"size": [1, 2], "mean": [10, 10, 10], "std": [1, 2, 10]});
+        let tensor = declared(declaration).tensor(&Picture::Whole(image));
+        assert_eq!(tensor.shape, [1, 3, 1, 2]);
+        assert_eq!(tensor.data, [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn centre_square_leaves_out_both_sides_alike() {
+        let image = RgbImage::from_fn(7, 3, |x, _| Rgb([x as u8; 3]));
+        let declaration = json!({"crop": "center_square", "size": 3, "mean": [0, 0, 0], "std": [1, 1, 1]});
+        let tensor = declared(declaration).tensor(&Picture::Whole(image));
+        assert_eq!(tensor.data[..3], [2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn fractional_values_are_scaled_like_whole_ones() {
+        let whole = RgbImage::from_fn(6, 6, |x, y| Rgb([(x * 40) as u8, (y * 40) as u8, 7]));
+        let shares = whole.as_raw().iter().map(|value| f32::from(*value) / 255.0).collect();
+        let fractional = ImageBuffer::from_raw(6, 6, shares).unwrap();
+        for filter in ["bicubic", "bilinear", "nearest"] {
+            let declaration = json!({"size": [4, 9], "filter": filter, "mean": [0, 0, 0], "std": [1, 1, 1]});
+            let preprocess = declared(declaration);
+            let a = preprocess.tensor(&Picture::Whole(whole.clone()));
+            let b = preprocess.tensor(&Picture::Fractional(fractional.clone()));
+            // One is rounded to whole numbers, the other is not.
+            assert!(a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
+        }
+    }
+}
