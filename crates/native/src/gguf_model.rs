@@ -1,0 +1,106 @@
+//! What a GGUF file is as a model: its description for the record, and the family that computes it.
+
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{Inspection, LoadedModel};
+use seedhouse_core::{Error, Framework, ModelType, Result};
+use serde_json::{Map, Value};
+
+use crate::gguf::Gguf;
+use crate::llama::{self, Llama};
+use crate::mapped_file::MappedFile;
+use crate::vocabulary::Vocabulary;
+
+/// Describes a file.
+///
+/// # Errors
+/// [`Error::Malformed`] when the file is broken, also as a model; what is merely not computed here is a part of the
+/// description.
+pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> {
+    let gguf = Gguf::parse(path, file)?;
+    let architecture = gguf.metadata.text("general.architecture")?;
+    let not_servable_because = match assemble(&gguf, file) {
+        Ok(_) => None,
+        Err(unsupported @ Error::Unsupported { .. }) => Some(unsupported.to_string()),
+        Err(broken) => return Err(broken),
+    };
+    let mut tensor_types = std::collections::BTreeMap::new();
+    for tensor in gguf.tensors.values() {
+        *tensor_types.entry(tensor.tensor_type.name.to_owned()).or_default() += 1;
+    }
+    Ok(Inspection {
+        framework: Framework::Gguf,
+        model_type: architecture.map_or_else(|| ModelType::Other("unknown".into()), model_type),
+        architecture: architecture.map(str::to_owned),
+        hyper_parameters: hyper_parameters(&gguf, architecture.unwrap_or_default()),
+        tensor_count: gguf.tensors.len() as u64,
+        parameter_count: gguf.tensors.values().map(|tensor| tensor.element_count).sum(),
+        tensor_types,
+        not_servable_because,
+    })
+}
+
+/// Makes a file ready to compute with.
+///
+/// # Errors
+/// As [`inspect`], and [`Error::Unsupported`] for what is not computed here.
+pub(crate) fn load(path: &str, file: &Arc<MappedFile>) -> Result<LoadedModel> {
+    let gguf = Gguf::parse(path, file)?;
+    let (model, vocabulary) = assemble(&gguf, file)?;
+    Ok(LoadedModel::Text(model.into_text_model(&vocabulary)))
+}
+
+/// Checks everything that loading checks, which costs next to nothing because weights stay in the file.
+fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(Llama, Vocabulary<'a>)> {
+    let refuse = |what: String, reason: &str| Err(Error::unsupported(what, reason));
+    match gguf.metadata.text("general.type")? {
+        None | Some("model") => {}
+        Some(other) => return refuse(format!("GGUF of type `{}`", other.escape_debug()), "this runtime loads models"),
+    }
+    match gguf.metadata.text("general.architecture")? {
+        Some(llama::ARCHITECTURE) => {}
+        Some(other) => {
+            return refuse(
+                format!("architecture `{}`", other.escape_debug()),
+                "this runtime computes `llama` from GGUF",
+            );
+        }
+        None => return refuse("a GGUF without `general.architecture`".into(), "the family of the model is unknown"),
+    }
+    if gguf.tensors.is_empty() {
+        return refuse("a GGUF without tensors".into(), "it holds a vocabulary at most");
+    }
+    let vocabulary = Vocabulary::read(gguf)?;
+    let model = Llama::new(gguf, file, &vocabulary)?;
+    Ok((model, vocabulary))
+}
+
+/// Says what architectures of llama.cpp and its relatives are for; all others generate text.
+fn model_type(architecture: &str) -> ModelType {
+    match architecture {
+        "bert" | "nomic-bert" | "nomic-bert-moe" | "jina-bert-v2" | "jina-bert-v3" | "modern-bert" | "neo-bert"
+        | "eurobert" | "gemma-embedding" | "t5encoder" => ModelType::Embedding,
+        "clip" => ModelType::Vision,
+        "sd1" | "sd2" | "sd3" | "sdxl" | "flux" => ModelType::Diffusion,
+        _ => ModelType::Transformer,
+    }
+}
+
+/// Collects the numbers that every architecture writes under its own name, in the record's words.
+fn hyper_parameters(gguf: &Gguf<'_>, architecture: &str) -> Map<String, Value> {
+    let number = |key: &str| gguf.metadata.get(&format!("{architecture}.{key}"))?.as_unsigned();
+    let tokens = gguf.metadata.array("tokenizer.ggml.tokens").ok().flatten().map(|tokens| tokens.length() as u64);
+    let heads = number("attention.head_count");
+    [
+        ("vocab_size", tokens.or_else(|| number("vocab_size"))),
+        ("max_seq_len", number("context_length")),
+        ("d_model", number("embedding_length")),
+        ("num_heads", heads),
+        ("num_kv_heads", number("attention.head_count_kv").or(heads)),
+        ("num_layers", number("block_count")),
+        ("d_ff", number("feed_forward_length")),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
+    .collect()
+}

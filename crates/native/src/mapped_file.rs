@@ -1,0 +1,58 @@
+//! Model files as memory. The one place of the workspace with `unsafe`.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::Mmap;
+use seedhouse_core::{Error, Result};
+
+/// A file whose pages are read when they are first touched, and shared with every other process that maps it.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    /// `None` for an empty file, which systems refuse to map.
+    pages: Option<Mmap>,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened or mapped.
+    #[expect(unsafe_code, reason = "a map is unsafe because nothing stops others from changing the file")]
+    pub(crate) fn open(path: &Path) -> Result<MappedFile> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        if file.metadata().map_err(Error::io("read the length of", path))?.len() == 0 {
+            return Ok(MappedFile { pages: None });
+        }
+        // SAFETY: the bytes must not change while they are mapped. Files that reach a runtime are blobs of the artifact
+        // store: named by their digest, read-only, written once under another name and renamed, never changed in place.
+        let pages = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        Ok(MappedFile { pages: Some(pages) })
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.pages.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_file_is_an_empty_slice() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(MappedFile::open(file.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn missing_file_is_named() {
+        let error = MappedFile::open(Path::new("no-such-file")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open `no-such-file`");
+    }
+}

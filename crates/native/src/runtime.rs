@@ -1,0 +1,92 @@
+//! The runtime port, by the format of the files.
+
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
+use seedhouse_core::{Error, ManifestPath, Result};
+
+use crate::gguf;
+use crate::gguf_model;
+use crate::mapped_file::MappedFile;
+use crate::torch;
+
+/// Loads the formats and families that Seedhouse computes itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NativeRuntime;
+
+impl NativeRuntime {
+    /// Returns the runtime. It holds nothing: the cores are those of the process.
+    pub fn new() -> NativeRuntime {
+        NativeRuntime
+    }
+}
+
+/// The formats that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Gguf,
+    TorchCheckpoint,
+}
+
+impl Format {
+    /// Recognises a format by its content; names are never trusted.
+    fn of(bytes: &[u8]) -> Option<Format> {
+        if bytes.starts_with(gguf::MAGIC) {
+            return Some(Format::Gguf);
+        }
+        torch::is_checkpoint(bytes).then_some(Format::TorchCheckpoint)
+    }
+}
+
+/// A file of a known format.
+struct Source<'a> {
+    path: &'a ManifestPath,
+    file: Arc<MappedFile>,
+    format: Format,
+}
+
+impl Runtime for NativeRuntime {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
+        let Some(source) = find(files)? else { return Ok(None) };
+        match source.format {
+            Format::Gguf => gguf_model::inspect(source.path.as_str(), &source.file),
+            Format::TorchCheckpoint => torch::inspect(source.path, &source.file),
+        }
+        .map(Some)
+    }
+
+    fn load(&self, files: &LocalFiles, _: &LoadOptions) -> Result<LoadedModel> {
+        let source = find(files)?.ok_or_else(|| {
+            let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
+            Error::unsupported(
+                format!("the format of `{}`", names.join("`, `")),
+                "this runtime reads GGUF files and torch checkpoints",
+            )
+        })?;
+        match source.format {
+            Format::Gguf => gguf_model::load(source.path.as_str(), &source.file),
+            Format::TorchCheckpoint => torch::load(source.path, &source.file),
+        }
+    }
+}
+
+/// Finds the one file with weights; others (labels, licences) may lie beside it.
+fn find(files: &LocalFiles) -> Result<Option<Source<'_>>> {
+    let mut found: Option<Source<'_>> = None;
+    for LocalFile { path, local, .. } in &files.0 {
+        let file = MappedFile::open(local)?;
+        let Some(format) = Format::of(&file) else { continue };
+        if let Some(first) = found {
+            return Err(Error::unsupported(
+                format!("a version with the weights `{}` and `{path}`", first.path),
+                "this runtime reads one file of weights per version",
+            ));
+        }
+        found = Some(Source { path, file: Arc::new(file), format });
+    }
+    Ok(found)
+}

@@ -1,0 +1,286 @@
+//! Files that break a rule: each is refused with a message that names what is wrong.
+
+use seedhouse_core::Code;
+use seedhouse_testkit::tiny_gguf::{GgufBuilder, tiny_llama, tiny_llama_gguf};
+
+use super::{inspect, load, refusal};
+use crate::gguf::Gguf;
+
+type Breakage = fn(&mut GgufBuilder);
+
+#[test]
+fn file_truncated_at_any_byte_is_refused() {
+    let bytes = tiny_llama_gguf(1);
+    assert!(Gguf::parse("m.gguf", &bytes).is_ok());
+    for length in 0..bytes.len() {
+        assert!(Gguf::parse("m.gguf", &bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn truncated_data_is_refused_with_the_tensor_and_both_lengths() {
+    let bytes = tiny_llama_gguf(1);
+    let error = inspect(&bytes[..bytes.len() - 1]).unwrap_err().to_string();
+    assert!(error.starts_with("m.gguf is malformed: tensor `output_norm.weight` has 256 bytes at offset "), "{error}");
+    assert!(error.ends_with(&format!("but the file has {} bytes", bytes.len() - 1)), "{error}");
+}
+
+#[test]
+fn broken_containers_are_refused() {
+    let cases: [(Breakage, &str); 17] = [
+        (|b| b.claimed_tensors = Some(u64::MAX), "the number of tensors is 18446744073709551615"),
+        (|b| b.claimed_tensors = Some(21), "dimensions, but 1 to 4 are possible"),
+        (|b| b.claimed_keys = Some(u64::MAX), "the number of metadata keys is 18446744073709551615"),
+        (|b| b.claimed_keys = Some(23), "the name of tensor 0"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").claimed_offset = Some(1 << 40), "at offset 1099511627776"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").claimed_offset = Some(u64::MAX - 31), "18446744073709551584"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").claimed_offset = Some(7), "not a multiple of the alignment 32"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").claimed_offset = Some(0), "overlap"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").shape = vec![64, 0], "[64, 0], but no dimension may be 0"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").shape = vec![], "0 dimensions"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").shape = vec![32; 5], "5 dimensions"),
+        (|b| b.tensor_mut("blk.0.attn_q.weight").shape = vec![1 << 32, 1 << 32], "overflows 64 bits"),
+        (
+            |b| b.tensor_mut("blk.0.attn_q.weight").shape = vec![48, 64],
+            "rows of 48 numbers, but Q4_1 stores blocks of 32",
+        ),
+        (
+            |b| b.tensor_mut("blk.0.attn_q.weight").name = "blk.0.attn_k.weight".into(),
+            "`blk.0.attn_k.weight` occurs twice",
+        ),
+        (|b| b.metadata.push(b.metadata[0].clone()), "metadata `general.architecture` occurs twice"),
+        (
+            |b| {
+                b.number("general.alignment", 24);
+            },
+            "`general.alignment` is 24, but must be a power of two",
+        ),
+        (
+            |b| {
+                b.set("general.name", 77, vec![]);
+            },
+            "has type 77",
+        ),
+    ];
+    for (breakage, expected) in cases {
+        let mut builder = tiny_llama(1);
+        breakage(&mut builder);
+        let error = refusal(&builder);
+        assert!(error.starts_with("m.gguf is malformed: ") && error.contains(expected), "{expected:?}: {error}");
+    }
+}
+
+#[test]
+fn contradictions_between_metadata_and_tensors_are_refused_with_both_values() {
+    let cases: [(Breakage, &str); 16] = [
+        (
+            |b| {
+                b.number("llama.block_count", 3);
+            },
+            "tensor `blk.2.attn_norm.weight` of shape [64] is missing",
+        ),
+        (
+            |b| {
+                b.number("llama.block_count", u32::MAX);
+            },
+            "tensor `blk.2.attn_norm.weight`",
+        ),
+        (
+            |b| {
+                b.number("llama.block_count", 0);
+            },
+            "`llama.block_count` is 0",
+        ),
+        (
+            |b| {
+                b.number("llama.feed_forward_length", 128);
+            },
+            "has the shape [64, 96], but the metadata asks for [64, 128]",
+        ),
+        (
+            |b| {
+                b.number("llama.embedding_length", 128);
+            },
+            "has the shape [64, 267], but the metadata asks for [128, 267]",
+        ),
+        (
+            |b| {
+                b.number("llama.attention.head_count", 0);
+            },
+            "`llama.attention.head_count` is 0",
+        ),
+        (
+            |b| {
+                b.number("llama.attention.head_count", 6);
+            },
+            "is 64, but must be a multiple of `llama.attention.head_count`, which is 6",
+        ),
+        (
+            |b| {
+                b.number("llama.attention.head_count_kv", 3);
+            },
+            "is 4, but must be a multiple of `llama.attention.head_count_kv`, which is 3",
+        ),
+        (
+            |b| {
+                b.number("llama.rope.dimension_count", 18);
+            },
+            "is 18, but must be even and at most the width of a head, which is 16",
+        ),
+        (
+            |b| {
+                b.number("llama.context_length", u32::MAX);
+            },
+            "is 4294967295, but must be at most 16777216",
+        ),
+        (
+            |b| {
+                b.float("llama.rope.freq_base", f32::NAN);
+            },
+            "`llama.rope.freq_base` is NaN",
+        ),
+        (
+            |b| {
+                b.text("llama.block_count", "two");
+            },
+            "`llama.block_count` is the text \"two\", but must be a whole number",
+        ),
+        (
+            |b| {
+                b.remove("llama.attention.layer_norm_rms_epsilon");
+            },
+            "`llama.attention.layer_norm_rms_epsilon` is missing",
+        ),
+        (
+            |b| {
+                b.number("llama.vocab_size", 300);
+            },
+            "`llama.vocab_size` is 300, but the vocabulary has 267 tokens",
+        ),
+        (
+            |b| {
+                b.number("tokenizer.ggml.eos_token_id", 267);
+            },
+            "`tokenizer.ggml.eos_token_id` is 267, but the vocabulary has 267 tokens",
+        ),
+        (
+            |b| {
+                b.texts("tokenizer.ggml.merges", &["ab"]);
+            },
+            "a list with \"ab\"",
+        ),
+    ];
+    for (breakage, expected) in cases {
+        let mut builder = tiny_llama(1);
+        breakage(&mut builder);
+        let error = refusal(&builder);
+        assert!(error.starts_with("m.gguf is malformed: ") && error.contains(expected), "{expected:?}: {error}");
+    }
+}
+
+#[test]
+fn vocabulary_of_another_length_than_the_embedding_is_refused_with_both() {
+    let mut builder = tiny_llama(1);
+    builder
+        .texts("tokenizer.ggml.tokens", &["a", "b", "c"])
+        .remove("tokenizer.ggml.token_type")
+        .remove("llama.vocab_size");
+    let error = refusal(&builder);
+    assert!(error.ends_with("the vocabulary has 3 tokens, but `token_embd.weight` has the shape [64, 267]"), "{error}");
+}
+
+#[test]
+fn what_is_correct_but_not_computed_is_described_and_refused_at_load() {
+    let cases: [(Breakage, &str); 9] = [
+        (
+            |b| {
+                b.text("general.architecture", "mamba");
+            },
+            "architecture `mamba`",
+        ),
+        (
+            |b| {
+                b.text("general.type", "adapter");
+            },
+            "GGUF of type `adapter`",
+        ),
+        (
+            |b| {
+                b.text("llama.rope.scaling.type", "yarn");
+            },
+            "`llama.rope.scaling.type` with the text \"yarn\"",
+        ),
+        (
+            |b| {
+                b.number("llama.expert_count", 8);
+            },
+            "`llama.expert_count` with 8",
+        ),
+        (
+            |b| {
+                b.number("llama.attention.key_length", 32);
+            },
+            "`llama.attention.key_length` with 32",
+        ),
+        (
+            |b| {
+                b.text("tokenizer.ggml.model", "llama");
+            },
+            "tokenizer `llama`",
+        ),
+        (
+            |b| {
+                b.tensor("rope_freqs.weight", &[8], 0, vec![0; 32]);
+            },
+            "tensor `rope_freqs.weight` of shape [8]",
+        ),
+        (
+            |b| {
+                let tensor = b.tensor_mut("output_norm.weight");
+                (tensor.type_id, tensor.data) = (28, vec![0; 64 * 8]);
+            },
+            "type F64 of tensor `output_norm.weight`",
+        ),
+        (|b| b.tensors.clear(), "a GGUF without tensors"),
+    ];
+    for (change, expected) in cases {
+        let mut builder = tiny_llama(1);
+        change(&mut builder);
+        let bytes = builder.build();
+        let reason = inspect(&bytes).unwrap().unwrap().not_servable_because.expect("a reason");
+        assert!(reason.contains(expected), "{expected:?}: {reason}");
+        let error = load(&bytes).err().expect("refused");
+        assert_eq!((error.code(), error.to_string()), (Code::Unsupported, reason));
+    }
+}
+
+#[test]
+fn other_versions_byte_orders_and_tensor_types_are_named() {
+    let cases: [(Breakage, &str); 4] = [
+        (|b| b.version = 1, "GGUF version 1"),
+        (|b| b.version = 4, "GGUF version 4"),
+        (|b| b.version = 3u32.swap_bytes(), "big-endian GGUF version 3"),
+        (|b| b.tensor_mut("blk.1.ffn_up.weight").type_id = 4, "type 4 of tensor `blk.1.ffn_up.weight`"),
+    ];
+    for (change, expected) in cases {
+        let mut builder = tiny_llama(1);
+        change(&mut builder);
+        let error = refusal(&builder);
+        assert!(error.starts_with(expected) && error.contains("is not supported"), "{error}");
+    }
+}
+
+#[test]
+fn file_of_another_format_is_not_ours() {
+    for bytes in [&b""[..], b"GGU", b"PK\x03\x04", b"\x89PNG"] {
+        assert!(inspect(bytes).unwrap().is_none());
+        assert_eq!(load(bytes).err().expect("refused").code(), Code::Unsupported);
+    }
+}
+
+#[test]
+fn version_two_is_read() {
+    let mut builder = tiny_llama(1);
+    builder.version = 2;
+    assert!(load(&builder.build()).is_ok());
+}

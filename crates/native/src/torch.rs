@@ -1,0 +1,102 @@
+//! Torch checkpoints: state dicts that `torch.save` wrote. Nothing in them is executed.
+//!
+//! ```text
+//! legacy    the layout before PyTorch 1.6: five pickles, then the raw storages   \
+//! archive   the layout since: a ZIP archive of one pickle and stored entries      } -> checkpoint (named tensor views)
+//! pickle    a parser with a table of allowed globals; all others are refused     /
+//! ```
+//!
+//! Weights stay where they are, in the mapped file, until a family converts them.
+
+mod archive;
+pub(crate) mod checkpoint;
+mod legacy;
+mod pickle;
+mod state_dict;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{Inspection, LoadedModel};
+use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
+
+use self::checkpoint::Checkpoint;
+use crate::efficientnet_lite::EfficientNetLite;
+
+/// Returns whether [`inspect`] has something to say about these bytes.
+///
+/// That is so for both layouts of torch, and for any other pickle of protocol 2 to 5, which is then refused: a pickle
+/// is a program, and whoever sends one should hear why it is not run.
+pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
+    legacy::has_magic(bytes) || pickle::looks_like_one(bytes) || archive::looks_like_one(bytes)
+}
+
+/// Describes a checkpoint from its pickle and the shapes in it.
+///
+/// # Errors
+/// [`Error::Malformed`] naming what was found and what was expected; a pickle that asks for a global outside the table
+/// is refused with the full name of that global. [`Error::Unsupported`] for compressed archives and TorchScript.
+pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
+    let checkpoint = Checkpoint::read(file.as_str(), bytes)?;
+    let mut inspection = Inspection {
+        framework: Framework::Pytorch,
+        model_type: ModelType::Other("unknown".into()),
+        architecture: None,
+        hyper_parameters: serde_json::Map::new(),
+        tensor_count: checkpoint.tensors().len() as u64,
+        parameter_count: checkpoint.tensors().values().map(|tensor| tensor.element_count() as u64).sum(),
+        tensor_types: count_types(&checkpoint),
+        not_servable_because: None,
+    };
+    if !EfficientNetLite::recognises(&checkpoint) {
+        inspection.not_servable_because = Some(no_family(&checkpoint));
+        return Ok(inspection);
+    }
+    inspection.model_type = ModelType::Vision;
+    match EfficientNetLite::hyper_parameters(&checkpoint) {
+        Ok(hyper_parameters) => {
+            inspection.architecture = Some(EfficientNetLite::ARCHITECTURE.into());
+            inspection.hyper_parameters = hyper_parameters;
+        }
+        Err(error) => inspection.not_servable_because = Some(error.to_string()),
+    }
+    Ok(inspection)
+}
+
+/// Makes a checkpoint ready to compute with.
+///
+/// # Errors
+/// As [`inspect`]; [`Error::Unsupported`] when no family has these tensor names or a weight is of a type that is not
+/// computed with, [`Error::Malformed`] when a tensor is missing, superfluous, of the wrong shape or not finite.
+pub(crate) fn load(file: &ManifestPath, bytes: &[u8]) -> Result<LoadedModel> {
+    let checkpoint = Checkpoint::read(file.as_str(), bytes)?;
+    if !EfficientNetLite::recognises(&checkpoint) {
+        return Err(Error::unsupported(format!("the architecture of {file}"), no_family(&checkpoint)));
+    }
+    Ok(LoadedModel::Tensor(Arc::new(EfficientNetLite::load(&checkpoint)?)))
+}
+
+fn count_types(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for tensor in checkpoint.tensors().values() {
+        *counts.entry(tensor.data_type.as_str().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn no_family(checkpoint: &Checkpoint<'_>) -> String {
+    let first: Vec<String> = checkpoint.tensors().keys().take(3).map(|name| quote(name)).collect();
+    let count = checkpoint.tensors().len();
+    format!("no known family has these {count} tensor names, the first being {}", first.join(", "))
+}
+
+/// Returns text out of a file in a form that is safe to print: escaped, shortened, in backticks.
+pub(crate) fn quote(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut characters = text.chars();
+    let head: String = characters.by_ref().take(LONGEST).flat_map(char::escape_debug).collect();
+    if characters.next().is_some() { format!("`{head}…` ({} bytes)", text.len()) } else { format!("`{head}`") }
+}
+
+#[cfg(test)]
+mod tests;

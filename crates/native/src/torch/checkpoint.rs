@@ -1,0 +1,161 @@
+//! A checkpoint as named views into the bytes of its file.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+use seedhouse_core::{Error, Result};
+
+use super::{archive, legacy, pickle};
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataType {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl DataType {
+    /// Returns the name that inspections count under.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            DataType::F64 => "F64",
+            DataType::F32 => "F32",
+            DataType::F16 => "F16",
+            DataType::Bf16 => "BF16",
+            DataType::I64 => "I64",
+            DataType::I32 => "I32",
+            DataType::I16 => "I16",
+            DataType::I8 => "I8",
+            DataType::U8 => "U8",
+            DataType::Bool => "BOOL",
+        }
+    }
+
+    /// Returns how many bytes an element takes.
+    pub(super) fn size_bytes(self) -> usize {
+        match self {
+            DataType::F64 | DataType::I64 => 8,
+            DataType::F32 | DataType::I32 => 4,
+            DataType::F16 | DataType::Bf16 | DataType::I16 => 2,
+            DataType::I8 | DataType::U8 | DataType::Bool => 1,
+        }
+    }
+}
+
+/// The tensors of a state dict.
+#[derive(Debug)]
+pub(crate) struct Checkpoint<'a> {
+    file: String,
+    tensors: BTreeMap<&'a str, TensorView<'a>>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads either layout. Errors name `file`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] and [`Error::Unsupported`] as [`super::inspect`] says.
+    pub(crate) fn read(file: &str, bytes: &'a [u8]) -> Result<Checkpoint<'a>> {
+        let tensors = if legacy::has_magic(bytes) {
+            legacy::read(file, bytes)?
+        } else if pickle::looks_like_one(bytes) {
+            return Err(refuse_bare_pickle(file, bytes));
+        } else {
+            archive::read(file, bytes)?
+        };
+        Ok(Checkpoint { file: file.to_owned(), tensors })
+    }
+
+    /// Returns the name of the file, for errors.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Returns the tensors by name.
+    pub(crate) fn tensors(&self) -> &BTreeMap<&'a str, TensorView<'a>> {
+        &self.tensors
+    }
+}
+
+/// Says what is wrong with a pickle that torch did not write: what it would have run, if it is that bad.
+fn refuse_bare_pickle(file: &str, bytes: &[u8]) -> Error {
+    pickle::parse(file, bytes, 0).err().unwrap_or_else(|| {
+        Error::malformed(file, "it is a pickle without the magic number of torch checkpoints; nothing was executed")
+    })
+}
+
+/// A tensor within its storage. Every element lies inside; [`super::state_dict`] has checked it.
+#[derive(Debug)]
+pub(crate) struct TensorView<'a> {
+    /// The type of the elements.
+    pub(crate) data_type: DataType,
+    /// Dimensions, outermost first.
+    pub(crate) shape: Vec<usize>,
+    /// Distance between neighbours along each dimension, in elements.
+    pub(super) strides: Vec<usize>,
+    /// The storage from the first element on.
+    pub(super) bytes: &'a [u8],
+}
+
+impl TensorView<'_> {
+    /// Returns the number of elements.
+    pub(crate) fn element_count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Copies the elements in row-major order, or returns `None` when f32 cannot hold each value of their type.
+    pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
+        match self.data_type {
+            DataType::F32 => Some(self.gather(f32::from_le_bytes)),
+            DataType::F16 => Some(self.gather(|bytes| f16::from_le_bytes(bytes).to_f32())),
+            DataType::Bf16 => Some(self.gather(|bytes| bf16::from_le_bytes(bytes).to_f32())),
+            DataType::F64
+            | DataType::I64
+            | DataType::I32
+            | DataType::I16
+            | DataType::I8
+            | DataType::U8
+            | DataType::Bool => None,
+        }
+    }
+
+    fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+        let (elements, _) = self.bytes.as_chunks::<SIZE>();
+        let mut dimensions: Vec<(usize, usize)> =
+            self.shape.iter().copied().zip(self.strides.iter().copied()).filter(|(size, _)| *size != 1).collect();
+        let (inner_size, inner_stride) = dimensions.pop().unwrap_or((1, 1));
+        let mut values = Vec::with_capacity(self.element_count());
+        if self.element_count() == 0 {
+            return values;
+        }
+        let mut index = vec![0; dimensions.len()];
+        let mut start = 0;
+        loop {
+            values.extend((0..inner_size).map(|step| decode(elements[start + step * inner_stride])));
+            if !advance(&mut index, &mut start, &dimensions) {
+                return values;
+            }
+        }
+    }
+}
+
+/// Moves to the next position in row-major order; returns false after the last one.
+fn advance(index: &mut [usize], start: &mut usize, dimensions: &[(usize, usize)]) -> bool {
+    for (position, (size, stride)) in index.iter_mut().zip(dimensions).rev() {
+        *position += 1;
+        *start += stride;
+        if *position < *size {
+            return true;
+        }
+        *start -= *position * stride;
+        *position = 0;
+    }
+    false
+}
