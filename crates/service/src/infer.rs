@@ -1,0 +1,97 @@
+//! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{LoadOptions, LocalFile, LocalFiles};
+use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
+use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Slot};
+use serde_json::json;
+
+use crate::Service;
+
+/// A result and the version that gave it.
+#[derive(Debug, Clone)]
+pub struct Answer<T> {
+    /// The version that answered.
+    pub model_id: ModelId,
+    /// Its label.
+    pub version: Version,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// How long the version took to load, when it was loaded: verification, mapping and checks.
+    pub load_seconds: f64,
+    /// What it answered.
+    pub value: T,
+}
+
+impl Service {
+    /// Generates text, calling `on_text` with each piece as it becomes final; breaking off cancels.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotServable`], [`Error::WrongTask`], [`Error::DigestMismatch`] at the first load,
+    /// [`Error::ContextOverflow`], [`Error::Invalid`] parameters.
+    pub fn generate(
+        &self,
+        reference: &Reference,
+        request: &GenerateRequest,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer<Generation>> {
+        self.infer(reference, "text generation", |slot| slot.generate(request, on_text))
+    }
+
+    /// Classifies an image.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
+    pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
+        self.infer(reference, "image classification", |slot| slot.classify(request))
+    }
+
+    fn infer<T>(
+        &self,
+        reference: &Reference,
+        task: &'static str,
+        compute: impl FnOnce(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let entry = self.store.version(reference)?;
+        let slot = self.slot(&entry, task)?;
+        let value = compute(&slot)?;
+        let digest = entry.record.digest().ok_or_else(|| Error::Internal("a loaded version has a digest".into()))?;
+        Ok(Answer {
+            model_id: entry.record.model_id,
+            version: entry.record.version,
+            digest,
+            load_seconds: slot.load_seconds(),
+            value,
+        })
+    }
+
+    /// Returns the loaded version; the files are verified by the one caller that loads it.
+    pub(crate) fn slot(&self, entry: &Entry, task: &'static str) -> Result<Arc<Slot>> {
+        entry.record.check_servable(task)?;
+        self.engine.slot(&slot_key(entry), &|| {
+            self.require_intact(entry)?;
+            self.load_request(entry)
+        })
+    }
+
+    fn load_request(&self, entry: &Entry) -> Result<LoadRequest> {
+        let manifest = entry.record.manifest()?.map_or_else(Vec::new, Vec::from);
+        let local = |file: seedhouse_core::FileEntry| {
+            let local = self.artifacts.local_path(&file.digest)?;
+            Ok(LocalFile { path: file.path, local, digest: file.digest })
+        };
+        Ok(LoadRequest {
+            model_id: entry.record.model_id.to_string(),
+            files: LocalFiles(manifest.into_iter().map(local).collect::<Result<_>>()?),
+            options: LoadOptions { metadata: entry.record.metadata() },
+        })
+    }
+}
+
+/// What a slot depends on: the id (errors name it), the bytes, and the hyper-parameters (labels, pre-processing).
+fn slot_key(entry: &Entry) -> Digest {
+    let record = &entry.record;
+    Digest::of(json!([record.model_id, record.digest(), record.metadata()]).to_string())
+}

@@ -1,0 +1,305 @@
+//! Registering a version: receive the bytes, read their headers, check the claims, then one change.
+//!
+//! The order makes a crash harmless. Bytes become part of the artifact store only after everything that can be refused
+//! was refused, and the record is written after the bytes: a blob without a record may be left by a crash, a record
+//! without a blob cannot.
+
+use std::io::Read;
+
+use seedhouse_core::runtime::{Inspection, LocalFile, LocalFiles};
+use seedhouse_core::{
+    Action, Change, Entry, Error, FileEntry, Framework, Kind, Manifest, ManifestPath, ModelId, ModelName, ModelType,
+    Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_hyper_parameters,
+};
+use serde_json::{Map, Value, json};
+
+use crate::Service;
+
+/// A version as the user describes it. What is left out is read from the files or settled by the registry.
+#[derive(Debug, Clone)]
+pub struct RegisterRequest {
+    /// The model it belongs to.
+    pub base: ModelName,
+    /// The label; by default the next one.
+    pub version: Option<Version>,
+    /// The id; by default `<base>_v<version>`.
+    pub model_id: Option<ModelId>,
+    /// The name for people; by default the base name.
+    pub name: Option<String>,
+    /// What the model is for; a claim that contradicts the file is refused.
+    pub model_type: Option<ModelType>,
+    /// What it was made with; a claim that contradicts the file is refused.
+    pub framework: Option<Framework>,
+    /// The first status; by default `ready` if a runtime can load the files, else `registered`.
+    pub status: Option<Status>,
+    /// A text for people.
+    pub description: Option<String>,
+    /// Hyper-parameters; each is checked against the file where the file says something about it.
+    pub metadata: Map<String, Value>,
+    /// Who asks.
+    pub actor: String,
+}
+
+impl RegisterRequest {
+    /// Returns a request that leaves everything to the files.
+    pub fn new(base: ModelName, actor: impl Into<String>) -> RegisterRequest {
+        RegisterRequest {
+            base,
+            version: None,
+            model_id: None,
+            name: None,
+            model_type: None,
+            framework: None,
+            status: None,
+            description: None,
+            metadata: Map::new(),
+            actor: actor.into(),
+        }
+    }
+}
+
+/// A file that was received, hashed, and is not part of the registry yet. Dropping it removes the bytes.
+pub struct Received {
+    path: ManifestPath,
+    staged: Box<dyn StagedArtifact>,
+}
+
+/// What is known about a version before it is registered.
+struct Findings {
+    model_type: ModelType,
+    framework: Framework,
+    metadata: Map<String, Value>,
+    /// Paths of record fields that nobody computed.
+    claims: Vec<String>,
+    inspection: Option<Inspection>,
+    /// Why inference cannot be asked of it.
+    not_servable_because: Option<String>,
+}
+
+impl Service {
+    /// Takes in the bytes of one file in a single pass.
+    ///
+    /// # Errors
+    /// [`Error::BrokenUpload`] when the reader fails, [`Error::Io`] when the disk does.
+    pub fn receive(&self, path: ManifestPath, bytes: &mut dyn Read) -> Result<Received> {
+        let staged = self.artifacts.stage(path.as_str(), bytes)?;
+        Ok(Received { path, staged })
+    }
+
+    /// Refuses a request whose name is taken, before any bytes are sent.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] saying since when.
+    pub fn check_free(&self, request: &RegisterRequest) -> Result<()> {
+        if let Some(version) = &request.version {
+            let reference = Reference { name: request.base.clone(), selector: Selector::Label(version.clone()) };
+            self.refuse_existing(&reference, Kind::Version, |_| true)?;
+        }
+        let model_id = match (&request.model_id, &request.version) {
+            (Some(model_id), _) => Some(model_id.clone()),
+            (None, Some(version)) => Some(ModelId::of_version(&request.base, version)?),
+            (None, None) => None,
+        };
+        if let Some(model_id) = model_id {
+            let reference = Reference { name: model_id.as_str().parse()?, selector: Selector::Newest };
+            self.refuse_existing(&reference, Kind::ModelId, |entry| entry.record.model_id == model_id)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_existing(&self, reference: &Reference, kind: Kind, is_it: impl Fn(&Entry) -> bool) -> Result<()> {
+        match self.store.version(reference) {
+            Ok(entry) if is_it(&entry) => {
+                Err(Error::AlreadyExists { kind, name: reference.to_string(), since: entry.record.created_at })
+            }
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Registers a version with the files received, or without files as a record of claims.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], [`Error::Contradiction`] between a claim and the file, [`Error::Malformed`] files,
+    /// [`Error::Invalid`] fields. After an error nothing is registered and nothing stored.
+    pub fn register(&self, request: RegisterRequest, files: Vec<Received>) -> Result<Entry> {
+        self.check_free(&request)?;
+        let manifest = manifest_of(&files)?;
+        let findings = self.examine(&request, &files)?;
+        let status = first_status(&request, &findings)?;
+        let fields = record_fields(&request, &findings);
+        for file in files {
+            self.artifacts.publish(file.staged)?;
+        }
+        let registration = Registration {
+            base: request.base,
+            version: request.version,
+            model_id: request.model_id,
+            name: request.name,
+            model_type: findings.model_type,
+            framework: findings.framework,
+            status,
+            manifest: manifest.clone(),
+            fields,
+        };
+        let action = Action::Register(Box::new(registration));
+        let applied = self.store.apply(Change { at: self.clock.now(), actor: request.actor, action })?;
+        if let Some(manifest) = &manifest {
+            self.link(&applied.entry, manifest);
+        }
+        Ok(applied.entry)
+    }
+
+    /// Gives every version's files their conventional name again, where a crash or a hand removed it.
+    ///
+    /// # Errors
+    /// Those of the metadata store; a name that cannot be given is logged and does not stop the others.
+    pub fn mend_links(&self) -> Result<()> {
+        for entry in self.store.search(&seedhouse_core::Query::default())? {
+            if let Some(manifest) = entry.record.manifest()? {
+                self.link(&entry, &manifest);
+            }
+        }
+        Ok(())
+    }
+
+    /// The version is registered whether or not its conventional name can be given, so a failure is logged, not returned.
+    fn link(&self, entry: &Entry, manifest: &Manifest) {
+        if let Err(error) = self.artifacts.link(&entry.record, manifest) {
+            let model_id = entry.record.model_id.as_str();
+            tracing::error!(model.id = model_id, error = &error as &dyn std::error::Error, "cannot name the files");
+        }
+    }
+
+    fn examine(&self, request: &RegisterRequest, files: &[Received]) -> Result<Findings> {
+        let inspection = match files {
+            [] => None,
+            files => self.engine.inspect(&local_files(files))?,
+        };
+        match inspection {
+            Some(inspection) => inspected(request, inspection, files),
+            None => Ok(claimed_only(request, files)),
+        }
+    }
+}
+
+fn manifest_of(files: &[Received]) -> Result<Option<Manifest>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let entry = |file: &Received| FileEntry {
+        path: file.path.clone(),
+        size_bytes: file.staged.size_bytes(),
+        digest: file.staged.digest(),
+    };
+    let manifest = Manifest::new(files.iter().map(entry).collect())?;
+    if manifest.size_bytes() == 0 {
+        return Err(Error::malformed(format!("file `{}`", files[0].path), "it is empty (0 bytes)"));
+    }
+    Ok(Some(manifest))
+}
+
+fn local_files(files: &[Received]) -> LocalFiles {
+    let local = |file: &Received| LocalFile {
+        path: file.path.clone(),
+        local: file.staged.path().to_owned(),
+        digest: file.staged.digest(),
+    };
+    LocalFiles(files.iter().map(local).collect())
+}
+
+fn inspected(request: &RegisterRequest, inspection: Inspection, files: &[Received]) -> Result<Findings> {
+    let file = files.first().map_or_else(String::new, |file| format!("file `{}`", file.path));
+    let contradiction = |field: &str, claimed: &str, found: &str| Error::Contradiction {
+        field: field.to_owned(),
+        claimed: format!("`{claimed}`"),
+        found: format!("`{found}`"),
+        file: file.clone(),
+    };
+    if let Some(claimed) = request.framework.as_ref().filter(|claimed| **claimed != inspection.framework) {
+        return Err(contradiction("framework", claimed.as_str(), inspection.framework.as_str()));
+    }
+    let family_is_known = inspection.architecture.is_some();
+    let mut claims = Vec::new();
+    let model_type = match &request.model_type {
+        Some(claimed) if family_is_known && *claimed != inspection.model_type => {
+            return Err(contradiction("type", claimed.as_str(), inspection.model_type.as_str()));
+        }
+        Some(claimed) if !family_is_known => {
+            claims.push("type".to_owned());
+            claimed.clone()
+        }
+        _ => inspection.model_type.clone(),
+    };
+    let checked = check_hyper_parameters(&request.metadata, &inspection.hyper_parameters, &file)?;
+    claims.extend(checked.unverified.iter().map(|name| format!("metadata.{name}")));
+    Ok(Findings {
+        model_type,
+        framework: inspection.framework.clone(),
+        metadata: checked.metadata,
+        claims,
+        not_servable_because: inspection.not_servable_because.clone(),
+        inspection: Some(inspection),
+    })
+}
+
+fn claimed_only(request: &RegisterRequest, files: &[Received]) -> Findings {
+    let mut claims: Vec<String> = request.metadata.keys().map(|name| format!("metadata.{name}")).collect();
+    claims.extend(request.model_type.as_ref().map(|_| "type".to_owned()));
+    claims.extend(request.framework.as_ref().map(|_| "framework".to_owned()));
+    let reason = match files {
+        [] => "the version has no files",
+        _ => "no runtime recognises the format of its files",
+    };
+    Findings {
+        model_type: request.model_type.clone().unwrap_or_else(|| ModelType::Other("unknown".into())),
+        framework: request.framework.clone().unwrap_or(Framework::Unknown),
+        metadata: request.metadata.clone(),
+        claims,
+        inspection: None,
+        not_servable_because: Some(reason.into()),
+    }
+}
+
+fn first_status(request: &RegisterRequest, findings: &Findings) -> Result<Status> {
+    match (request.status, &findings.not_servable_because) {
+        (None, None) => Ok(Status::Ready),
+        (None, Some(_)) => Ok(Status::Registered),
+        (Some(status @ (Status::Training | Status::Quantized | Status::Failed)), _) => {
+            Err(Error::invalid("status", status, "is set by the job that leads to it, not at registration"))
+        }
+        (Some(status), Some(reason)) if status.is_servable() => Err(Error::invalid(
+            "status",
+            status,
+            format!("{reason}, so it cannot be served; leave the status out or register it as `registered`"),
+        )),
+        (Some(status), _) => Ok(status),
+    }
+}
+
+fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, Value> {
+    let mut fields = Map::new();
+    if let Some(description) = &request.description {
+        fields.insert("description".into(), description.clone().into());
+    }
+    fields.insert("metadata".into(), Value::Object(findings.metadata.clone()));
+    if findings.framework != Framework::Unknown {
+        fields.insert("model_format".into(), findings.framework.as_str().into());
+    }
+    if let Some(inspection) = &findings.inspection {
+        fields.insert(
+            "inspected".into(),
+            json!({
+                "architecture": inspection.architecture,
+                "tensor_count": inspection.tensor_count,
+                "parameter_count": inspection.parameter_count,
+                "tensor_types": inspection.tensor_types,
+                "not_servable_because": inspection.not_servable_because,
+            }),
+        );
+    }
+    if !findings.claims.is_empty() {
+        fields.insert("claims".into(), findings.claims.clone().into());
+    }
+    fields
+}

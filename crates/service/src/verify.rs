@@ -1,0 +1,105 @@
+//! Verifying: hash the stored bytes again and compare with the record.
+
+use std::collections::HashMap;
+
+use seedhouse_core::{Digest, Entry, Error, ManifestPath, ModelId, Query, Reference, Result};
+
+use crate::Service;
+
+/// One file of one version, hashed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedFile {
+    /// The version.
+    pub model_id: ModelId,
+    /// The file within it.
+    pub path: ManifestPath,
+    /// Its length, as the manifest says.
+    pub size_bytes: u64,
+    /// Its digest, as the manifest says.
+    pub expected: Digest,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What verification found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// The bytes are those of the record.
+    Intact,
+    /// The bytes have another digest.
+    Corrupt {
+        /// The digest that they have.
+        actual: Digest,
+    },
+    /// The bytes are gone.
+    Missing,
+}
+
+impl VerifiedFile {
+    /// Returns the error that this file is, if it is not intact.
+    pub fn error(&self) -> Option<Error> {
+        let (model_id, path, expected) = (self.model_id.to_string(), self.path.to_string(), self.expected);
+        match self.finding {
+            Finding::Intact => None,
+            Finding::Corrupt { actual } => Some(Error::DigestMismatch { model_id, path, expected, actual }),
+            Finding::Missing => Some(Error::MissingBytes { model_id, path, expected }),
+        }
+    }
+}
+
+impl Service {
+    /// Hashes the files of the given versions, or of all when none is given, and reports each.
+    ///
+    /// Bytes that several versions share are read once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a reference, [`Error::Io`] when a file cannot be read. Corrupt files are findings, not errors.
+    pub fn verify(&self, references: &[Reference], report: &mut dyn FnMut(VerifiedFile)) -> Result<()> {
+        let entries = match references {
+            [] => self.store.search(&Query::default())?,
+            references => references.iter().map(|reference| self.store.version(reference)).collect::<Result<_>>()?,
+        };
+        let mut seen = HashMap::new();
+        entries.iter().try_for_each(|entry| self.verify_entry(entry, &mut seen, report))
+    }
+
+    fn verify_entry(
+        &self,
+        entry: &Entry,
+        seen: &mut HashMap<Digest, Finding>,
+        report: &mut dyn FnMut(VerifiedFile),
+    ) -> Result<()> {
+        let Some(manifest) = entry.record.manifest()? else { return Ok(()) };
+        for file in manifest.files() {
+            let finding = match seen.get(&file.digest) {
+                Some(finding) => *finding,
+                None => self.hash_again(&file.digest)?,
+            };
+            seen.insert(file.digest, finding);
+            report(VerifiedFile {
+                model_id: entry.record.model_id.clone(),
+                path: file.path.clone(),
+                size_bytes: file.size_bytes,
+                expected: file.digest,
+                finding,
+            });
+        }
+        Ok(())
+    }
+
+    fn hash_again(&self, expected: &Digest) -> Result<Finding> {
+        match self.artifacts.rehash(expected) {
+            Ok(actual) if actual == *expected => Ok(Finding::Intact),
+            Ok(actual) => Ok(Finding::Corrupt { actual }),
+            Err(Error::NotFound { .. }) => Ok(Finding::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Verifies every file of a version and stops at the first that is not intact.
+    pub(crate) fn require_intact(&self, entry: &Entry) -> Result<()> {
+        let mut first = None;
+        self.verify_entry(entry, &mut HashMap::new(), &mut |file| first = first.take().or_else(|| file.error()))?;
+        first.map_or(Ok(()), Err)
+    }
+}
