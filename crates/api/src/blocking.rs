@@ -1,0 +1,45 @@
+//! From the asynchronous world to the service's blocking calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use seedhouse_service::core::{Error, Result};
+
+/// Runs a blocking call on a thread that may block.
+///
+/// # Errors
+/// Those of the call; [`Error::Internal`] when it panicked, which ends only this request.
+pub(crate) async fn run<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Internal(format!("a request's thread ended early: {error}"))),
+    }
+}
+
+/// Tells a blocking call that nobody waits for it any more: the request's future was dropped.
+#[derive(Default)]
+pub(crate) struct CancelOnDrop(Arc<AtomicBool>);
+
+/// The side that asks.
+#[derive(Clone)]
+pub(crate) struct Cancelled(Arc<AtomicBool>);
+
+impl CancelOnDrop {
+    /// Returns what the blocking call looks at.
+    pub(crate) fn observer(&self) -> Cancelled {
+        Cancelled(self.0.clone())
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Cancelled {
+    /// Returns whether the request is gone.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,23 @@
+//! The protocols, one module each: translators that decode to our types, call one service method and encode the answer.
+//! A rule that lives only here is a bug.
+//!
+//! ```text
+//! native     /api/…      the original system's routes and ours
+//! system     /health, /openapi.json
+//! problem    one error envelope, computed from the error's code
+//! blocking   from the asynchronous world to the service's blocking calls
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod blocking;
+mod limits;
+mod native;
+mod problem;
+mod request_body;
+mod router;
+mod system;
+mod upload;
+
+pub use limits::Limits;
+pub use router::{openapi_document, router};

@@ -1,0 +1,8 @@
+//! The native API under `/api`: the original system's routes and shapes, with real status codes.
+
+pub(crate) mod image;
+pub(crate) mod model_response;
+pub(crate) mod models;
+pub(crate) mod new_model;
+pub(crate) mod result_response;
+pub(crate) mod text;

@@ -1,0 +1,150 @@
+//! The body that creates a version, as JSON or as the text fields of a form.
+
+use seedhouse_service::RegisterRequest;
+use seedhouse_service::core::{Error, ModelId, ModelName, ModelType, Result, Version};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What the client says about a new version.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct NewModel {
+    /// The name for people, 1 to 256 characters.
+    name: String,
+    /// The id; by default made from the name (`Wheat Leaves` gives `wheat-leaves_v1`).
+    model_id: Option<String>,
+    /// The label; by default `1`.
+    version: Option<String>,
+    /// `ai` and `ml` of the original are understood; by default what the files say.
+    model_type: Option<String>,
+    framework: Option<String>,
+    description: Option<String>,
+    /// By default `ready` if the files can be served, else `registered`.
+    status: Option<String>,
+    /// Checked against the files; also called `metadata`.
+    #[serde(alias = "metadata")]
+    #[schema(value_type = Object)]
+    hyperparameters: Option<Value>,
+}
+
+impl NewModel {
+    /// Reads the text fields of a form; `hyperparameters` is JSON there.
+    pub(crate) fn from_form(mut fields: Map<String, Value>) -> Result<NewModel> {
+        for key in ["hyperparameters", "metadata"] {
+            if let Some(Value::String(text)) = fields.get(key) {
+                let value = serde_json::from_str(text)
+                    .map_err(|error| Error::malformed(format!("field `{key}`"), error.to_string()))?;
+                fields.insert(key.into(), value);
+            }
+        }
+        serde_json::from_value(Value::Object(fields)).map_err(|error| Error::malformed("the form", error.to_string()))
+    }
+
+    /// Checks the fields and turns them into the service's words.
+    pub(crate) fn into_request(self) -> Result<RegisterRequest> {
+        if !(1..=256).contains(&self.name.chars().count()) {
+            return Err(Error::invalid("name", &self.name, "must have 1 to 256 characters"));
+        }
+        let version = self.version.as_deref().map(str::parse).transpose()?;
+        let (model_id, version) = self.id_and_version(version)?;
+        let mut request = RegisterRequest::new(base_of(&model_id, &version), "http");
+        request.version = Some(version);
+        request.model_id = Some(model_id);
+        request.name = Some(self.name);
+        request.model_type = self.model_type.as_deref().map(model_type);
+        request.framework = self.framework.as_deref().map(Into::into);
+        request.description = self.description;
+        request.status = self.status.as_deref().map(str::parse).transpose()?;
+        request.metadata = match self.hyperparameters {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(object)) => object,
+            Some(other) => return Err(Error::invalid("hyperparameters", other, "must be an object")),
+        };
+        Ok(request)
+    }
+
+    /// The original's rule: the id is the name in lower case with `-` for spaces, and ends in `_v<version>`.
+    fn id_and_version(&self, version: Option<Version>) -> Result<(ModelId, Version)> {
+        let stem: ModelId = match &self.model_id {
+            Some(model_id) => model_id.parse()?,
+            None => self.name.trim().to_lowercase().replace(' ', "-").parse().map_err(|error| match error {
+                Error::Invalid { value, rule, .. } => Error::invalid("name", value, rule),
+                other => other,
+            })?,
+        };
+        let base = stem.base();
+        let suffix = stem.as_str().strip_prefix(base.as_str()).and_then(|rest| rest.strip_prefix("_v"));
+        match suffix {
+            Some(suffix) => {
+                let version = version.map_or_else(|| suffix.parse(), Ok)?;
+                Ok((stem, version))
+            }
+            None => {
+                let version = version.unwrap_or(Version::Integer(1));
+                Ok((ModelId::of_version(&base, &version)?, version))
+            }
+        }
+    }
+}
+
+fn base_of(model_id: &ModelId, version: &Version) -> ModelName {
+    // An id that was made from base and version ends in that version, also where `base()` would cut elsewhere.
+    let suffix = format!("_v{version}");
+    match model_id.as_str().strip_suffix(&suffix).map(str::parse) {
+        Some(Ok(base)) => base,
+        _ => model_id.base(),
+    }
+}
+
+/// The original's front end calls transformers `ai` and vision models `ml`.
+fn model_type(name: &str) -> ModelType {
+    match name {
+        "ai" => ModelType::Transformer,
+        "ml" => ModelType::Vision,
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(value: Value) -> Result<RegisterRequest> {
+        serde_json::from_value::<NewModel>(value).unwrap().into_request()
+    }
+
+    #[test]
+    fn id_follows_the_original_rule() {
+        let cases = [
+            (json!({"name": "Wheat Leaves"}), "wheat-leaves", "wheat-leaves_v1", "1"),
+            (json!({"name": "视觉模型"}), "视觉模型", "视觉模型_v1", "1"),
+            (json!({"name": "x", "version": "v1.0.0"}), "x", "x_v1.0.0", "1.0.0"),
+            (json!({"name": "x", "model_id": "a_v3"}), "a", "a_v3", "3"),
+            (json!({"name": "x", "model_id": "a_v1", "version": "1.0.0"}), "a", "a_v1", "1.0.0"),
+            (json!({"name": "x", "model_id": "swin_vit"}), "swin_vit", "swin_vit_v1", "1"),
+        ];
+        for (body, base, model_id, version) in cases {
+            let request = request(body.clone()).unwrap();
+            assert_eq!(request.base.as_str(), base, "{body}");
+            assert_eq!(request.model_id.unwrap().as_str(), model_id, "{body}");
+            assert_eq!(request.version.unwrap().to_string(), version, "{body}");
+        }
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let cases = [
+            (json!({"name": ""}), "name"),
+            (json!({"name": "a/b"}), "name"),
+            (json!({"name": "x", "model_id": "../x"}), "model_id"),
+            (json!({"name": "x", "version": "newest"}), "version"),
+            (json!({"name": "x", "status": "running"}), "status"),
+            (json!({"name": "x", "hyperparameters": [1]}), "hyperparameters"),
+        ];
+        for (body, field) in cases {
+            assert_eq!(request(body.clone()).unwrap_err().field(), Some(field), "{body}");
+        }
+    }
+}
