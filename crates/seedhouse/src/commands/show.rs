@@ -1,0 +1,73 @@
+//! `seedhouse show`: everything the registry says about one version, claims marked.
+
+use seedhouse_core::Entry;
+use seedhouse_service::Service;
+use serde_json::Value;
+
+use crate::cli::ShowArguments;
+use crate::output::{Output, entry_json, human_size, print_json, print_line};
+
+pub(super) fn run(service: &Service, arguments: &ShowArguments, output: Output) -> anyhow::Result<()> {
+    let entry = service.show(&arguments.reference)?;
+    match output {
+        Output::Json => print_json(&entry_json(&entry)),
+        Output::Text => Ok(print_entry(&entry)?),
+    }
+}
+
+fn print_entry(entry: &Entry) -> std::io::Result<()> {
+    let record = &entry.record;
+    let claims = claims(entry);
+    print_line(&format!("{}  ({})", record.model_id, record.name))?;
+    print_field("version", &format!("{} (number {} of `{}`)", record.version, entry.ordinal, entry.base))?;
+    print_field("type", &marked(record.model_type.as_str(), claims.contains(&"type")))?;
+    print_field("framework", &marked(record.framework.as_str(), claims.contains(&"framework")))?;
+    print_field("status", record.status.as_str())?;
+    print_field("created", &record.created_at.to_string())?;
+    print_field("updated", &record.updated_at.to_string())?;
+    if !record.description().is_empty() {
+        print_field("description", record.description())?;
+    }
+    for (name, value) in record.metadata() {
+        let claimed = claims.contains(&format!("metadata.{name}").as_str());
+        print_field(&name, &marked(&brief(&value), claimed))?;
+    }
+    if let Some(inspected) = record.fields.get("inspected").and_then(Value::as_object) {
+        for (name, value) in inspected.iter().filter(|(_, value)| !value.is_null()) {
+            print_field(name, &brief(value))?;
+        }
+    }
+    print_files(entry)
+}
+
+fn print_files(entry: &Entry) -> std::io::Result<()> {
+    let Some(digest) = entry.record.digest() else { return print_field("files", "none: every value is a claim") };
+    print_field("digest", &digest.to_string())?;
+    for file in entry.record.manifest().ok().flatten().iter().flat_map(|manifest| manifest.files()) {
+        print_field("file", &format!("{}  {}  {}", file.path, human_size(file.size_bytes), file.digest))?;
+    }
+    Ok(())
+}
+
+fn print_field(name: &str, value: &str) -> std::io::Result<()> {
+    print_line(&format!("  {name:<16} {value}"))
+}
+
+fn claims(entry: &Entry) -> Vec<&str> {
+    let claims = entry.record.fields.get("claims").and_then(Value::as_array);
+    claims.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn marked(value: &str, claimed: bool) -> String {
+    if claimed { format!("{value}  (claimed)") } else { value.to_owned() }
+}
+
+/// A thousand labels are not for reading.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.len() > 8 => format!("{} values", items.len()),
+        Value::Object(items) if items.len() > 8 => format!("{} values", items.len()),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,61 @@
+//! `seedhouse verify`: hash stored files again; any that differ are named with both digests.
+
+use std::process::ExitCode;
+
+use seedhouse_core::Code;
+use seedhouse_service::{Finding, Service, VerifiedFile};
+use serde_json::{Value, json};
+
+use crate::cli::VerifyArguments;
+use crate::exit_code::exit_code;
+use crate::output::{Output, human_size, print_json, print_line};
+
+pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output) -> anyhow::Result<ExitCode> {
+    let mut files = Vec::new();
+    let mut printed = Ok(());
+    service.verify(&arguments.references, &mut |file| {
+        if output == Output::Text && printed.is_ok() {
+            printed = print_file(&file);
+        }
+        files.push(file);
+    })?;
+    printed?;
+    let broken = files.iter().filter(|file| file.finding != Finding::Intact).count();
+    match output {
+        Output::Json => print_json(&json!({
+            "intact": broken == 0,
+            "files": files.iter().map(file_json).collect::<Vec<_>>(),
+        }))?,
+        Output::Text => print_line(&format!("{} files verified, {broken} not intact", files.len()))?,
+    }
+    for error in files.iter().filter_map(VerifiedFile::error) {
+        eprintln!("error: {error}");
+    }
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit_code(Code::Corrupt)) })
+}
+
+/// Prints one file as it was found.
+pub(super) fn print_file(file: &VerifiedFile) -> std::io::Result<()> {
+    let (word, digest) = match file.finding {
+        Finding::Intact => ("intact ", file.expected.to_string()),
+        Finding::Corrupt { actual } => ("CORRUPT", format!("{} expected, {actual} found", file.expected)),
+        Finding::Missing => ("MISSING", format!("{} expected", file.expected)),
+    };
+    print_line(&format!("{word}  {}  {}  {}  {digest}", file.model_id, file.path, human_size(file.size_bytes)))
+}
+
+fn file_json(file: &VerifiedFile) -> Value {
+    let (finding, actual) = match file.finding {
+        Finding::Intact => ("intact", Some(file.expected)),
+        Finding::Corrupt { actual } => ("corrupt", Some(actual)),
+        Finding::Missing => ("missing", None),
+    };
+    json!({
+        "model_id": file.model_id,
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "expected": file.expected,
+        "actual": actual,
+        "finding": finding,
+    })
+}

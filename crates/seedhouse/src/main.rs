@@ -1,0 +1,26 @@
+//! `seedhouse`: keeps, proves and serves machine-learning models.
+//!
+//! This crate is the command line and the wiring: it alone knows which adapters stand behind the ports.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit_code;
+mod failure;
+mod output;
+mod registry;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    telemetry::start(&cli);
+    match commands::run(&cli) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error, cli.output()),
+    }
+}

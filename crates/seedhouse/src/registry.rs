@@ -1,0 +1,44 @@
+//! Wiring: which adapters stand behind the ports.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
+use seedhouse_engine::Engine;
+use seedhouse_native::NativeRuntime;
+use seedhouse_service::Service;
+use seedhouse_store::{LocalArtifacts, MetadataFile, SqliteStore};
+
+/// An open registry. Closing it brings `metadata.json` up to date.
+pub(crate) struct Registry {
+    pub(crate) service: Arc<Service>,
+    metadata_file: MetadataFile,
+}
+
+impl Registry {
+    /// Opens the registry under `root`, making it when there is none.
+    pub(crate) fn open_or_create(root: &Path) -> Result<Registry> {
+        std::fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
+        let store: Arc<dyn MetadataStore> = Arc::new(SqliteStore::open(&root.join(DATABASE))?);
+        let artifacts = Arc::new(LocalArtifacts::open(root)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
+        Ok(Registry { service: Arc::new(Service::new(store, artifacts, engine, clock)), metadata_file })
+    }
+
+    /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
+    pub(crate) fn open(root: &Path) -> Result<Registry> {
+        if !root.join(DATABASE).exists() {
+            return Err(Error::not_found(Kind::Registry, root.display()));
+        }
+        Registry::open_or_create(root)
+    }
+
+    /// Brings `metadata.json` up to date.
+    pub(crate) fn close(self) -> Result<()> {
+        self.metadata_file.flush()
+    }
+}
+
+const DATABASE: &str = "seedhouse.db";

@@ -1,0 +1,284 @@
+//! Every mistake has a clear answer that names the thing and both values, and leaves nothing behind.
+
+use seedhouse_testkit::tiny_gguf::{tiny_llama, tiny_llama_gguf};
+use seedhouse_testkit::tiny_torch::{pickle_with_global, tiny_efficientnet_checkpoint};
+use serde_json::{Value, json};
+
+use crate::support::{Form, Seedhouse, Server};
+
+/// Sends a file over HTTP and the command line; both must refuse it and keep nothing.
+fn assert_file_refused(file_name: &str, bytes: &[u8], metadata: &str, parts: &[&str]) {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file(file_name, bytes);
+    seedhouse.run(&["register", "bad", &path, "--metadata", metadata]).assert_failed(2, parts);
+    assert_eq!(seedhouse.json(&["list"]), json!([]));
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+
+    let server = seedhouse.serve();
+    let form = Form::new().text("name", "bad").text("hyperparameters", metadata).file(file_name, bytes);
+    server.post_form("/api/models", &form).assert_problem(400, parts);
+    assert_eq!(server.get("/api/models").json(), json!([]));
+    assert_eq!(server.get("/health").text, "OK");
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}
+
+/// Writes a number over a place of the tiny GGUF file.
+fn gguf_with(offset: usize, number: u64) -> Vec<u8> {
+    let mut bytes = tiny_llama_gguf(1);
+    bytes[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+/// Places in a GGUF file (version 3): magic, version, number of tensors, number of key-value pairs.
+const TENSOR_COUNT: usize = 8;
+const KEY_COUNT: usize = 16;
+
+#[test]
+fn empty_file_is_refused() {
+    assert_file_refused("model.gguf", b"", "{}", &["model.gguf", "empty", "0 bytes"]);
+}
+
+#[test]
+fn truncated_gguf_is_refused() {
+    let bytes = tiny_llama_gguf(1);
+    for length in [5, 30, bytes.len() / 2, bytes.len() - 1] {
+        assert_file_refused("model.gguf", &bytes[..length], "{}", &["model.gguf", &length.to_string()]);
+    }
+}
+
+#[test]
+fn gguf_with_absurd_counts_is_refused_without_allocating() {
+    for offset in [TENSOR_COUNT, KEY_COUNT] {
+        assert_file_refused("model.gguf", &gguf_with(offset, u64::MAX), "{}", &["model.gguf", &u64::MAX.to_string()]);
+        assert_file_refused(
+            "model.gguf",
+            &gguf_with(offset, 1 << 40),
+            "{}",
+            &["model.gguf", &(1u64 << 40).to_string()],
+        );
+    }
+}
+
+#[test]
+fn gguf_tensor_past_the_end_is_refused() {
+    let mut model = tiny_llama(1);
+    model.tensors[0].claimed_offset = Some(1 << 30);
+    let bytes = model.build();
+    assert_file_refused("model.gguf", &bytes, "{}", &["model.gguf", &(1 << 30).to_string(), &bytes.len().to_string()]);
+}
+
+#[test]
+fn pickle_with_a_forbidden_global_is_refused_by_name() {
+    for (module, name) in [("os", "system"), ("builtins", "eval"), ("torch.hub", "load")] {
+        let bytes = pickle_with_global(module, name);
+        assert_file_refused(
+            "model.pth",
+            &bytes,
+            "{}",
+            &["model.pth", &format!("{module}.{name}"), "nothing was executed"],
+        );
+    }
+}
+
+#[test]
+fn hyper_parameters_that_contradict_the_file_are_refused_with_both_numbers() {
+    let bytes = tiny_llama_gguf(1);
+    assert_file_refused("m.gguf", &bytes, r#"{"vocab_size": 30000}"#, &["metadata.vocab_size", "30000", "m.gguf"]);
+    let bytes = tiny_efficientnet_checkpoint(1, 3);
+    assert_file_refused("m.pth", &bytes, r#"{"num_classes": 10}"#, &["metadata.num_classes", "10", "3", "m.pth"]);
+}
+
+#[test]
+fn type_and_framework_that_contradict_the_file_are_refused() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("m.gguf", &tiny_llama_gguf(1));
+    seedhouse.run(&["register", "x", &path, "--type", "vision"]).assert_failed(2, &["`vision`", "`transformer`"]);
+    seedhouse.run(&["register", "x", &path, "--framework", "onnx"]).assert_failed(2, &["`onnx`", "`gguf`"]);
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}
+
+#[test]
+fn number_of_labels_must_be_the_number_of_classes() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("m.pth", &tiny_efficientnet_checkpoint(1, 3));
+    let labels = seedhouse.file("labels.txt", "小麦\n玉米\n".as_bytes());
+    let arguments = ["register", "x", &path, "--labels", &labels, "--metadata", r#"{"image_size": 32}"#];
+    seedhouse.run(&arguments).assert_failed(2, &["labels", "2", "3"]);
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}
+
+#[test]
+fn taken_names_are_refused_and_say_since_when() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("m.gguf", &tiny_llama_gguf(1));
+    let first = seedhouse.register("wheat", &path);
+    let since = first["created_at"].as_str().unwrap();
+    let before = seedhouse.stored_files();
+    let other = seedhouse.file("other.gguf", &tiny_llama_gguf(2));
+    seedhouse.run(&["register", "wheat", &other, "--version", "1"]).assert_failed(4, &["wheat:1", since, "hint: "]);
+    seedhouse.run(&["register", "rice", &other, "--model-id", "wheat_v1"]).assert_failed(4, &["`wheat_v1`", since]);
+    let server = seedhouse.serve();
+    server.post_json("/api/models", &json!({"name": "wheat"})).assert_problem(409, &["wheat", since]);
+    let form = Form::new().text("name", "wheat").file("other.gguf", &tiny_llama_gguf(2));
+    server.post_form("/api/models", &form).assert_problem(409, &["wheat", since]);
+    assert_eq!(seedhouse.stored_files(), before);
+}
+
+fn serving(name: &str, file: &str, bytes: &[u8], metadata: &str) -> (Seedhouse, Server) {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file(file, bytes);
+    seedhouse.json(&["register", name, &path, "--metadata", metadata]);
+    let server = seedhouse.serve();
+    (seedhouse, server)
+}
+
+#[test]
+fn wrong_generation_requests_are_refused_with_field_and_value() {
+    let (seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let long = "x".repeat(300);
+    let cases: [(Value, u16, i32, &[&str]); 10] = [
+        (json!({"model_id": "rice"}), 404, 3, &["model `rice` not found"]),
+        (json!({"model_id": "tiny:9"}), 404, 3, &["version `tiny:9` not found"]),
+        (json!({"model_id": "tiny_v2"}), 404, 3, &["tiny_v2"]),
+        (json!({"temperature": -1.0}), 400, 2, &["`temperature`", "-1"]),
+        (json!({"top_p": 2.0}), 400, 2, &["`top_p`", "2"]),
+        (json!({"top_p": 0.0}), 400, 2, &["`top_p`", "0"]),
+        (json!({"max_length": 0}), 400, 2, &["0"]),
+        (json!({"prompt": long}), 400, 2, &["the prompt has", "tokens", "tiny_v1", "64"]),
+        (json!({"prompt": ""}), 400, 2, &["prompt"]),
+        (json!({"model_id": "../etc"}), 400, 2, &["../etc"]),
+    ];
+    for (case, status, code, parts) in cases {
+        let mut body = json!({"model_id": "tiny", "prompt": "hello"});
+        body.as_object_mut().unwrap().extend(case.as_object().unwrap().clone());
+        server.post_json("/api/inference/text/generation", &body).assert_problem(status, parts);
+        seedhouse.run(&generate_arguments(&body)).assert_failed(code, parts);
+    }
+    assert_eq!(server.get("/health").text, "OK");
+}
+
+/// The same request for the command line.
+fn generate_arguments(body: &Value) -> Vec<&'static str> {
+    let text = |key: &str| body[key].as_str().unwrap().to_owned();
+    let mut arguments = vec!["generate".to_owned(), text("model_id"), text("prompt")];
+    for (key, option) in [("temperature", "--temperature"), ("top_p", "--top-p"), ("max_length", "--max-tokens")] {
+        if let Some(value) = body.get(key) {
+            arguments.extend([option.to_owned(), value.to_string()]);
+        }
+    }
+    // Leaked on purpose: a few short strings of a test.
+    arguments.into_iter().map(|argument| &*argument.leak()).collect()
+}
+
+#[test]
+fn sampling_that_is_not_there_yet_is_refused_by_name_instead_of_ignored() {
+    let (_seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    for (field, value) in [
+        ("beam_search", json!(true)),
+        ("num_return_sequences", json!(3)),
+        ("no_repeat_ngram_size", json!(2)),
+        ("repetition_penalty", json!(1.2)),
+    ] {
+        let body = json!({"model_id": "tiny", "prompt": "hello", field: value});
+        server.post_json("/api/inference/text/generation", &body).assert_problem(501, &[&format!("`{field}`")]);
+    }
+}
+
+#[test]
+fn broken_json_and_missing_fields_are_refused() {
+    let (_seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    for path in ["/api/inference/text/generation", "/api/inference/image/classification", "/api/models"] {
+        for body in ["", "{", "not json", "[1]", "{\"name\": 7}", "{}", "\u{feff}"] {
+            server.post(path, body).assert_problem(400, &[]);
+        }
+        server.post(path, &"[".repeat(100_000)).assert_problem(400, &[]);
+        server.post(path, &format!("{{\"unknown\": {}", "[".repeat(100_000))).assert_problem(400, &[]);
+    }
+    let deep = format!(r#"{{"name": "deep", "hyperparameters": {{"x": {}"#, "[".repeat(100_000));
+    server.post("/api/models", &deep).assert_problem(400, &["recursion limit"]);
+    let both = json!({"model_id": "tiny", "prompt": "a", "messages": []});
+    server.post_json("/api/inference/text/generation", &both).assert_problem(400, &["messages"]);
+    assert_eq!(server.get("/health").text, "OK");
+}
+
+#[test]
+fn body_over_the_limit_is_refused_with_both_sizes() {
+    let seedhouse = Seedhouse::new();
+    let limits = ["--max-json-bytes", "1000", "--max-upload-bytes", "5000"];
+    let server = Server::start_with(seedhouse.command(), &limits);
+    let body = json!({"name": "x".repeat(2000)}).to_string();
+    server.post("/api/models", &body).assert_problem(413, &[&body.len().to_string(), "1000"]);
+    let form = Form::new().text("name", "big").file("model.bin", &[7; 6000]);
+    server.post_form("/api/models", &form).assert_problem(413, &["5000"]);
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+    assert_eq!(server.get("/api/models").json(), json!([]));
+}
+
+#[test]
+fn body_that_outgrows_the_limit_without_announcing_it_is_refused() {
+    let seedhouse = Seedhouse::new();
+    let server = Server::start_with(seedhouse.command(), &["--max-json-bytes", "1000", "--max-upload-bytes", "5000"]);
+    let chunked = |content_type: &str, body: &[u8]| server.post_chunked("/api/models", content_type, body);
+    chunked("application/json", &[b' '; 2000]).assert_problem(413, &["1000"]);
+    let form = Form::new().text("name", "big").file("model.bin", &[7; 6000]);
+    chunked(&form.content_type(), &form.body()).assert_problem(413, &["5000"]);
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_not_an_image_is_refused() {
+    let checkpoint = tiny_efficientnet_checkpoint(1, 3);
+    let (seedhouse, server) = serving("net", "net.pth", &checkpoint, r#"{"image_size": 32}"#);
+    let path = "/api/inference/image/classification";
+    let huge_header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\x01\x86\xa0\0\x01\x86\xa0\x08\x02\0\0\0";
+    for bytes in [b"".as_slice(), b"not an image", b"\x89PNG\r\n\x1a\n", &huge_header[..]] {
+        let form = Form::new().text("model_id", "net").file("cat.png", bytes);
+        let answer = server.post_form(path, &form);
+        assert!((400..=413).contains(&answer.status), "{}", answer.text);
+        answer.assert_problem(answer.status, &["image"]);
+        let file = seedhouse.file("cat.png", bytes);
+        let run = seedhouse.run(&["classify", "net", &file]);
+        assert!(run.code == 2 || run.code == 9, "{}: {}", run.code, run.stderr);
+    }
+    seedhouse.run(&["classify", "net", "/nonexistent.png"]).assert_failed(3, &["/nonexistent.png"]);
+    let nested = |image_data: Value, top_k: i64| json!({"model_id": "net", "image_data": image_data, "top_k": top_k});
+    for (body, parts) in [
+        (nested(json!([]), 1), vec!["image_data"]),
+        (nested(json!([[[0, 0, 0]], [[0, 0, 0], [0, 0, 0]]]), 1), vec!["image_data"]),
+        (nested(json!([[[0, 0, 300]]]), 1), vec!["image_data", "300"]),
+        (nested(json!([[[0, 0, 0]]]), 4), vec!["top_k", "4", "3"]),
+        (nested(json!([[[0, 0, 0]]]), 0), vec!["top_k", "0"]),
+        (nested(json!([[[0, 0, 0]]]), -1), vec!["-1"]),
+    ] {
+        server.post_json(path, &body).assert_problem(400, &parts);
+    }
+    assert_eq!(server.get("/health").text, "OK");
+}
+
+#[test]
+fn model_of_another_task_is_refused() {
+    let (_seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let body = json!({"model_id": "tiny", "image_data": [[[0, 0, 0]]]});
+    server
+        .post_json("/api/inference/image/classification", &body)
+        .assert_problem(409, &["tiny_v1", "image classification"]);
+}
+
+#[test]
+fn names_that_could_reach_a_path_are_refused_everywhere() {
+    let seedhouse = Seedhouse::new();
+    let server = seedhouse.serve();
+    for name in ["../x", "..", "a/b", "a\\b", "a\0b", "/etc/passwd", "C:x"] {
+        server.post_json("/api/models", &json!({ "name": name })).assert_problem(400, &["`name`"]);
+        let body = json!({"name": "x", "model_id": name});
+        server.post_json("/api/models", &body).assert_problem(400, &["`model_id`"]);
+    }
+    for file_name in ["../x", "/etc/passwd", "a/../../x", "a\\\\b"] {
+        let form = Form::new().text("name", "x").file(file_name, b"bytes");
+        server.post_form("/api/models", &form).assert_problem(400, &["path"]);
+    }
+    for path in ["/api/models/..%2f..%2fetc%2fpasswd", "/api/models/%252e%252e", "/api/models/a%00b"] {
+        assert!([400, 404].contains(&server.get(path).status), "{path}");
+    }
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}

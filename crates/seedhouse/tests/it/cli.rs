@@ -1,0 +1,151 @@
+//! The command line: what it prints, where, and how it ends.
+
+use seedhouse_testkit::tiny_gguf::tiny_llama_gguf;
+use serde_json::json;
+
+use crate::support::Seedhouse;
+
+fn with_tiny_model() -> (Seedhouse, serde_json::Value) {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("tiny.gguf", &tiny_llama_gguf(1));
+    let record = seedhouse.register("小麦", &path);
+    (seedhouse, record)
+}
+
+#[test]
+fn registered_file_is_described_from_its_bytes() {
+    let (seedhouse, record) = with_tiny_model();
+    assert_eq!(record["model_id"], "小麦_v1");
+    assert_eq!(record["status"], "ready");
+    assert_eq!(record["type"], "transformer");
+    assert_eq!(record["framework"], "gguf");
+    assert_eq!(record["ordinal"], 1);
+    let bytes = tiny_llama_gguf(1);
+    assert_eq!(record["hash"], seedhouse_core::Digest::of(&bytes).hex());
+    assert_eq!(record["size_bytes"], bytes.len());
+    assert!(record["metadata"]["vocab_size"].as_u64().unwrap() > 256);
+    assert!(record.get("claims").is_none(), "{record}");
+    let linked = std::fs::read(seedhouse.root().join("小麦_v1.gguf")).unwrap();
+    assert_eq!(linked, bytes, "the conventional name stands beside the store");
+}
+
+#[test]
+fn second_registration_of_a_name_is_its_next_version() {
+    let (seedhouse, _) = with_tiny_model();
+    let path = seedhouse.file("tiny.gguf", &tiny_llama_gguf(2));
+    assert_eq!(seedhouse.register("小麦", &path)["model_id"], "小麦_v2");
+    let versions = seedhouse.json(&["versions", "小麦"]);
+    let ids: Vec<&str> = versions.as_array().unwrap().iter().map(|entry| entry["model_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["小麦_v2", "小麦_v1"]);
+}
+
+#[test]
+fn every_form_of_reference_shows_the_same_version() {
+    let (seedhouse, record) = with_tiny_model();
+    let digest = record["digest"].as_str().unwrap();
+    for reference in ["小麦", "小麦_v1", "小麦/1", "小麦:1", "小麦:v1", "models:/小麦/1", &format!("小麦@{digest}")]
+    {
+        assert_eq!(seedhouse.json(&["show", reference])["model_id"], "小麦_v1", "{reference}");
+    }
+}
+
+#[test]
+fn tables_keep_chinese_and_are_searched_by_one_character() {
+    let (seedhouse, _) = with_tiny_model();
+    let run = seedhouse.run(&["list", "--search", "麦"]);
+    assert_eq!(run.code, 0);
+    assert!(run.stdout.contains("小麦_v1"), "{}", run.stdout);
+    assert_eq!(seedhouse.json(&["list", "--search", "稻"]), json!([]));
+    let run = seedhouse.run(&["show", "小麦"]);
+    assert!(run.stdout.contains("sha256:") && run.stdout.contains("tensor_count"), "{}", run.stdout);
+}
+
+#[test]
+fn generation_is_reproducible_and_streams_what_it_returns() {
+    let (seedhouse, _) = with_tiny_model();
+    let json = seedhouse.json(&["generate", "小麦", "hello", "--max-tokens", "8"]);
+    assert_eq!(json["model_id"], "小麦_v1");
+    assert!(json["generated_tokens"].as_u64().unwrap() <= 8);
+    let run = seedhouse.run(&["generate", "小麦", "hello", "--max-tokens", "8"]);
+    assert_eq!(run.stdout, format!("{}\n", json["text"].as_str().unwrap()));
+    assert!(run.stderr.contains("小麦_v1 sha256:"), "{}", run.stderr);
+    let drawn = |seed: &str| {
+        let arguments = ["generate", "小麦", "hello", "--max-tokens", "20", "--temperature", "5", "--seed", seed];
+        seedhouse.json(&arguments)["token_ids"].clone()
+    };
+    assert_eq!(drawn("7"), drawn("7"));
+    assert_ne!(drawn("7"), drawn("8"));
+}
+
+#[test]
+fn folder_becomes_one_version_with_a_manifest() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("folder/model.gguf", &tiny_llama_gguf(1));
+    seedhouse.file("folder/说明/README.md", "说明".as_bytes());
+    let folder = std::path::Path::new(&path).parent().unwrap().to_str().unwrap().to_owned();
+    let record = seedhouse.register("pack", &folder);
+    let paths: Vec<&str> =
+        record["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["model.gguf", "说明/README.md"]);
+    assert_eq!(std::fs::read_to_string(seedhouse.root().join("pack_v1/说明/README.md")).unwrap(), "说明");
+    assert_eq!(seedhouse.json(&["verify", "pack"])["intact"], true);
+}
+
+#[test]
+fn unverifiable_claims_are_marked() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("tiny.gguf", &tiny_llama_gguf(1));
+    let metadata = r#"{"作物": "小麦", "vocab_size": VOCABULARY}"#;
+    let vocab_size = seedhouse.register("probe", &path)["metadata"]["vocab_size"].to_string();
+    let record =
+        seedhouse.json(&["register", "claims", &path, "--metadata", &metadata.replace("VOCABULARY", &vocab_size)]);
+    assert_eq!(record["claims"], json!(["metadata.作物"]));
+    let shown = seedhouse.run(&["show", "claims"]).stdout;
+    let claimed: Vec<&str> = shown.lines().filter(|line| line.contains("(claimed)")).collect();
+    assert!(matches!(claimed[..], [line] if line.contains("作物")), "{shown}");
+}
+
+#[test]
+fn unknown_format_is_kept_and_said_to_be_not_servable() {
+    let seedhouse = Seedhouse::new();
+    let path = seedhouse.file("notes.bin", b"just some bytes");
+    let run = seedhouse.run(&["register", "notes", &path]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("status   registered") && run.stdout.contains("not servable"), "{}", run.stdout);
+    seedhouse.run(&["generate", "notes", "hi"]).assert_failed(6, &["notes_v1", "registered"]);
+}
+
+#[test]
+fn metadata_json_is_up_to_date_after_every_command() {
+    let (seedhouse, record) = with_tiny_model();
+    let text = std::fs::read_to_string(seedhouse.root().join("metadata.json")).unwrap();
+    assert!(text.contains("小麦_v1"), "Chinese stands as it is");
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(file["models"]["小麦_v1"]["digest"], record["digest"]);
+    assert_eq!(file["versions"]["小麦"][0]["model_id"], "小麦_v1");
+}
+
+#[test]
+fn mistakes_have_messages_hints_and_exit_codes() {
+    let (seedhouse, _) = with_tiny_model();
+    seedhouse.run(&["show", "rice"]).assert_failed(3, &["model `rice` not found", "hint: "]);
+    seedhouse.run(&["show", "小麦:9"]).assert_failed(3, &["version `小麦:9` not found", "hint: "]);
+    seedhouse.run(&["show", "小麦/7"]).assert_failed(3, &["version `小麦/7` not found"]);
+    seedhouse
+        .run(&["register", "x", "/nonexistent/model.gguf"])
+        .assert_failed(3, &["file `/nonexistent/model.gguf` not found"]);
+    seedhouse.run(&["frobnicate"]).assert_failed(2, &["frobnicate"]);
+    seedhouse.run(&["register", "../x", "y"]).assert_failed(2, &["../x", "must not"]);
+    seedhouse.run(&["serve", "--listen", "0.0.0.0:0"]).assert_failed(2, &["0.0.0.0:0", "loopback"]);
+    let json = seedhouse.run(&["show", "rice", "--json"]);
+    assert_eq!(json.code, 3);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(error["code"], "not_found");
+}
+
+#[test]
+fn mistyped_root_is_an_error_not_an_empty_registry() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.run(&["list"]).assert_failed(3, &["registry", "not found", "hint: "]);
+    assert!(!seedhouse.root().exists());
+}

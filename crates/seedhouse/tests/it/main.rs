@@ -1,0 +1,16 @@
+//! Whole-program tests: the real binary, real SQLite, real files, over the command line and HTTP.
+
+#![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+
+mod support;
+
+mod architecture;
+mod bad_input;
+mod cli;
+mod corruption;
+mod crash;
+mod http;
+mod image_model;
+mod original_files;
+mod shutdown;
+mod text_model;

@@ -1,0 +1,11 @@
+//! What the tests stand on: the program in a folder of its own, a server on a free port, forms, and the real models.
+
+mod form;
+mod program;
+mod real_models;
+mod server;
+
+pub(crate) use form::Form;
+pub(crate) use program::Seedhouse;
+pub(crate) use real_models::{RealModels, original_files, reference};
+pub(crate) use server::{Client, Server};

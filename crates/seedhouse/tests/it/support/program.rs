@@ -1,0 +1,113 @@
+//! The program in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Server;
+
+/// A registry's folder, and beside it a place for input files. Both go away with the value.
+pub(crate) struct Seedhouse {
+    folder: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Seedhouse {
+    pub(crate) fn new() -> Seedhouse {
+        Seedhouse { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Where the registry is, or will be.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.path().join("registry")
+    }
+
+    /// Writes an input file and returns its path.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Returns the program with its root set.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seedhouse"));
+        command.arg("--root").arg(self.root()).env_remove("SEEDHOUSE_ROOT").env_remove("SEEDHOUSE_LOG");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        Run::from(self.command().args(arguments).output().unwrap())
+    }
+
+    /// Runs a command that must succeed and returns its JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let run = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
+        serde_json::from_str(&run.stdout).unwrap()
+    }
+
+    /// Registers a file under a name.
+    pub(crate) fn register(&self, name: &str, path: &str) -> Value {
+        self.json(&["register", name, path])
+    }
+
+    /// Starts a server on a free port.
+    pub(crate) fn serve(&self) -> Server {
+        Server::start(self.command())
+    }
+
+    /// Returns every file below the root that is neither the database nor output, i.e. what a registration leaves.
+    pub(crate) fn stored_files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        collect(&self.root(), &self.root(), &mut files);
+        files.retain(|file| {
+            !file.starts_with("seedhouse.db") && !file.starts_with(".metadata") && file != "metadata.json"
+        });
+        files.sort();
+        files
+    }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        Run {
+            code: output.status.code().expect("the program was not killed by a signal"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Run {
+    /// Checks that the command failed with this exit code and that its message has all of these parts.
+    pub(crate) fn assert_failed(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "`{part}` is missing in: {}", self.stderr);
+        }
+    }
+}

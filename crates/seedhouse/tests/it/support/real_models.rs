@@ -1,0 +1,57 @@
+//! Files that are not in the tree: real models (`scripts/fetch_models.py` fetches them) and the original system's data.
+
+use std::path::{Path, PathBuf};
+
+/// The folder with the real models.
+pub(crate) struct RealModels(PathBuf);
+
+impl RealModels {
+    /// Returns the models, or `None` after saying that the test is skipped.
+    ///
+    /// # Panics
+    /// When `SEEDHOUSE_TEST_REQUIRE` lists `models` and they are missing: CI may not skip.
+    pub(crate) fn find() -> Option<RealModels> {
+        let folder = std::env::var_os("SEEDHOUSE_TEST_MODELS").map(PathBuf::from);
+        let found = folder.filter(|folder| folder.join("SmolLM2-135M-Instruct.Q4_1.gguf").is_file()).map(RealModels);
+        skip_unless(found, "models", "SEEDHOUSE_TEST_MODELS names no folder with the real models")
+    }
+
+    /// Returns a file as text for the command line.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn text_model(&self) -> String {
+        self.path("SmolLM2-135M-Instruct.Q4_1.gguf")
+    }
+
+    pub(crate) fn image_model(&self) -> String {
+        self.path("efficientnet-lite0-57934424.pth")
+    }
+
+    pub(crate) fn labels(&self) -> String {
+        self.path("imagenet1k_label_to_names.json")
+    }
+}
+
+/// Returns the folder with the original system's metadata files, or `None` after saying that the test is skipped.
+pub(crate) fn original_files() -> Option<PathBuf> {
+    let folder = std::env::var_os("SEEDHOUSE_TEST_ORIGINAL").map(PathBuf::from);
+    let found = folder.filter(|folder| folder.join("models-metadata.json").is_file());
+    skip_unless(found, "original", "SEEDHOUSE_TEST_ORIGINAL names no folder with the original's files")
+}
+
+fn skip_unless<T>(found: Option<T>, what: &str, reason: &str) -> Option<T> {
+    if found.is_none() {
+        let required = std::env::var("SEEDHOUSE_TEST_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|required| required == what), "{reason}");
+        eprintln!("SKIPPED: {reason}");
+    }
+    found
+}
+
+/// Returns a reference answer from the tree.
+pub(crate) fn reference(name: &str) -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}

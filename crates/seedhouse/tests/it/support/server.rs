@@ -1,0 +1,170 @@
+//! A server on a free port.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Form;
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    child: Child,
+    client: Client,
+}
+
+/// A client of a server, which may outlive it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    url: String,
+    agent: ureq::Agent,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) request_id: String,
+    pub(crate) text: String,
+}
+
+impl Server {
+    /// Starts `command serve` and waits until it says where it listens.
+    pub(crate) fn start(command: Command) -> Server {
+        Server::start_with(command, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(mut command: Command, arguments: &[&str]) -> Server {
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        assert!(url.starts_with("http://127.0.0.1:"), "the server did not start: {line:?}");
+        let client = Client::new(url.clone());
+        Server { url, child, client }
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Posts a body in chunks, without announcing its length.
+    pub(crate) fn post_chunked(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let request = self.client.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        Answer::from(request.send(ureq::SendBody::from_reader(&mut &body[..])).unwrap())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.client.get(path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
+        self.client.post(path, body)
+    }
+
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.client.post(path, &body.to_string())
+    }
+
+    pub(crate) fn post_form(&self, path: &str, form: &Form) -> Answer {
+        self.client.try_post_form(path, form).unwrap()
+    }
+
+    /// Kills the process at once, as the kernel or a power failure would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end after a polite signal.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Client {
+    fn new(url: String) -> Client {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build()
+            .into();
+        Client { url, agent }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Answer::from(self.agent.get(format!("{}{path}", self.url)).call().unwrap())
+    }
+
+    /// Posts a body without a content type, as many tools do.
+    fn post(&self, path: &str, body: &str) -> Answer {
+        Answer::from(self.agent.post(format!("{}{path}", self.url)).send(body.as_bytes()).unwrap())
+    }
+
+    /// Posts a form to a server that may be killed meanwhile.
+    pub(crate) fn try_post_form(&self, path: &str, form: &Form) -> Result<Answer, ureq::Error> {
+        let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", form.content_type());
+        let mut response = request.send(form.body().as_slice())?;
+        Answer::read(&mut response)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone when the test killed it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl From<ureq::http::Response<ureq::Body>> for Answer {
+    fn from(mut response: ureq::http::Response<ureq::Body>) -> Answer {
+        Answer::read(&mut response).unwrap()
+    }
+}
+
+impl Answer {
+    fn read(response: &mut ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let (content_type, request_id) = (header("content-type"), header("x-request-id"));
+        let mut text = String::new();
+        response.body_mut().as_reader().read_to_string(&mut text)?;
+        Ok(Answer { status: response.status().as_u16(), content_type, request_id, text })
+    }
+
+    /// Returns the body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// Checks that the request was refused with this status and a problem whose text has all of these parts.
+    pub(crate) fn assert_problem(&self, status: u16, parts: &[&str]) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.content_type, "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["detail"], problem["error"]);
+        assert_eq!(problem["request_id"], self.request_id.as_str());
+        assert!(problem["type"].as_str().unwrap().starts_with("urn:seedhouse:error:"));
+        for part in parts {
+            assert!(problem["detail"].as_str().unwrap().contains(part), "`{part}` is missing in {problem}");
+        }
+    }
+}
