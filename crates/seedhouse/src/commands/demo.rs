@@ -113,7 +113,7 @@ fn generate_text(service: &Service) -> anyhow::Result<()> {
     step("Generate: greedy, then the model's own chat template")?;
     let prompt = "The capital of France is";
     let text = generate(service, Prompt::Text(prompt.into()), 24)?;
-    print_line(&format!("{prompt}|{text}"))?;
+    print_line(&format!("prompt     {prompt:?}\ngenerated  {text:?}"))?;
     let question = "Name three crops that grow in wet soil.";
     let message = Message { role: "user".into(), content: question.into() };
     let text = generate(service, Prompt::Chat(vec![message]), 64)?;
