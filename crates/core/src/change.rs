@@ -3,15 +3,20 @@
 use serde_json::{Map, Value};
 
 use crate::record::SCHEMA;
-use crate::{Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp, Version};
+use crate::{
+    Alias, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp,
+    Version,
+};
 
-/// A write, with who asked for it and when.
+/// A write, with who asked for it, when and why.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// When it was asked for; becomes `updated_at` unless the registry has already seen a later time.
     pub at: Timestamp,
     /// Who asked, e.g. `cli` or the name of a token.
     pub actor: String,
+    /// Why, if they said so.
+    pub reason: Option<String>,
     /// What to do.
     pub action: Action,
 }
@@ -21,6 +26,18 @@ pub struct Change {
 pub enum Action {
     /// Adds a version.
     Register(Box<Registration>),
+    /// Takes a record over whole, with its own times and status.
+    Adopt(Box<Adoption>),
+    /// Changes what may change of a version.
+    Update(Update),
+    /// Points an alias at a version.
+    MoveAlias(AliasMove),
+    /// Removes an alias.
+    RemoveAlias(AliasRemoval),
+    /// Hides a version; its bytes and its names stay.
+    Delete(Deletion),
+    /// Shows a deleted version again.
+    Undelete(ModelId),
 }
 
 impl Action {
@@ -28,8 +45,115 @@ impl Action {
     pub fn as_str(&self) -> &'static str {
         match self {
             Action::Register(_) => "register",
+            Action::Adopt(_) => "adopt",
+            Action::Update(_) => "update",
+            Action::MoveAlias(_) => "move_alias",
+            Action::RemoveAlias(_) => "remove_alias",
+            Action::Delete(_) => "delete",
+            Action::Undelete(_) => "undelete",
         }
     }
+}
+
+/// A record from another registry's file.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// The model it belongs to.
+    pub base: ModelName,
+    /// What becomes the version's record.
+    pub record: Record,
+    /// What other files said about the same version, and was not chosen. The history keeps it.
+    pub not_chosen: Vec<Value>,
+}
+
+/// Changes to a version.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// The version.
+    pub model_id: ModelId,
+    /// The revision of the version that the caller saw; the change is refused if there was another since.
+    pub expected_revision: Option<u64>,
+    /// What to change, in this order.
+    pub edits: Vec<Edit>,
+}
+
+/// One change to a version.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edit {
+    /// Moves the version along the status table.
+    Status(Status),
+    /// Changes the name for people.
+    Name(String),
+    /// Changes the text for people.
+    Description(String),
+    /// Sets a tag, or removes it.
+    Tag {
+        /// Its key.
+        key: String,
+        /// Its value; `None` removes the tag.
+        value: Option<String>,
+    },
+    /// Sets a figure that somebody claims.
+    ClaimedMetric {
+        /// Its name; `accuracy` is also written to the field of that name.
+        name: String,
+        /// Its value.
+        value: f64,
+    },
+    /// Sets figures that a run measured.
+    MeasuredMetrics {
+        /// Names and values.
+        metrics: Vec<(String, f64)>,
+        /// Where they come from: data digest, host, time, command.
+        receipt: Value,
+    },
+}
+
+/// Points an alias at a version.
+#[derive(Debug, Clone)]
+pub struct AliasMove {
+    /// The alias.
+    pub alias: Alias,
+    /// The version it shall point at.
+    pub model_id: ModelId,
+    /// Where the caller believes it to point; the move is refused if it does not.
+    pub expected: ExpectedHolder,
+}
+
+/// Removes an alias.
+#[derive(Debug, Clone)]
+pub struct AliasRemoval {
+    /// The model.
+    pub base: ModelName,
+    /// Its alias.
+    pub alias: Alias,
+}
+
+/// Where the caller of an alias move believes the alias to point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedHolder {
+    /// They do not care.
+    Any,
+    /// At this version, or at nothing.
+    Exactly(Option<ModelId>),
+}
+
+/// Hides a version.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// The version.
+    pub model_id: ModelId,
+    /// Whether an alias that points at it, or a version made from it, stands in the way.
+    pub guard: DeletionGuard,
+}
+
+/// Whether what needs a version keeps it from being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionGuard {
+    /// It does.
+    RefuseIfNeeded,
+    /// It does not; aliases that point at the version are removed.
+    Force,
 }
 
 /// A version to be added. What is left open is settled inside the transaction, where nobody can come between.
@@ -53,6 +177,8 @@ pub struct Registration {
     pub manifest: Option<Manifest>,
     /// Further fields of the record.
     pub fields: Map<String, Value>,
+    /// A word chosen by the caller: registering again with the same word returns the version made the first time.
+    pub idempotency_key: Option<String>,
 }
 
 /// The outcome of a change.
@@ -71,11 +197,20 @@ pub struct Entry {
     pub base: ModelName,
     /// 1, 2, 3 … in order of registration, without gaps.
     pub ordinal: u64,
+    /// The number of the last event about it.
+    pub revision: u64,
     /// What is said about it.
     pub record: Record,
 }
 
 impl Registration {
+    /// Returns a digest of what was asked for; two requests with one idempotency key must have the same.
+    pub fn fingerprint(&self) -> Digest {
+        let asked = (&self.base, &self.version, &self.model_id, &self.name, &self.model_type, &self.framework);
+        let rest = (self.status, self.manifest.as_ref().map(Manifest::digest), &self.fields);
+        Digest::of(serde_json::to_vec(&(asked, rest)).expect("a registration has string keys only"))
+    }
+
     /// Settles what was left open, given the newest version of the base. Every metadata store calls this inside its transaction.
     ///
     /// # Errors
@@ -88,7 +223,7 @@ impl Registration {
             (None, None) => Version::Integer(1),
         };
         let model_id = match self.model_id {
-            Some(model_id) => model_id,
+            Some(model_id) => agreeing(model_id, &self.base, &version)?,
             None => ModelId::of_version(&self.base, &version)?,
         };
         let mut fields = self.fields;
@@ -110,6 +245,20 @@ impl Registration {
     }
 }
 
+/// An id that ends in a version says the same as the label; the original's `_v1` for `1.0.0` counts as the same.
+fn agreeing(model_id: ModelId, base: &ModelName, version: &Version) -> Result<ModelId> {
+    let same = |suffix: &Version| match (suffix, version) {
+        (Version::Integer(number), Version::Semantic(semantic)) => *number == semantic.major,
+        _ => suffix == version,
+    };
+    match model_id.version() {
+        Some(suffix) if model_id.base() == *base && !same(&suffix) => {
+            Err(Error::invalid("version", version, format!("the id `{model_id}` says `{suffix}`")))
+        }
+        _ => Ok(model_id),
+    }
+}
+
 fn insert_files(fields: &mut Map<String, Value>, model_id: &ModelId, manifest: &Manifest) {
     let digest = manifest.digest();
     let hash = match manifest.files() {
@@ -127,7 +276,7 @@ fn insert_files(fields: &mut Map<String, Value>, model_id: &ModelId, manifest: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, FileEntry};
+    use crate::FileEntry;
 
     fn registration(base: &str) -> Registration {
         Registration {
@@ -140,6 +289,7 @@ mod tests {
             status: Status::Ready,
             manifest: None,
             fields: Map::new(),
+            idempotency_key: None,
         }
     }
 
@@ -152,6 +302,23 @@ mod tests {
             assert_eq!(record.version.to_string(), expected);
             assert_eq!(record.model_id.as_str(), format!("视觉_v{expected}"));
         }
+    }
+
+    #[test]
+    fn id_and_label_may_not_contradict_each_other() {
+        let settled = |model_id: &str, version: &str| {
+            let mut registration = registration("q");
+            registration.model_id = Some(model_id.parse().unwrap());
+            registration.version = Some(version.parse().unwrap());
+            registration.settle(None, Timestamp::now())
+        };
+        for (model_id, version) in
+            [("q_v1", "1"), ("q_v1", "1.0.0"), ("q_v1.0.3", "1.0.3"), ("special", "7"), ("r_v1", "2")]
+        {
+            assert!(settled(model_id, version).is_ok(), "{model_id} {version}");
+        }
+        let error = settled("q_v1", "2").unwrap_err().to_string();
+        assert!(error.contains("`q_v1`") && error.contains("`2`"), "{error}");
     }
 
     #[test]

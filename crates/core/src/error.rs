@@ -103,6 +103,8 @@ pub enum Kind {
     Version,
     /// A version's unique id.
     ModelId,
+    /// A movable name of a version.
+    Alias,
     /// Stored bytes.
     Artifact,
     /// A file that the user named.
@@ -118,6 +120,7 @@ impl fmt::Display for Kind {
             Kind::Model => "model",
             Kind::Version => "version",
             Kind::ModelId => "model_id",
+            Kind::Alias => "alias",
             Kind::Artifact => "artifact",
             Kind::File => "file",
             Kind::Route => "route",
@@ -187,6 +190,34 @@ pub enum Error {
         name: String,
         /// When the existing one was made.
         since: Timestamp,
+    },
+    /// The status table does not allow the step.
+    #[error("version `{model_id}` is `{from}` and cannot become `{to}`")]
+    StatusChange {
+        /// The version.
+        model_id: String,
+        /// Its status.
+        from: Status,
+        /// What was asked for.
+        to: Status,
+    },
+    /// Somebody else changed the thing since the caller looked at it.
+    #[error("{what} is at {actual}, not at {expected} as expected: it was changed meanwhile")]
+    Changed {
+        /// The thing.
+        what: String,
+        /// What the caller believed.
+        expected: String,
+        /// What is.
+        actual: String,
+    },
+    /// Something else needs the version.
+    #[error("version `{model_id}` is needed by {needed_by}, so it is not deleted")]
+    StillNeeded {
+        /// The version.
+        model_id: String,
+        /// The aliases and versions that need it.
+        needed_by: String,
     },
     /// The version's status does not allow serving it.
     #[error("version `{model_id}` is `{status}`, so it cannot be served")]
@@ -344,7 +375,11 @@ impl Error {
             | Error::BrokenUpload { .. } => Code::Invalid,
             Error::NotFound { .. } => Code::NotFound,
             Error::AlreadyExists { .. } => Code::AlreadyExists,
-            Error::NotServable { .. } | Error::WrongTask { .. } => Code::FailedPrecondition,
+            Error::NotServable { .. }
+            | Error::WrongTask { .. }
+            | Error::StatusChange { .. }
+            | Error::StillNeeded { .. } => Code::FailedPrecondition,
+            Error::Changed { .. } => Code::Conflict,
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
@@ -376,11 +411,19 @@ impl Error {
             Error::NotFound { kind: Kind::Version, .. } => Some(
                 "`seedhouse versions BASE` or GET /api/models/{model_id}/versions shows the versions of a model".into(),
             ),
-            Error::AlreadyExists { .. } => {
-                Some("leave the version out to get the next free one, or choose another name".into())
+            Error::AlreadyExists { .. } => Some("choose another name or another version".into()),
+            Error::Contradiction { field, .. } if field == "metadata.labels" => {
+                Some("give one label for each class".into())
             }
             Error::Contradiction { .. } => Some("leave the claim out: what the file says is recorded by itself".into()),
-            Error::NotServable { .. } => Some("name a version that is ready".into()),
+            Error::NotServable { .. } => Some("`seedhouse versions BASE` shows which versions are ready".into()),
+            Error::StatusChange { from, .. } => {
+                let next: Vec<&str> =
+                    Status::ALL.into_iter().filter(|next| from.can_become(*next)).map(Status::as_str).collect();
+                Some(format!("from `{from}` it can become {}", next.join(", ")))
+            }
+            Error::Changed { .. } => Some("look at it again, then decide".into()),
+            Error::StillNeeded { .. } => Some("move the aliases away first, or delete with force".into()),
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } => {
                 Some("register the original file again as a new version, or put the original bytes back".into())
             }

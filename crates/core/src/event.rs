@@ -10,38 +10,42 @@ use crate::{Digest, Error, Result, Timestamp};
 pub struct Event {
     /// 1, 2, 3 … without gaps.
     pub sequence: u64,
-    /// When.
-    pub at: Timestamp,
-    /// Who.
-    pub actor: String,
-    /// What was done, e.g. `register`.
-    pub action: String,
-    /// To which version.
-    pub model_id: String,
-    /// The record afterwards.
-    pub after: Value,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
     /// The digest of the event before, or of nothing for the first.
     pub previous: Digest,
     /// The digest of all the above.
     pub digest: Digest,
 }
 
+/// What happened, to what, by whom and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What was done, e.g. `register`.
+    pub action: String,
+    /// To what: a `model_id`, or `base@alias`.
+    pub subject: String,
+    /// Why, if somebody said so.
+    pub reason: Option<String>,
+    /// What stood there before; null if nothing.
+    pub before: Value,
+    /// What stands there now; null if nothing.
+    pub after: Value,
+}
+
 impl Event {
     /// Returns the event that follows `last`.
-    pub fn following(
-        last: Option<&(u64, Digest)>,
-        at: Timestamp,
-        actor: String,
-        action: &str,
-        model_id: String,
-        after: Value,
-    ) -> Event {
+    pub fn following(last: Option<&(u64, Digest)>, happening: Happening) -> Event {
         let (sequence, previous) = match last {
             Some((sequence, digest)) => (sequence + 1, *digest),
             None => (1, Digest::of("")),
         };
-        let mut event =
-            Event { sequence, at, actor, action: action.to_owned(), model_id, after, previous, digest: previous };
+        let mut event = Event { sequence, happening, previous, digest: previous };
         event.digest = event.computed_digest();
         event
     }
@@ -69,7 +73,7 @@ impl Event {
 
     /// Hashes the fields as one JSON array, in which no two different events look alike.
     fn computed_digest(&self) -> Digest {
-        let fields = (self.sequence, self.at, &self.actor, &self.action, &self.model_id, &self.after, self.previous);
+        let fields = (self.sequence, &self.happening, self.previous);
         Digest::of(serde_json::to_vec(&fields).expect("an event has string keys only"))
     }
 }
@@ -85,14 +89,16 @@ mod tests {
         let mut chain: Vec<Event> = Vec::new();
         for number in 0..4 {
             let last = chain.last().map(|event| (event.sequence, event.digest));
-            chain.push(Event::following(
-                last.as_ref(),
-                Timestamp::now(),
-                "cli".into(),
-                "register",
-                format!("m_v{number}"),
-                json!({"n": number}),
-            ));
+            let happening = Happening {
+                at: Timestamp::now(),
+                actor: "cli".into(),
+                action: "register".into(),
+                subject: format!("m_v{number}"),
+                reason: None,
+                before: Value::Null,
+                after: json!({"n": number}),
+            };
+            chain.push(Event::following(last.as_ref(), happening));
         }
         let check = |chain: &[Event]| {
             let mut last = None;
@@ -105,7 +111,7 @@ mod tests {
         check(&chain).unwrap();
 
         let mut edited = chain.clone();
-        edited[1].after = json!({"n": 7});
+        edited[1].happening.after = json!({"n": 7});
         let mut deleted = chain.clone();
         deleted.remove(2);
         let mut swapped = chain.clone();

@@ -25,6 +25,7 @@ mod model_kind;
 mod name;
 mod query;
 mod record;
+mod record_edit;
 mod reference;
 mod registry_file;
 pub mod runtime;
@@ -34,18 +35,21 @@ mod timestamp;
 mod version;
 
 pub use artifact_store::{ArtifactStore, StagedArtifact};
-pub use change::{Action, Applied, Change, Entry, Registration};
+pub use change::{
+    Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
+    Registration, Update,
+};
 pub use clock::{Clock, SystemClock};
 pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
-pub use event::Event;
+pub use event::{Event, Happening};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::MetadataStore;
 pub use model_kind::{Framework, ModelType};
-pub use name::{ModelId, ModelName};
+pub use name::{Alias, ModelId, ModelName};
 pub use query::Query;
-pub use record::Record;
+pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
 pub use registry_file::{RegistryFile, VersionEntry};
 pub use statistics::Statistics;

@@ -24,10 +24,11 @@ impl ManifestPath {
         self.0.rsplit('/').next().expect("rsplit gives at least one part")
     }
 
-    /// Returns what follows the last dot of the file name, if something stands on both sides of it.
+    /// Returns what follows the last dot of the file name, if something stands on both sides of it and it is at most 32
+    /// bytes long: longer ones are part of a name.
     pub fn extension(&self) -> Option<&str> {
         match self.file_name().rsplit_once('.') {
-            Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => Some(extension),
+            Some((stem, extension)) if !stem.is_empty() && (1..=32).contains(&extension.len()) => Some(extension),
             _ => None,
         }
     }
@@ -38,6 +39,8 @@ impl FromStr for ManifestPath {
 
     fn from_str(text: &str) -> Result<ManifestPath> {
         const LONGEST_BYTES: usize = 1024;
+        // What file systems allow.
+        const LONGEST_PART_BYTES: usize = 255;
         let refuse = |rule: String| Err(Error::invalid("path", text.escape_debug(), rule));
         if text.is_empty() || text.len() > LONGEST_BYTES {
             return refuse(format!("must have 1 to {LONGEST_BYTES} bytes"));
@@ -47,6 +50,9 @@ impl FromStr for ManifestPath {
         }
         if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return refuse("must be relative, without empty parts, `.` or `..`".into());
+        }
+        if let Some(part) = text.split('/').find(|part| part.len() > LONGEST_PART_BYTES) {
+            return refuse(format!("has a part of {} bytes, and {LONGEST_PART_BYTES} is the limit", part.len()));
         }
         if text.as_bytes().get(1) == Some(&b':') {
             return refuse("must not start with a drive letter".into());
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_version_are_refused() {
-        for text in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/", "a\\b", "C:x", "a\0"] {
+        for text in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/", "a\\b", "C:x", "a\0", &"b".repeat(256)] {
             assert!(text.parse::<ManifestPath>().is_err(), "{text:?}");
         }
         assert_eq!("模型/权重.gguf".parse::<ManifestPath>().unwrap().extension(), Some("gguf"));

@@ -1,8 +1,8 @@
 //! The metadata port: records, versions and events.
 
-use crate::{Applied, Change, Entry, Event, ModelName, Query, Reference, Result, Statistics};
+use crate::{Applied, Change, Entry, Event, ModelId, ModelName, Query, Reference, Result, Statistics};
 
-/// Keeps records and history. Calls block; implementations are shared between threads.
+/// Keeps records and history. Deleted versions are shown by no method that does not say so. Calls block; implementations are shared between threads.
 ///
 /// Every adapter runs the behaviour suite in `seedhouse-testkit`.
 pub trait MetadataStore: Send + Sync {
@@ -38,4 +38,19 @@ pub trait MetadataStore: Send + Sync {
 
     /// Returns at most `limit` events that follow event number `after`, oldest first.
     fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>>;
+
+    /// Returns all events about one subject (a `model_id`, or `base@alias`), oldest first.
+    fn history(&self, subject: &str) -> Result<Vec<Event>>;
+
+    /// Returns a version by its id, deleted or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry>;
+
+    /// Returns all versions that are deleted, oldest registration first.
+    fn deleted(&self) -> Result<Vec<Entry>>;
+
+    /// Returns the versions whose field `parent` names this version, oldest registration first.
+    fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>>;
 }

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Version};
 
-/// The longest name in bytes: with an extension it still fits into the 255 bytes that file systems allow.
-const LONGEST_BYTES: usize = 200;
+/// The longest id in bytes: with an extension of 32 it still fits into the 255 bytes that file systems allow.
+const LONGEST_ID_BYTES: usize = 200;
+
+/// The longest name in bytes: with `_v` and the largest number it still fits into an id.
+const LONGEST_NAME_BYTES: usize = 170;
 
 /// The base name of a model, e.g. `agriculture_classification` or `视觉模型`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +22,18 @@ pub struct ModelName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelId(String);
+
+/// A name that points at one version of a model and can be moved, e.g. `champion`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Alias(String);
+
+impl Alias {
+    /// Returns the alias as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl ModelName {
     /// Returns the name as text.
@@ -46,27 +61,35 @@ impl ModelId {
     /// `swin_vit` is a base name, `swin_v2` is version 2 of `swin`.
     pub fn base(&self) -> ModelName {
         let base = match self.0.rsplit_once("_v") {
-            Some((base, suffix))
-                if !base.is_empty() && suffix.parse::<Version>().is_ok() && !suffix.starts_with(['v', 'V']) =>
-            {
-                base
-            }
-            _ => &self.0,
+            Some((base, suffix)) if is_label(suffix) => base.parse(),
+            _ => self.0.parse(),
         };
-        ModelName(base.to_owned())
+        // What stands before the suffix may be no name (`x _v1`), or the whole too long for one; the id is unique all the same.
+        base.unwrap_or_else(|_| ModelName(self.0.clone()))
     }
+
+    /// Returns the version that the id ends in, if it ends in one.
+    pub fn version(&self) -> Option<Version> {
+        let base = self.base();
+        self.0.strip_prefix(base.as_str())?.strip_prefix("_v")?.parse().ok()
+    }
+}
+
+/// A version without the `v` that is tolerated elsewhere: it already stands before it.
+fn is_label(suffix: &str) -> bool {
+    !suffix.starts_with(['v', 'V']) && suffix.parse::<Version>().is_ok()
 }
 
 /// The characters a reference or a URL path gives a meaning to, and those that are special in a path.
 const RESERVED: [char; 4] = ['/', '\\', ':', '@'];
 
-fn check(field: &str, text: &str) -> Result<()> {
+fn check(field: &str, text: &str, longest_bytes: usize) -> Result<()> {
     let refuse = |rule: String| Err(Error::invalid(field, text.escape_debug(), rule));
     if text.is_empty() {
         return refuse("must not be empty".into());
     }
-    if text.len() > LONGEST_BYTES {
-        return refuse(format!("has {} bytes, and {LONGEST_BYTES} is the limit", text.len()));
+    if text.len() > longest_bytes {
+        return refuse(format!("has {} bytes, and {longest_bytes} is the limit", text.len()));
     }
     if let Some(character) = text.chars().find(|character| RESERVED.contains(character) || character.is_control()) {
         return refuse(format!("must not contain `{}`", character.escape_debug()));
@@ -93,12 +116,24 @@ fn check_own_files(text: &str) -> Result<()> {
 }
 
 fn check_name(text: &str) -> Result<()> {
-    check("name", text)
+    check("name", text, LONGEST_NAME_BYTES)
 }
 
 fn check_model_id(text: &str) -> Result<()> {
-    check("model_id", text)?;
+    check("model_id", text, LONGEST_ID_BYTES)?;
     check_own_files(text)
+}
+
+/// `latest` and `v3` have a meaning of their own for MLflow's clients.
+fn check_alias(text: &str) -> Result<()> {
+    check("alias", text, LONGEST_NAME_BYTES)?;
+    let lower = text.to_ascii_lowercase();
+    let is_version =
+        lower.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    if lower == "latest" || is_version {
+        return Err(Error::invalid("alias", text, "must not be `latest` or `v` and a number: these mean versions"));
+    }
+    Ok(())
 }
 
 macro_rules! text_newtype {
@@ -135,6 +170,7 @@ macro_rules! text_newtype {
     };
 }
 
+text_newtype!(Alias, check_alias);
 text_newtype!(ModelName, check_name);
 text_newtype!(ModelId, check_model_id);
 
@@ -152,6 +188,8 @@ mod tests {
             ("测试模型-new", "测试模型-new"),
             ("a_v1_v2", "a_v1"),
             ("_v1", "_v1"),
+            ("x _v1", "x _v1"),
+            ("小麦\u{3000}_v1", "小麦\u{3000}_v1"),
             ("a_vv1", "a_vv1"),
         ];
         for (id, base) in cases {
@@ -174,6 +212,16 @@ mod tests {
         }
         assert!("seedhouse_v1".parse::<ModelId>().is_ok());
         assert!("metadata".parse::<ModelName>().is_ok(), "its versions are called metadata_v1 …");
+    }
+
+    #[test]
+    fn aliases_that_mean_versions_are_refused() {
+        for text in ["latest", "Latest", "v1", "V23", "a@b", "a:b", ""] {
+            assert_eq!(text.parse::<Alias>().unwrap_err().field(), Some("alias"), "{text:?}");
+        }
+        for text in ["champion", "冠军", "v", "v1a", "vx"] {
+            assert_eq!(text.parse::<Alias>().unwrap().as_str(), text);
+        }
     }
 
     #[test]

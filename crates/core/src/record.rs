@@ -5,10 +5,60 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::timestamp::ZoneGiven;
-use crate::{Digest, Error, Framework, Manifest, ModelId, ModelType, Result, Status, Timestamp, Version};
+use crate::{Alias, Digest, Error, Framework, Manifest, ModelId, ModelType, Result, Status, Timestamp, Version};
 
 /// The version of the record's layout that this program writes into the field `schema`.
 pub(crate) const SCHEMA: u64 = 1;
+
+const MOST_NAME_CHARACTERS: usize = 256;
+const MOST_DESCRIPTION_CHARACTERS: usize = 65_536;
+
+/// JSON readers stop at 128 levels, and a record stands inside other values (lists, events, `metadata.json`).
+const DEEPEST: usize = 64;
+
+/// Checks a text for people: not too long, and no control characters but line breaks and tabs, which could rewrite a terminal.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the field.
+fn check_text(field: &str, text: &str, most_characters: usize) -> Result<()> {
+    if let Some(control) =
+        text.chars().find(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
+    {
+        return Err(Error::invalid(
+            field,
+            text.escape_debug(),
+            format!("must not contain `{}`", control.escape_debug()),
+        ));
+    }
+    match text.chars().count() {
+        count if count > most_characters => {
+            Err(Error::invalid(field, text, format!("has {count} characters, and {most_characters} is the limit")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a value is not nested deeper than can be read again.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the field.
+pub fn check_depth(field: &str, value: &Value) -> Result<()> {
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+            Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    match depth(value) {
+        levels if levels > DEEPEST => Err(Error::invalid(
+            field,
+            format!("{levels} levels deep"),
+            format!("must be at most {DEEPEST} levels deep"),
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// What the registry says about one version.
 ///
@@ -69,6 +119,61 @@ impl Record {
     /// Returns the size of all files, if the version has files of ours.
     pub fn size_bytes(&self) -> Option<u64> {
         self.fields.get("size_bytes")?.as_u64()
+    }
+
+    /// Returns the aliases that point at this version.
+    pub fn aliases(&self) -> Vec<Alias> {
+        let aliases = self.fields.get("aliases").and_then(Value::as_array);
+        aliases.into_iter().flatten().filter_map(Value::as_str).filter_map(|alias| alias.parse().ok()).collect()
+    }
+
+    /// Makes `alias` point at this version, or no longer.
+    pub fn set_alias(&mut self, alias: &Alias, points_here: bool) {
+        let mut aliases = self.aliases();
+        aliases.retain(|existing| existing != alias);
+        if points_here {
+            aliases.push(alias.clone());
+        }
+        if aliases.is_empty() {
+            self.fields.shift_remove("aliases");
+        } else {
+            let names: Vec<String> = aliases.into_iter().map(String::from).collect();
+            self.fields.insert("aliases".into(), names.into());
+        }
+    }
+
+    /// Returns since when the version is deleted, if it is.
+    pub fn deleted_at(&self) -> Option<Timestamp> {
+        let text = self.fields.get("deleted_at")?.as_str()?;
+        Timestamp::parse(text).ok().map(|(timestamp, _)| timestamp)
+    }
+
+    /// Marks the version as deleted, or as not deleted any more.
+    pub fn set_deleted_at(&mut self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => self.fields.insert("deleted_at".into(), at.to_string().into()),
+            None => self.fields.shift_remove("deleted_at"),
+        };
+    }
+
+    /// Returns the name under which the version's files stand in the registry's folder, without a closing `/`; `None` for
+    /// a record without files.
+    pub fn conventional_name(&self) -> Option<String> {
+        let manifest = self.manifest().ok()??;
+        Some(manifest.conventional_name(&self.model_id).trim_end_matches('/').to_owned())
+    }
+
+    /// Checks what every store needs: that the record can be read again, and that its numbers fit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field.
+    pub fn check_storable(&self) -> Result<()> {
+        check_text("name", &self.name, MOST_NAME_CHARACTERS)?;
+        check_text("description", self.description(), MOST_DESCRIPTION_CHARACTERS)?;
+        if let Some(size) = self.size_bytes().filter(|size| i64::try_from(*size).is_err()) {
+            return Err(Error::invalid("size_bytes", size, format!("must be at most {}", i64::MAX)));
+        }
+        self.fields.iter().try_for_each(|(field, value)| check_depth(field, value))
     }
 
     /// Returns whether inference may be asked of this version: the status allows it and there are bytes.
@@ -194,6 +299,20 @@ mod tests {
             let error = serde_json::from_value::<Record>(value).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_stored() {
+        let mut deep = record(sample());
+        let nested = (0..65).fold(json!(1), |inner, _| json!([inner]));
+        deep.fields.insert("metadata".into(), json!({ "x": nested }));
+        assert!(deep.check_storable().unwrap_err().to_string().contains("66 levels"));
+        for (field, text) in [("name", "a\u{1b}[31mred"), ("description", "bell\u{7}")] {
+            let mut value = sample();
+            value[field] = json!(text);
+            assert_eq!(record(value).check_storable().unwrap_err().field(), Some(field));
+        }
+        record(sample()).check_storable().unwrap();
     }
 
     #[test]

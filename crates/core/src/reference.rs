@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, ModelName, Result, Version};
+use crate::{Alias, Digest, Error, ModelName, Result, Version};
 
 /// Points at one version. See [`Selector`] for the forms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub enum Selector {
     /// `base:1.0.3`: by label.
     Label(Version),
     /// `base@champion`: by alias.
-    Alias(String),
+    Alias(Alias),
     /// `base@sha256:…`: by the digest of the manifest.
     Digest(Digest),
 }
@@ -51,10 +51,7 @@ impl FromStr for Reference {
             },
             ":" => Selector::Label(rest.parse()?),
             _ if rest.starts_with("sha256:") => Selector::Digest(rest.parse()?),
-            _ if rest.is_empty() || rest.contains(['/', ':', '@']) => {
-                return Err(invalid("after `@` stands an alias or a digest `sha256:…`"));
-            }
-            _ => Selector::Alias(rest.to_owned()),
+            _ => Selector::Alias(rest.parse()?),
         };
         Ok(Reference { name: name.parse()?, selector })
     }
@@ -98,7 +95,7 @@ mod tests {
             ("smollm2_v1".to_owned(), Selector::Newest),
             ("视觉模型/3".to_owned(), Selector::Ordinal(3)),
             ("base:1.0.3".to_owned(), Selector::Label("1.0.3".parse().unwrap())),
-            ("base@champion".to_owned(), Selector::Alias("champion".into())),
+            ("base@champion".to_owned(), Selector::Alias("champion".parse().unwrap())),
             (format!("base@{digest}"), Selector::Digest(digest)),
         ];
         for (text, selector) in cases {

@@ -17,6 +17,9 @@ pub trait Runtime: Send + Sync {
     /// Returns the name under which errors and logs mention this runtime.
     fn name(&self) -> &'static str;
 
+    /// Returns the formats that this runtime recognises by their content.
+    fn formats(&self) -> &[Framework];
+
     /// Describes files from their headers, or returns `None` when the format is not one of this runtime's.
     ///
     /// # Errors

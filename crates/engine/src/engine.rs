@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, Runtime};
-use seedhouse_core::{Digest, Error, Result};
+use seedhouse_core::{Digest, Error, Framework, Result};
 
 use crate::Slot;
 use crate::single_flight::SingleFlight;
@@ -50,7 +50,26 @@ impl Engine {
     /// Those of `prepare` and of the runtime; [`Error::WrongTask`] when no runtime can serve the files; errors in what the
     /// metadata declares on pre-processing and labels.
     pub fn slot(&self, key: &Digest, prepare: &dyn Fn() -> Result<LoadRequest>) -> Result<Arc<Slot>> {
-        self.slots.get_or_make(key, || self.load(&prepare()?))
+        self.slots.get_or_make(key, || {
+            let started = Instant::now();
+            let slot = self.load_since(started, &prepare()?)?;
+            let (model, seconds) = (slot.model_id(), slot.load_seconds());
+            tracing::info!(model.id = model, seconds, "loaded a version");
+            Ok(slot)
+        })
+    }
+
+    /// Loads a version without keeping it: the proof that it can be loaded.
+    ///
+    /// # Errors
+    /// Those of [`slot`](Engine::slot).
+    pub fn load(&self, request: &LoadRequest) -> Result<Slot> {
+        self.load_since(Instant::now(), request)
+    }
+
+    /// Returns whether a runtime would recognise files of this format by their content.
+    pub fn recognises(&self, format: &Framework) -> bool {
+        self.runtimes.iter().any(|runtime| runtime.formats().contains(format))
     }
 
     /// Returns how many versions are loaded.
@@ -67,8 +86,7 @@ impl Engine {
         Ok(None)
     }
 
-    fn load(&self, request: &LoadRequest) -> Result<Slot> {
-        let started = Instant::now();
+    fn load_since(&self, started: Instant, request: &LoadRequest) -> Result<Slot> {
         let cannot_serve =
             |reason: String| Error::WrongTask { model_id: request.model_id.clone(), task: "inference", reason };
         let Some((runtime, inspection)) = self.runtime_of(&request.files)? else {
@@ -78,14 +96,7 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        let slot = Slot::new(&request.model_id, model, &request.options.metadata, started)?;
-        tracing::info!(
-            model.id = %request.model_id,
-            runtime = runtime.name(),
-            seconds = slot.load_seconds(),
-            "loaded a version"
-        );
-        Ok(slot)
+        Slot::new(&request.model_id, model, &request.options.metadata, started)
     }
 }
 

@@ -86,7 +86,26 @@ impl Slot {
         }
     }
 
-    /// Returns how long loading took, without verifying the files.
+    /// Returns the version's id.
+    pub fn model_id(&self) -> &str {
+        &self.model_id
+    }
+
+    /// Checks that something can be asked of the version, which loading alone does not prove.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] with what is missing, e.g. the size of the images.
+    pub fn check_ready(&self) -> Result<()> {
+        match &self.task {
+            Task::Text(_) | Task::Image(_) => Ok(()),
+            Task::Other(reason) => {
+                let (model_id, reason) = (self.model_id.clone(), reason.clone());
+                Err(Error::WrongTask { model_id, task: "inference", reason })
+            }
+        }
+    }
+
+    /// Returns how long loading took, from the verification of the files on.
     pub fn load_seconds(&self) -> f64 {
         self.load_seconds
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
-use seedhouse_core::{Error, ManifestPath, Result};
+use seedhouse_core::{Error, Framework, ManifestPath, Result};
 
 use crate::gguf;
 use crate::gguf_model;
@@ -48,6 +48,10 @@ struct Source<'a> {
 impl Runtime for NativeRuntime {
     fn name(&self) -> &'static str {
         "native"
+    }
+
+    fn formats(&self) -> &[Framework] {
+        &[Framework::Gguf, Framework::Pytorch]
     }
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {

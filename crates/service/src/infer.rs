@@ -19,7 +19,8 @@ pub struct Answer<T> {
     pub version: Version,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How long the version took to load, when it was loaded: verification, mapping and checks.
+    /// How long the version took to load when it was loaded, be it for this answer or an earlier one: verification, mapping
+    /// and checks.
     pub load_seconds: f64,
     /// What it answered.
     pub value: T,

@@ -6,11 +6,12 @@
 
 use std::io::Read;
 
-use seedhouse_core::runtime::{Inspection, LocalFile, LocalFiles};
+use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
     Action, Change, Entry, Error, FileEntry, Framework, Kind, Manifest, ManifestPath, ModelId, ModelName, ModelType,
-    Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_hyper_parameters,
+    Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_depth, check_hyper_parameters,
 };
+use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
 
 use crate::Service;
@@ -36,6 +37,8 @@ pub struct RegisterRequest {
     pub description: Option<String>,
     /// Hyper-parameters; each is checked against the file where the file says something about it.
     pub metadata: Map<String, Value>,
+    /// A word chosen by the caller: registering again with the same word returns the version made the first time.
+    pub idempotency_key: Option<String>,
     /// Who asks.
     pub actor: String,
 }
@@ -53,6 +56,7 @@ impl RegisterRequest {
             status: None,
             description: None,
             metadata: Map::new(),
+            idempotency_key: None,
             actor: actor.into(),
         }
     }
@@ -91,6 +95,12 @@ impl Service {
     /// # Errors
     /// [`Error::AlreadyExists`] saying since when.
     pub fn check_free(&self, request: &RegisterRequest) -> Result<()> {
+        if request.idempotency_key.is_some() {
+            // A name that is taken may be the answer to the same request sent before.
+            return Ok(());
+        }
+        // What the next version would be called must be a possible id, whichever number it gets.
+        ModelId::of_version(&request.base, &Version::Integer(1))?;
         if let Some(version) = &request.version {
             let reference = Reference { name: request.base.clone(), selector: Selector::Label(version.clone()) };
             self.refuse_existing(&reference, Kind::Version, |_| true)?;
@@ -124,6 +134,7 @@ impl Service {
     /// [`Error::Invalid`] fields. After an error nothing is registered and nothing stored.
     pub fn register(&self, request: RegisterRequest, files: Vec<Received>) -> Result<Entry> {
         self.check_free(&request)?;
+        check_words(&request)?;
         let manifest = manifest_of(&files)?;
         let findings = self.examine(&request, &files)?;
         let status = first_status(&request, &findings)?;
@@ -141,9 +152,10 @@ impl Service {
             status,
             manifest: manifest.clone(),
             fields,
+            idempotency_key: request.idempotency_key,
         };
         let action = Action::Register(Box::new(registration));
-        let applied = self.store.apply(Change { at: self.clock.now(), actor: request.actor, action })?;
+        let applied = self.store.apply(Change { at: self.clock.now(), actor: request.actor, reason: None, action })?;
         if let Some(manifest) = &manifest {
             self.link(&applied.entry, manifest);
         }
@@ -177,10 +189,71 @@ impl Service {
             files => self.engine.inspect(&local_files(files))?,
         };
         match inspection {
-            Some(inspection) => inspected(request, inspection, files),
-            None => Ok(claimed_only(request, files)),
+            Some(inspection) => {
+                let mut findings = inspected(request, inspection, files)?;
+                if findings.not_servable_because.is_none() {
+                    findings.not_servable_because = self.try_to_serve(request, &findings, files)?;
+                }
+                Ok(findings)
+            }
+            None => self.claimed_only(request, files),
         }
     }
+
+    /// Loads the version once, because nothing less proves that it can be served. Returns why it cannot, or the error of
+    /// a request that describes the files wrongly.
+    fn try_to_serve(
+        &self,
+        request: &RegisterRequest,
+        findings: &Findings,
+        files: &[Received],
+    ) -> Result<Option<String>> {
+        let load = LoadRequest {
+            model_id: request.model_id.as_ref().map_or_else(|| request.base.to_string(), ToString::to_string),
+            files: local_files(files),
+            options: LoadOptions { metadata: findings.metadata.clone() },
+        };
+        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+            Ok(()) => Ok(None),
+            Err(Error::WrongTask { reason, .. }) => Ok(Some(reason)),
+            Err(error @ Error::Unsupported { .. }) => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn claimed_only(&self, request: &RegisterRequest, files: &[Received]) -> Result<Findings> {
+        if let (Some(claimed), Some(file)) = (&request.framework, files.first())
+            && self.engine.recognises(claimed)
+        {
+            return Err(Error::Contradiction {
+                field: "framework".into(),
+                claimed: format!("`{claimed}`"),
+                found: "nothing of that format".into(),
+                file: format!("file `{}`", file.path),
+            });
+        }
+        Ok(claims_of(request, files))
+    }
+}
+
+/// Words of the user that are kept as they are.
+fn check_words(request: &RegisterRequest) -> Result<()> {
+    let words = [
+        ("type", request.model_type.as_ref().map(ModelType::as_str)),
+        ("framework", request.framework.as_ref().map(Framework::as_str)),
+    ];
+    for (field, word) in words {
+        if let Some(word) =
+            word.filter(|word| word.trim().is_empty() || word.len() > 64 || word.contains(char::is_control))
+        {
+            return Err(Error::invalid(
+                field,
+                word.escape_debug(),
+                "must have 1 to 64 bytes and no control characters",
+            ));
+        }
+    }
+    check_depth("metadata", &Value::Object(request.metadata.clone()))
 }
 
 fn manifest_of(files: &[Received]) -> Result<Option<Manifest>> {
@@ -231,7 +304,16 @@ fn inspected(request: &RegisterRequest, inspection: Inspection, files: &[Receive
         }
         _ => inspection.model_type.clone(),
     };
-    let checked = check_hyper_parameters(&request.metadata, &inspection.hyper_parameters, &file)?;
+    // What the header says beside hyper-parameters stands in `inspected`; a claim about it may not contradict it either.
+    let header = json!({
+        "architecture": inspection.architecture,
+        "tensor_count": inspection.tensor_count,
+        "parameter_count": inspection.parameter_count,
+    });
+    let header: Map<String, Value> = header.as_object().cloned().unwrap_or_default();
+    let (about_header, claimed) = split(&request.metadata, &header);
+    check_hyper_parameters(&about_header, &header, &file)?;
+    let checked = check_hyper_parameters(&claimed, &inspection.hyper_parameters, &file)?;
     claims.extend(checked.unverified.iter().map(|name| format!("metadata.{name}")));
     Ok(Findings {
         model_type,
@@ -243,7 +325,12 @@ fn inspected(request: &RegisterRequest, inspection: Inspection, files: &[Receive
     })
 }
 
-fn claimed_only(request: &RegisterRequest, files: &[Received]) -> Findings {
+/// Splits claims into those about the names in `known` and the others.
+fn split(claims: &Map<String, Value>, known: &Map<String, Value>) -> (Map<String, Value>, Map<String, Value>) {
+    claims.clone().into_iter().partition(|(name, _)| known.contains_key(name))
+}
+
+fn claims_of(request: &RegisterRequest, files: &[Received]) -> Findings {
     let mut claims: Vec<String> = request.metadata.keys().map(|name| format!("metadata.{name}")).collect();
     claims.extend(request.model_type.as_ref().map(|_| "type".to_owned()));
     claims.extend(request.framework.as_ref().map(|_| "framework".to_owned()));
@@ -265,7 +352,7 @@ fn first_status(request: &RegisterRequest, findings: &Findings) -> Result<Status
     match (request.status, &findings.not_servable_because) {
         (None, None) => Ok(Status::Ready),
         (None, Some(_)) => Ok(Status::Registered),
-        (Some(status @ (Status::Training | Status::Quantized | Status::Failed)), _) => {
+        (Some(status @ (Status::Training | Status::Trained | Status::Quantized | Status::Failed)), _) => {
             Err(Error::invalid("status", status, "is set by the job that leads to it, not at registration"))
         }
         (Some(status), Some(reason)) if status.is_servable() => Err(Error::invalid(
@@ -283,10 +370,8 @@ fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, 
         fields.insert("description".into(), description.clone().into());
     }
     fields.insert("metadata".into(), Value::Object(findings.metadata.clone()));
-    if findings.framework != Framework::Unknown {
-        fields.insert("model_format".into(), findings.framework.as_str().into());
-    }
     if let Some(inspection) = &findings.inspection {
+        fields.insert("model_format".into(), inspection.framework.as_str().into());
         fields.insert(
             "inspected".into(),
             json!({
@@ -294,7 +379,7 @@ fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, 
                 "tensor_count": inspection.tensor_count,
                 "parameter_count": inspection.parameter_count,
                 "tensor_types": inspection.tensor_types,
-                "not_servable_because": inspection.not_servable_because,
+                "not_servable_because": findings.not_servable_because,
             }),
         );
     }

@@ -7,7 +7,7 @@ use seedhouse_core::{Digest, Entry, Error, ManifestPath, ModelId, Query, Referen
 use crate::Service;
 
 /// One file of one version, hashed again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct VerifiedFile {
     /// The version.
     pub model_id: ModelId,
@@ -22,7 +22,7 @@ pub struct VerifiedFile {
 }
 
 /// What verification found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Finding {
     /// The bytes are those of the record.
     Intact,
@@ -33,15 +33,25 @@ pub enum Finding {
     },
     /// The bytes are gone.
     Missing,
+    /// The bytes cannot be read.
+    Unreadable(Error),
+}
+
+impl Finding {
+    /// Returns whether the bytes are those of the record.
+    pub fn is_intact(&self) -> bool {
+        matches!(self, Finding::Intact)
+    }
 }
 
 impl VerifiedFile {
     /// Returns the error that this file is, if it is not intact.
     pub fn error(&self) -> Option<Error> {
         let (model_id, path, expected) = (self.model_id.to_string(), self.path.to_string(), self.expected);
-        match self.finding {
+        match &self.finding {
             Finding::Intact => None,
-            Finding::Corrupt { actual } => Some(Error::DigestMismatch { model_id, path, expected, actual }),
+            Finding::Corrupt { actual } => Some(Error::DigestMismatch { model_id, path, expected, actual: *actual }),
+            Finding::Unreadable(error) => Some(error.clone()),
             Finding::Missing => Some(Error::MissingBytes { model_id, path, expected }),
         }
     }
@@ -53,7 +63,7 @@ impl Service {
     /// Bytes that several versions share are read once.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a reference, [`Error::Io`] when a file cannot be read. Corrupt files are findings, not errors.
+    /// [`Error::NotFound`] for a reference. Corrupt, missing and unreadable files are findings, not errors.
     pub fn verify(&self, references: &[Reference], report: &mut dyn FnMut(VerifiedFile)) -> Result<()> {
         let entries = match references {
             [] => self.store.search(&Query::default())?,
@@ -72,10 +82,10 @@ impl Service {
         let Some(manifest) = entry.record.manifest()? else { return Ok(()) };
         for file in manifest.files() {
             let finding = match seen.get(&file.digest) {
-                Some(finding) => *finding,
-                None => self.hash_again(&file.digest)?,
+                Some(finding) => finding.clone(),
+                None => self.hash_again(&file.digest),
             };
-            seen.insert(file.digest, finding);
+            seen.insert(file.digest, finding.clone());
             report(VerifiedFile {
                 model_id: entry.record.model_id.clone(),
                 path: file.path.clone(),
@@ -87,12 +97,13 @@ impl Service {
         Ok(())
     }
 
-    fn hash_again(&self, expected: &Digest) -> Result<Finding> {
+    fn hash_again(&self, expected: &Digest) -> Finding {
         match self.artifacts.rehash(expected) {
-            Ok(actual) if actual == *expected => Ok(Finding::Intact),
-            Ok(actual) => Ok(Finding::Corrupt { actual }),
-            Err(Error::NotFound { .. }) => Ok(Finding::Missing),
-            Err(error) => Err(error),
+            Ok(actual) if actual == *expected => Finding::Intact,
+            Ok(actual) => Finding::Corrupt { actual },
+            Err(Error::NotFound { .. }) => Finding::Missing,
+            // One bad sector must not hide what the other files are.
+            Err(error) => Finding::Unreadable(error),
         }
     }
 

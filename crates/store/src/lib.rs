@@ -1,7 +1,7 @@
 //! Adapters of the storage ports: where records, events and bytes are kept.
 //!
 //! ```text
-//! metadata     sqlite (one writer thread, group commit), memory; both let `register` decide
+//! metadata     sqlite (one writer thread, group commit), memory; both let `execute` decide
 //! artifacts    local_artifacts (content-addressed files in a folder)
 //! beside them  metadata_file (metadata.json, written again after every change)
 //! ```
@@ -24,10 +24,10 @@
 #![forbid(unsafe_code)]
 
 mod durable;
+mod execute;
 mod local_artifacts;
 mod memory;
 mod metadata_file;
-mod register;
 mod resolve;
 mod search_text;
 mod set_aside;

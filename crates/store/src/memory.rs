@@ -1,14 +1,14 @@
 //! Metadata in memory, for tests and for registries that end with the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use seedhouse_core::{
-    Applied, Change, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Query, Reference, Result, Selector,
-    Statistics, Timestamp, Version,
+    Alias, Applied, Change, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Query, Reference, Result,
+    Selector, Statistics, Timestamp, Version,
 };
 
-use crate::register::{self, LastEvent, Ledger};
+use crate::execute::{LastEvent, Ledger, Remembered, execute};
 use crate::resolve::{BaseFound, missing, resolved};
 use crate::search_text::{folded, search_text};
 
@@ -27,6 +27,7 @@ struct State {
     /// Positions in `entries`, in order of registration.
     by_base: HashMap<ModelName, Vec<usize>>,
     events: Vec<Event>,
+    idempotency: HashMap<String, Remembered>,
 }
 
 impl MemoryStore {
@@ -42,41 +43,87 @@ impl MemoryStore {
 }
 
 impl State {
-    fn of_base(&self, base: &ModelName) -> Vec<&Entry> {
+    fn of_base(&self, base: &ModelName) -> impl DoubleEndedIterator<Item = &Entry> {
         let positions = self.by_base.get(base).map(Vec::as_slice).unwrap_or_default();
-        positions.iter().map(|position| &self.entries[*position]).collect()
+        positions.iter().map(|position| &self.entries[*position])
     }
+
+    /// Returns the versions of a base that are not deleted.
+    fn shown_of_base(&self, base: &ModelName) -> Vec<&Entry> {
+        self.of_base(base).filter(shown).collect()
+    }
+}
+
+fn shown(entry: &&Entry) -> bool {
+    entry.record.deleted_at().is_none()
+}
+
+fn is_child_of(entry: &Entry, model_id: &ModelId) -> bool {
+    entry.record.fields.get("parent").is_some_and(|parent| parent == model_id.as_str())
 }
 
 impl Ledger for State {
     fn newest_version(&self, base: &ModelName) -> Result<Option<Version>> {
-        Ok(self.of_base(base).into_iter().map(|entry| &entry.record.version).max().cloned())
+        Ok(self.of_base(base).map(|entry| &entry.record.version).max().cloned())
     }
 
     fn last_ordinal(&self, base: &ModelName) -> Result<u64> {
-        Ok(self.of_base(base).last().map_or(0, |entry| entry.ordinal))
+        Ok(self.of_base(base).next_back().map_or(0, |entry| entry.ordinal))
     }
 
     fn last_event(&self) -> Result<Option<LastEvent>> {
         let last = self.events.last();
-        Ok(last.map(|event| LastEvent { sequence: event.sequence, digest: event.digest, at: event.at }))
+        Ok(last.map(|event| LastEvent { sequence: event.sequence, digest: event.digest, at: event.happening.at }))
     }
 
-    fn model_id_since(&self, model_id: &ModelId) -> Result<Option<Timestamp>> {
-        let position = self.by_model_id.get(model_id);
-        Ok(position.map(|position| self.entries[*position].record.created_at))
+    fn by_id(&self, model_id: &ModelId) -> Result<Option<Entry>> {
+        Ok(self.by_model_id.get(model_id).map(|position| self.entries[*position].clone()))
     }
 
     fn version_since(&self, base: &ModelName, version: &Version) -> Result<Option<Timestamp>> {
-        let taken = self.of_base(base).into_iter().find(|entry| entry.record.version == *version);
+        let taken = self.of_base(base).find(|entry| entry.record.version == *version);
         Ok(taken.map(|entry| entry.record.created_at))
     }
 
-    fn insert(&mut self, entry: &Entry, event: &Event) -> Result<()> {
+    fn conventional_name_since(&self, name: &str) -> Result<Option<Timestamp>> {
+        let taken = self.entries.iter().find(|entry| entry.record.conventional_name().as_deref() == Some(name));
+        Ok(taken.map(|entry| entry.record.created_at))
+    }
+
+    fn alias_holder(&self, base: &ModelName, alias: &Alias) -> Result<Option<Entry>> {
+        Ok(self.of_base(base).find(|entry| entry.record.aliases().contains(alias)).cloned())
+    }
+
+    fn children(&self, model_id: &ModelId) -> Result<Vec<ModelId>> {
+        let children = self.entries.iter().filter(shown).filter(|entry| is_child_of(entry, model_id));
+        Ok(children.map(|entry| entry.record.model_id.clone()).collect())
+    }
+
+    fn remembered(&self, key: &str) -> Result<Option<Remembered>> {
+        Ok(self.idempotency.get(key).cloned())
+    }
+
+    fn remember(&mut self, key: &str, remembered: &Remembered) -> Result<()> {
+        self.idempotency.insert(key.to_owned(), remembered.clone());
+        Ok(())
+    }
+
+    fn insert(&mut self, entry: &Entry) -> Result<()> {
         let position = self.entries.len();
         self.by_model_id.insert(entry.record.model_id.clone(), position);
         self.by_base.entry(entry.base.clone()).or_default().push(position);
         self.entries.push(entry.clone());
+        Ok(())
+    }
+
+    fn replace(&mut self, entry: &Entry) -> Result<()> {
+        let model_id = &entry.record.model_id;
+        let position = self.by_model_id.get(model_id).ok_or_else(|| Error::not_found(Kind::ModelId, model_id))?;
+        self.entries[*position] = entry.clone();
+        Ok(())
+    }
+
+    fn append(&mut self, event: &Event) -> Result<()> {
         self.events.push(event.clone());
         Ok(())
     }
@@ -84,24 +131,26 @@ impl Ledger for State {
 
 impl MetadataStore for MemoryStore {
     fn apply(&self, change: Change) -> Result<Applied> {
-        register::execute(&mut *self.state()?, change)
+        execute(&mut *self.state()?, change)
     }
 
     fn version(&self, reference: &Reference) -> Result<Entry> {
         let state = self.state()?;
         if reference.selector == Selector::Newest
-            && let Some(position) = state.by_model_id.get(&reference.name.as_str().parse()?)
+            // A base may have a name that no id can have, e.g. `metadata`.
+            && let Ok(model_id) = reference.name.as_str().parse::<ModelId>()
+            && let Some(entry) = state.by_id(&model_id)?.filter(|entry| shown(&entry))
         {
-            return Ok(state.entries[*position].clone());
+            return Ok(entry);
         }
-        let of_base = state.of_base(&reference.name);
+        let of_base = state.shown_of_base(&reference.name);
         let base = if of_base.is_empty() { BaseFound::No } else { BaseFound::Yes };
         resolved(&reference.selector, &of_base).cloned().ok_or_else(|| missing(reference, base))
     }
 
     fn versions(&self, base: &ModelName) -> Result<Vec<Entry>> {
         let state = self.state()?;
-        let mut entries = state.of_base(base);
+        let mut entries = state.shown_of_base(base);
         if entries.is_empty() {
             return Err(Error::not_found(Kind::Model, base));
         }
@@ -118,20 +167,23 @@ impl MetadataStore for MemoryStore {
                 && query.status.is_none_or(|wanted| record.status == wanted)
         };
         let state = self.state()?;
-        let found = state.entries.iter().rev().filter(matches).take(query.limit.unwrap_or(usize::MAX));
+        let found = state.entries.iter().rev().filter(shown).filter(matches).take(query.limit.unwrap_or(usize::MAX));
         Ok(found.cloned().collect())
     }
 
     fn statistics(&self) -> Result<Statistics> {
         let state = self.state()?;
-        let mut statistics = Statistics { total_bases: state.by_base.len() as u64, ..Statistics::default() };
-        for Entry { record, .. } in &state.entries {
+        let mut statistics = Statistics::default();
+        let mut bases = HashSet::new();
+        for Entry { base, record, .. } in state.entries.iter().filter(shown) {
+            bases.insert(base);
             statistics.total_models += 1;
             *statistics.by_type.entry(record.model_type.to_string()).or_default() += 1;
             *statistics.by_status.entry(record.status.to_string()).or_default() += 1;
             *statistics.by_framework.entry(record.framework.to_string()).or_default() += 1;
             statistics.size_bytes = statistics.size_bytes.saturating_add(record.size_bytes().unwrap_or(0));
         }
+        statistics.total_bases = bases.len() as u64;
         Ok(statistics)
     }
 
@@ -143,5 +195,24 @@ impl MetadataStore for MemoryStore {
         let state = self.state()?;
         let skipped = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(state.events.iter().skip(skipped).take(limit).cloned().collect())
+    }
+
+    fn history(&self, subject: &str) -> Result<Vec<Event>> {
+        let state = self.state()?;
+        Ok(state.events.iter().filter(|event| event.happening.subject == subject).cloned().collect())
+    }
+
+    fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
+        self.state()?.by_id(model_id)?.ok_or_else(|| Error::not_found(Kind::ModelId, model_id))
+    }
+
+    fn deleted(&self) -> Result<Vec<Entry>> {
+        let state = self.state()?;
+        Ok(state.entries.iter().filter(|entry| !shown(entry)).cloned().collect())
+    }
+
+    fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
+        let state = self.state()?;
+        Ok(state.entries.iter().filter(shown).filter(|entry| is_child_of(entry, model_id)).cloned().collect())
     }
 }

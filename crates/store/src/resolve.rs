@@ -1,7 +1,6 @@
 //! What a reference means, on versions at hand: which match, which of those answers, and what is missing if none does.
 
 use seedhouse_core::{Entry, Error, Kind, Reference, Selector};
-use serde_json::Value;
 
 /// Returns the version a reference points at, among versions of its base in order of
 /// registration, or those of them that can be meant.
@@ -10,9 +9,9 @@ use serde_json::Value;
 pub(crate) fn resolved<'a>(selector: &Selector, of_base: &[&'a Entry]) -> Option<&'a Entry> {
     let mut matching = of_base.iter().copied().filter(|entry| matches(selector, entry));
     match selector {
-        // An alias moves to the version that was registered with it last.
-        Selector::Alias(_) => matching.next_back(),
-        Selector::Newest | Selector::Digest(_) | Selector::Ordinal(_) | Selector::Label(_) => {
+        // One version at most has an alias, an ordinal or a label.
+        Selector::Alias(_) | Selector::Ordinal(_) | Selector::Label(_) => matching.next(),
+        Selector::Newest | Selector::Digest(_) => {
             matching.max_by_key(|entry| (entry.record.status.is_servable(), &entry.record.version))
         }
     }
@@ -25,14 +24,8 @@ fn matches(selector: &Selector, entry: &Entry) -> bool {
         Selector::Ordinal(ordinal) => entry.ordinal == *ordinal,
         Selector::Label(version) => entry.record.version == *version,
         Selector::Digest(digest) => entry.record.digest() == Some(*digest),
-        Selector::Alias(alias) => has_alias(entry, alias),
+        Selector::Alias(alias) => entry.record.aliases().contains(alias),
     }
-}
-
-/// Returns whether the field `aliases` of a version's record, a list of strings, contains `alias`.
-fn has_alias(entry: &Entry, alias: &str) -> bool {
-    let aliases = entry.record.fields.get("aliases").and_then(Value::as_array);
-    aliases.is_some_and(|aliases| aliases.iter().any(|value| value == alias))
 }
 
 /// Returns the error about a reference that points at nothing.

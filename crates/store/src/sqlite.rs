@@ -19,7 +19,7 @@ use std::fs;
 use std::path::Path;
 
 use seedhouse_core::{
-    Applied, Change, Entry, Error, Event, MetadataStore, ModelName, Query, Reference, Result, Statistics,
+    Applied, Change, Entry, Error, Event, MetadataStore, ModelId, ModelName, Query, Reference, Result, Statistics,
 };
 
 use crate::durable::sync_folder;
@@ -78,5 +78,21 @@ impl MetadataStore for SqliteStore {
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
         self.readers.events(after, limit)
+    }
+
+    fn history(&self, subject: &str) -> Result<Vec<Event>> {
+        self.readers.history(subject)
+    }
+
+    fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
+        self.readers.version_even_deleted(model_id)
+    }
+
+    fn deleted(&self) -> Result<Vec<Entry>> {
+        self.readers.deleted()
+    }
+
+    fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
+        self.readers.children(model_id)
     }
 }

@@ -187,6 +187,7 @@ fn version_of(content: &str) -> (Record, Manifest) {
         status: Status::Ready,
         manifest: Some(manifest.clone()),
         fields: Map::new(),
+        idempotency_key: None,
     };
     (registration.settle(None, Timestamp::now()).unwrap(), manifest)
 }

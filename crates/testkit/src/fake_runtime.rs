@@ -103,6 +103,10 @@ impl Runtime for FakeRuntime {
         "fake"
     }
 
+    fn formats(&self) -> &[Framework] {
+        &[]
+    }
+
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
         Ok(kind_of(files).map(|model_type| Inspection {
             framework: Framework::from("fake"),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a promise that is not kept shows as a panic")]
 
+mod changing;
 mod history;
 mod references;
 mod registering;
@@ -41,15 +42,29 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         registering::size_beyond_63_bits_is_refused,
         registering::unknown_fields_and_nulls_are_kept_in_their_order,
         registering::manifest_is_kept,
+        registering::file_name_of_another_version_is_refused,
+        registering::what_could_not_be_read_again_is_refused,
         references::every_form_finds_its_version,
-        references::bare_name_is_a_model_id_before_it_is_a_base,
+        references::bare_name_never_means_two_things,
+        references::base_with_a_name_that_no_id_can_have_is_found,
         references::bare_base_answers_with_the_newest_servable_version,
         references::bare_base_without_a_servable_version_answers_with_the_newest,
-        references::alias_moves_to_the_version_registered_last,
         references::digest_of_another_base_does_not_answer,
         references::what_is_missing_is_said,
         references::versions_come_newest_first_across_schemes,
         references::versions_of_an_unknown_base_are_not_an_empty_list,
+        changing::update_changes_the_record_and_its_revision,
+        changing::update_of_an_older_revision_is_refused,
+        changing::step_outside_the_status_table_is_refused_and_leaves_no_trace,
+        changing::alias_points_at_one_version_and_moves,
+        changing::alias_move_from_another_holder_is_refused,
+        changing::removed_alias_is_gone,
+        changing::deleted_version_is_hidden_and_comes_back_identical,
+        changing::names_of_deleted_versions_stay_taken,
+        changing::what_is_needed_is_not_deleted_unless_forced,
+        changing::same_idempotency_key_returns_the_same_version,
+        changing::adopted_record_keeps_its_times_and_what_was_not_chosen,
+        changing::history_of_a_subject_is_its_events,
         searching::everything_comes_newest_registration_first,
         searching::text_finds_id_name_type_and_description,
         searching::chinese_is_found_at_every_length,
@@ -79,6 +94,7 @@ fn registration(base: &str) -> Registration {
         status: Status::Ready,
         manifest: None,
         fields: Map::new(),
+        idempotency_key: None,
     }
 }
 
@@ -88,7 +104,11 @@ fn labelled(base: &str, version: &str) -> Registration {
 }
 
 fn change_at(at: Timestamp, registration: Registration) -> Change {
-    Change { at, actor: "suite".into(), action: Action::Register(Box::new(registration)) }
+    Change { at, actor: "suite".into(), reason: None, action: Action::Register(Box::new(registration)) }
+}
+
+fn apply(store: &dyn MetadataStore, action: Action) -> Result<Applied> {
+    store.apply(Change { at: Timestamp::now(), actor: "suite".into(), reason: Some("suite".into()), action })
 }
 
 fn try_register(store: &dyn MetadataStore, registration: Registration) -> Result<Applied> {

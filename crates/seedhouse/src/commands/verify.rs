@@ -20,7 +20,7 @@ pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output
         files.push(file);
     })?;
     printed?;
-    let broken = files.iter().filter(|file| file.finding != Finding::Intact).count();
+    let broken = files.iter().filter(|file| !file.finding.is_intact()).count();
     match output {
         Output::Json => print_json(&json!({
             "intact": broken == 0,
@@ -36,19 +36,21 @@ pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output
 
 /// Prints one file as it was found.
 pub(super) fn print_file(file: &VerifiedFile) -> std::io::Result<()> {
-    let (word, digest) = match file.finding {
+    let (word, digest) = match &file.finding {
         Finding::Intact => ("intact ", file.expected.to_string()),
         Finding::Corrupt { actual } => ("CORRUPT", format!("{} expected, {actual} found", file.expected)),
         Finding::Missing => ("MISSING", format!("{} expected", file.expected)),
+        Finding::Unreadable(error) => ("UNREAD ", format!("{} expected, {error}", file.expected)),
     };
     print_line(&format!("{word}  {}  {}  {}  {digest}", file.model_id, file.path, human_size(file.size_bytes)))
 }
 
 fn file_json(file: &VerifiedFile) -> Value {
-    let (finding, actual) = match file.finding {
+    let (finding, actual) = match &file.finding {
         Finding::Intact => ("intact", Some(file.expected)),
-        Finding::Corrupt { actual } => ("corrupt", Some(actual)),
+        Finding::Corrupt { actual } => ("corrupt", Some(*actual)),
         Finding::Missing => ("missing", None),
+        Finding::Unreadable(_) => ("unreadable", None),
     };
     json!({
         "model_id": file.model_id,

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Params, params};
-use seedhouse_core::{Digest, Entry, Error, Event, ModelId, ModelName, Result, Timestamp, Version};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use seedhouse_core::{Alias, Digest, Entry, Error, Event, ModelId, ModelName, Record, Result, Timestamp, Version};
 
 use super::connection::failed;
-use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
-use crate::register::{LastEvent, Ledger};
+use super::rows::{VERSION_COLUMNS, VersionRow};
+use crate::execute::{LastEvent, Ledger, Remembered};
 use crate::search_text::search_text;
 use crate::version_key::version_key;
 
-/// Answers and inserts through one connection, on which a transaction is open.
+/// Answers and writes through one connection, on which a transaction is open.
 pub(super) struct SqliteLedger<'a> {
     /// The connection of the writer.
     pub(super) connection: &'a Connection,
@@ -21,28 +21,34 @@ pub(super) struct SqliteLedger<'a> {
 }
 
 impl SqliteLedger<'_> {
+    fn one<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(parameters, read).optional())
+            .map_err(failed("read a row", self.path))
+    }
+
     fn entry(&self, condition: &str, parameters: impl Params) -> Result<Option<Entry>> {
         let sql = format!("SELECT {VERSION_COLUMNS} FROM version WHERE {condition}");
-        let found = self
-            .connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_row(parameters, VersionRow::read).optional())
-            .map_err(failed("read a version", self.path))?;
-        found.map(VersionRow::into_entry).transpose()
+        self.one(&sql, parameters, VersionRow::read)?.map(VersionRow::into_entry).transpose()
     }
 
-    fn insert_row(&self, sql: &str, parameters: impl Params) -> Result<()> {
-        let inserted = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
-        inserted.map(|_| ()).map_err(failed("insert a row", self.path))
+    fn write(&self, sql: &str, parameters: impl Params) -> Result<()> {
+        let written = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
+        written.map(|_| ()).map_err(failed("write a row", self.path))
     }
 
-    fn insert_version(&self, entry: &Entry) -> Result<()> {
-        let Entry { base, ordinal, record } = entry;
+    /// Writes a row of the table `version` by a statement with the columns in the order of this list.
+    fn write_version(&self, sql: &str, entry: &Entry) -> Result<()> {
+        let Entry { base, ordinal, revision, record } = entry;
         let text = serde_json::to_string(record).expect("a record has string keys only");
-        self.insert_row(
-            "INSERT INTO version (model_id, base, ordinal, label, version_key, type, framework, status, name, digest,
-                 size_bytes, created_at_us, search_text, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        self.write(
+            sql,
             params![
                 record.model_id.as_str(),
                 base.as_str(),
@@ -56,55 +62,56 @@ impl SqliteLedger<'_> {
                 record.digest().as_ref().map(Digest::to_string),
                 record.size_bytes().map(|size| whole_number("size_bytes", size)).transpose()?,
                 record.created_at.as_microseconds(),
+                parent(record),
+                record.conventional_name(),
+                record.deleted_at().is_some(),
+                whole_number("revision", *revision)?,
                 search_text(record),
                 text,
             ],
         )
     }
 
-    fn insert_event(&self, event: &Event) -> Result<()> {
-        self.insert_row(
-            "INSERT INTO event (sequence, at, actor, action, model_id, after, previous, digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                whole_number("sequence", event.sequence)?,
-                event.at.to_string(),
-                event.actor,
-                event.action,
-                event.model_id,
-                event.after.to_string(),
-                event.previous.to_string(),
-                event.digest.to_string(),
-            ],
-        )
+    fn write_aliases(&self, entry: &Entry) -> Result<()> {
+        let id = "(SELECT id FROM version WHERE model_id = ?1)";
+        let model_id = entry.record.model_id.as_str();
+        self.write(&format!("DELETE FROM version_alias WHERE version_id = {id}"), [model_id])?;
+        for alias in entry.record.aliases() {
+            // The alias may still stand with the version that it leaves, whose row is written in the same change.
+            let sql = format!("INSERT OR REPLACE INTO version_alias (base, alias, version_id) VALUES (?2, ?3, {id})");
+            self.write(&sql, params![model_id, entry.base.as_str(), alias.as_str()])?;
+        }
+        Ok(())
     }
+}
+
+fn parent(record: &Record) -> Option<&str> {
+    record.fields.get("parent").and_then(|parent| parent.as_str())
 }
 
 impl Ledger for SqliteLedger<'_> {
     fn newest_version(&self, base: &ModelName) -> Result<Option<Version>> {
-        let newest = self.entry("base = ?1 ORDER BY version_key DESC LIMIT 1", [base.as_str()])?;
-        Ok(newest.map(|entry| entry.record.version))
+        let sql = "SELECT label FROM version WHERE base = ?1 ORDER BY version_key DESC LIMIT 1";
+        let label: Option<String> = self.one(sql, [base.as_str()], |row| row.get(0))?;
+        label.map(|label| label.parse()).transpose()
     }
 
     fn last_ordinal(&self, base: &ModelName) -> Result<u64> {
-        let last = self.entry("base = ?1 ORDER BY ordinal DESC LIMIT 1", [base.as_str()])?;
-        Ok(last.map_or(0, |entry| entry.ordinal))
+        let sql = "SELECT coalesce(max(ordinal), 0) FROM version WHERE base = ?1";
+        let last: Option<i64> = self.one(sql, [base.as_str()], |row| row.get(0))?;
+        Ok(last.map_or(0, i64::unsigned_abs))
     }
 
     fn last_event(&self) -> Result<Option<LastEvent>> {
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM event ORDER BY sequence DESC LIMIT 1");
-        let last = self
-            .connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_row([], EventRow::read).optional())
-            .map_err(failed("read the last event", self.path))?;
-        let last = last.map(EventRow::into_event).transpose()?;
-        Ok(last.map(|event| LastEvent { sequence: event.sequence, digest: event.digest, at: event.at }))
+        let sql = "SELECT sequence, at, digest FROM event ORDER BY sequence DESC LIMIT 1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+        let Some((sequence, at, digest)) = self.one(sql, [], read)? else { return Ok(None) };
+        let (at, _) = Timestamp::parse(&at)?;
+        Ok(Some(LastEvent { sequence: sequence.unsigned_abs(), digest: digest.parse()?, at }))
     }
 
-    fn model_id_since(&self, model_id: &ModelId) -> Result<Option<Timestamp>> {
-        let taken = self.entry("model_id = ?1", [model_id.as_str()])?;
-        Ok(taken.map(|entry| entry.record.created_at))
+    fn by_id(&self, model_id: &ModelId) -> Result<Option<Entry>> {
+        self.entry("model_id = ?1", [model_id.as_str()])
     }
 
     fn version_since(&self, base: &ModelName, version: &Version) -> Result<Option<Timestamp>> {
@@ -112,9 +119,75 @@ impl Ledger for SqliteLedger<'_> {
         Ok(taken.map(|entry| entry.record.created_at))
     }
 
-    fn insert(&mut self, entry: &Entry, event: &Event) -> Result<()> {
-        self.insert_version(entry)?;
-        self.insert_event(event)
+    fn conventional_name_since(&self, name: &str) -> Result<Option<Timestamp>> {
+        Ok(self.entry("file_name = ?1", [name])?.map(|entry| entry.record.created_at))
+    }
+
+    fn alias_holder(&self, base: &ModelName, alias: &Alias) -> Result<Option<Entry>> {
+        let condition = "id = (SELECT version_id FROM version_alias WHERE base = ?1 AND alias = ?2)";
+        self.entry(condition, [base.as_str(), alias.as_str()])
+    }
+
+    fn children(&self, model_id: &ModelId) -> Result<Vec<ModelId>> {
+        let sql = "SELECT model_id FROM version WHERE parent = ?1 AND NOT deleted ORDER BY id";
+        let ids: rusqlite::Result<Vec<String>> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_map([model_id.as_str()], |row| row.get(0))?.collect());
+        ids.map_err(failed("read children", self.path))?.into_iter().map(|id| id.parse()).collect()
+    }
+
+    fn remembered(&self, key: &str) -> Result<Option<Remembered>> {
+        let sql = "SELECT model_id, fingerprint FROM idempotency WHERE key = ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let Some((model_id, fingerprint)) = self.one(sql, [key], read)? else { return Ok(None) };
+        Ok(Some(Remembered { model_id: model_id.parse()?, fingerprint: fingerprint.parse()? }))
+    }
+
+    fn remember(&mut self, key: &str, remembered: &Remembered) -> Result<()> {
+        let sql = "INSERT INTO idempotency (key, model_id, fingerprint) VALUES (?1, ?2, ?3)";
+        self.write(sql, params![key, remembered.model_id.as_str(), remembered.fingerprint.to_string()])
+    }
+
+    fn insert(&mut self, entry: &Entry) -> Result<()> {
+        self.write_version(
+            "INSERT INTO version (model_id, base, ordinal, label, version_key, type, framework, status, name, digest,
+                 size_bytes, created_at_us, parent, file_name, deleted, revision, search_text, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            entry,
+        )?;
+        self.write_aliases(entry)
+    }
+
+    fn replace(&mut self, entry: &Entry) -> Result<()> {
+        self.write_version(
+            "UPDATE version SET base = ?2, ordinal = ?3, label = ?4, version_key = ?5, type = ?6, framework = ?7,
+                 status = ?8, name = ?9, digest = ?10, size_bytes = ?11, created_at_us = ?12, parent = ?13,
+                 file_name = ?14, deleted = ?15, revision = ?16, search_text = ?17, record = ?18
+             WHERE model_id = ?1",
+            entry,
+        )?;
+        self.write_aliases(entry)
+    }
+
+    fn append(&mut self, event: &Event) -> Result<()> {
+        let happening = &event.happening;
+        self.write(
+            "INSERT INTO event (sequence, at, actor, action, subject, reason, before, after, previous, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                whole_number("sequence", event.sequence)?,
+                happening.at.to_string(),
+                happening.actor,
+                happening.action,
+                happening.subject,
+                happening.reason,
+                happening.before.to_string(),
+                happening.after.to_string(),
+                event.previous.to_string(),
+                event.digest.to_string(),
+            ],
+        )
     }
 }
 

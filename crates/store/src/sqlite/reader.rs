@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
-use seedhouse_core::{Entry, Error, Event, Kind, ModelName, Query, Reference, Result, Selector, Statistics, Status};
+use seedhouse_core::{
+    Entry, Error, Event, Kind, ModelId, ModelName, Query, Reference, Result, Selector, Statistics, Status,
+};
 
 use super::connection::{failed, reading};
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
@@ -53,7 +55,7 @@ impl Readers {
 
     /// Returns all versions of a base, newest by version order first.
     pub(super) fn versions(&self, base: &ModelName) -> Result<Vec<Entry>> {
-        let condition = "base = ?1 ORDER BY version_key DESC";
+        let condition = "base = ?1 AND NOT deleted ORDER BY version_key DESC";
         let rows = self.with("read versions", |connection| rows(connection, condition, params![base.as_str()]))?;
         if rows.is_empty() {
             return Err(Error::not_found(Kind::Model, base));
@@ -63,7 +65,7 @@ impl Readers {
 
     /// Returns the versions that match, newest registration first.
     pub(super) fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let mut conditions = vec!["TRUE"];
+        let mut conditions = vec!["NOT deleted"];
         let mut parameters = Vec::new();
         let mut narrow = |condition, parameter: String| {
             conditions.push(condition);
@@ -86,14 +88,20 @@ impl Readers {
             let transaction = connection.unchecked_transaction()?;
             let number = |sql| transaction.query_row(sql, [], |row| count(row, 0));
             // High and low halves, because the sum of sizes that somebody claimed may be beyond 64 bits.
-            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version")?;
-            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version")?;
+            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version WHERE NOT deleted")?;
+            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version WHERE NOT deleted")?;
             Ok(Statistics {
-                total_models: number("SELECT count(*) FROM version")?,
-                total_bases: number("SELECT count(DISTINCT base) FROM version")?,
-                by_type: groups(&transaction, "SELECT type, count(*) FROM version GROUP BY type")?,
-                by_status: groups(&transaction, "SELECT status, count(*) FROM version GROUP BY status")?,
-                by_framework: groups(&transaction, "SELECT framework, count(*) FROM version GROUP BY framework")?,
+                total_models: number("SELECT count(*) FROM version WHERE NOT deleted")?,
+                total_bases: number("SELECT count(DISTINCT base) FROM version WHERE NOT deleted")?,
+                by_type: groups(&transaction, "SELECT type, count(*) FROM version WHERE NOT deleted GROUP BY type")?,
+                by_status: groups(
+                    &transaction,
+                    "SELECT status, count(*) FROM version WHERE NOT deleted GROUP BY status",
+                )?,
+                by_framework: groups(
+                    &transaction,
+                    "SELECT framework, count(*) FROM version WHERE NOT deleted GROUP BY framework",
+                )?,
                 size_bytes: high.saturating_mul(1 << 32).saturating_add(low),
             })
         })
@@ -113,6 +121,33 @@ impl Readers {
             connection.prepare_cached(&sql)?.query_map([after, at_most(limit)], EventRow::read)?.collect()
         })?;
         rows.into_iter().map(EventRow::into_event).collect()
+    }
+
+    /// Returns all events about one subject, oldest first.
+    pub(super) fn history(&self, subject: &str) -> Result<Vec<Event>> {
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM event WHERE subject = ?1 ORDER BY sequence");
+        let rows: Vec<EventRow> = self.with("read a history", |connection| {
+            connection.prepare_cached(&sql)?.query_map([subject], EventRow::read)?.collect()
+        })?;
+        rows.into_iter().map(EventRow::into_event).collect()
+    }
+
+    /// Returns a version by its id, deleted or not.
+    pub(super) fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
+        let row =
+            self.with("read a version", |connection| row(connection, "model_id = ?1", params![model_id.as_str()]))?;
+        row.ok_or_else(|| Error::not_found(Kind::ModelId, model_id))?.into_entry()
+    }
+
+    /// Returns the versions that are deleted, oldest registration first.
+    pub(super) fn deleted(&self) -> Result<Vec<Entry>> {
+        entries_of(self.with("read versions", |connection| rows(connection, "deleted ORDER BY id", []))?)
+    }
+
+    /// Returns the versions made from this one, oldest registration first.
+    pub(super) fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
+        let condition = "parent = ?1 AND NOT deleted ORDER BY id";
+        entries_of(self.with("read versions", |connection| rows(connection, condition, [model_id.as_str()]))?)
     }
 
     fn with<T>(&self, action: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -142,23 +177,24 @@ enum Candidates {
 fn referred(connection: &Connection, reference: &Reference) -> rusqlite::Result<Option<Candidates>> {
     let name = reference.name.as_str();
     let found = match &reference.selector {
-        Selector::Newest => match row(connection, "model_id = ?1", params![name])? {
+        Selector::Newest => match row(connection, "model_id = ?1 AND NOT deleted", params![name])? {
             Some(row) => Some(row),
             None => newest(connection, name)?,
         },
         Selector::Ordinal(ordinal) => match i64::try_from(*ordinal) {
-            Ok(ordinal) => row(connection, "base = ?1 AND ordinal = ?2", params![name, ordinal])?,
+            Ok(ordinal) => row(connection, "base = ?1 AND ordinal = ?2 AND NOT deleted", params![name, ordinal])?,
             Err(_) => None,
         },
-        Selector::Label(version) => row(connection, "base = ?1 AND label = ?2", params![name, version.to_string()])?,
+        Selector::Label(version) => {
+            row(connection, "base = ?1 AND label = ?2 AND NOT deleted", params![name, version.to_string()])?
+        }
         Selector::Digest(digest) => {
-            let condition = "base = ?1 AND digest = ?2 ORDER BY ordinal";
+            let condition = "base = ?1 AND digest = ?2 AND NOT deleted ORDER BY ordinal";
             return candidates(connection, condition, params![name, digest.to_string()]);
         }
         Selector::Alias(alias) => {
-            let condition = "base = ?1 AND EXISTS (SELECT 1 FROM json_each(record, '$.aliases') WHERE value = ?2)
-                             ORDER BY ordinal";
-            return candidates(connection, condition, params![name, alias]);
+            let condition = "id = (SELECT version_id FROM version_alias WHERE base = ?1 AND alias = ?2)";
+            row(connection, condition, params![name, alias.as_str()])?
         }
     };
     Ok(found.map(Candidates::One))
@@ -178,16 +214,17 @@ fn newest(connection: &Connection, base: &str) -> rusqlite::Result<Option<Versio
     let servable = Status::ALL.into_iter().filter(|status| status.is_servable());
     let servable: Vec<String> = servable.map(|status| format!("'{status}'")).collect();
     // Walks the index from the newest version on; without the hint SQLite may collect and sort by status.
-    let condition = format!("base = ?1 AND status IN ({}) ORDER BY version_key DESC LIMIT 1", servable.join(", "));
+    let condition =
+        format!("base = ?1 AND status IN ({}) AND NOT deleted ORDER BY version_key DESC LIMIT 1", servable.join(", "));
     let sql = format!("SELECT {VERSION_COLUMNS} FROM version INDEXED BY version_by_order WHERE {condition}");
     match connection.prepare_cached(&sql)?.query_row([base], VersionRow::read).optional()? {
         Some(row) => Ok(Some(row)),
-        None => row(connection, "base = ?1 ORDER BY version_key DESC LIMIT 1", params![base]),
+        None => row(connection, "base = ?1 AND NOT deleted ORDER BY version_key DESC LIMIT 1", params![base]),
     }
 }
 
 fn base_found(connection: &Connection, base: &ModelName) -> rusqlite::Result<BaseFound> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM version WHERE base = ?1)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM version WHERE base = ?1 AND NOT deleted)";
     let exists = connection.prepare_cached(sql)?.query_row([base.as_str()], |row| row.get(0))?;
     Ok(if exists { BaseFound::Yes } else { BaseFound::No })
 }

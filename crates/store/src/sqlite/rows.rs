@@ -1,25 +1,26 @@
 //! Rows as they stand in the tables, read into our types. A row that cannot be read is reported, never skipped.
 
 use rusqlite::Row;
-use seedhouse_core::{Entry, Error, Event, Result};
+use seedhouse_core::{Entry, Error, Event, Happening, Result};
 
 /// The columns that [`VersionRow::read`] expects.
-pub(super) const VERSION_COLUMNS: &str = "base, ordinal, record";
+pub(super) const VERSION_COLUMNS: &str = "base, ordinal, revision, record";
 
 /// The columns that [`EventRow::read`] expects.
-pub(super) const EVENT_COLUMNS: &str = "sequence, at, actor, action, model_id, after, previous, digest";
+pub(super) const EVENT_COLUMNS: &str = "sequence, at, actor, action, subject, reason, before, after, previous, digest";
 
 /// A row of the table `version`.
 pub(super) struct VersionRow {
     base: String,
     ordinal: i64,
+    revision: i64,
     record: String,
 }
 
 impl VersionRow {
     /// Takes the columns out of a row.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<VersionRow> {
-        Ok(VersionRow { base: row.get(0)?, ordinal: row.get(1)?, record: row.get(2)? })
+        Ok(VersionRow { base: row.get(0)?, ordinal: row.get(1)?, revision: row.get(2)?, record: row.get(3)? })
     }
 
     /// Reads the columns' content.
@@ -31,22 +32,24 @@ impl VersionRow {
         let record = serde_json::from_str(&self.record).map_err(|error| corrupt(error.to_string()))?;
         let base = self.base.parse().map_err(|error: Error| corrupt(error.to_string()))?;
         let ordinal = u64::try_from(self.ordinal).map_err(|error| corrupt(error.to_string()))?;
-        Ok(Entry { base, ordinal, record })
+        let revision = u64::try_from(self.revision).map_err(|error| corrupt(error.to_string()))?;
+        Ok(Entry { base, ordinal, revision, record })
     }
 }
 
 /// A row of the table `event`.
 pub(super) struct EventRow {
     sequence: i64,
-    texts: [String; 7],
+    texts: [String; 8],
+    reason: Option<String>,
 }
 
 impl EventRow {
     /// Takes the columns out of a row.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         let text = |index| row.get::<_, String>(index);
-        let texts = [text(1)?, text(2)?, text(3)?, text(4)?, text(5)?, text(6)?, text(7)?];
-        Ok(EventRow { sequence: row.get(0)?, texts })
+        let texts = [text(1)?, text(2)?, text(3)?, text(4)?, text(6)?, text(7)?, text(8)?, text(9)?];
+        Ok(EventRow { sequence: row.get(0)?, texts, reason: row.get(5)? })
     }
 
     /// Reads the columns' content. Whether the event is intact is another question: see [`Event::check`].
@@ -54,14 +57,20 @@ impl EventRow {
         let sequence = self.sequence;
         let corrupt =
             |reason: String| Error::CorruptState { what: format!("event {sequence} in the database"), reason };
-        let [at, actor, action, model_id, after, previous, digest] = self.texts;
-        Ok(Event {
-            sequence: u64::try_from(sequence).map_err(|error| corrupt(error.to_string()))?,
+        let json = |text: &str| serde_json::from_str(text).map_err(|error| corrupt(error.to_string()));
+        let [at, actor, action, subject, before, after, previous, digest] = self.texts;
+        let happening = Happening {
             at: at.try_into().map_err(|error: Error| corrupt(error.to_string()))?,
             actor,
             action,
-            model_id,
-            after: serde_json::from_str(&after).map_err(|error| corrupt(error.to_string()))?,
+            subject,
+            reason: self.reason,
+            before: json(&before)?,
+            after: json(&after)?,
+        };
+        Ok(Event {
+            sequence: u64::try_from(sequence).map_err(|error| corrupt(error.to_string()))?,
+            happening,
             previous: previous.parse().map_err(|error: Error| corrupt(error.to_string()))?,
             digest: digest.parse().map_err(|error: Error| corrupt(error.to_string()))?,
         })

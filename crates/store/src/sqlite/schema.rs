@@ -31,6 +31,10 @@ const TABLES: &str = "
         digest        TEXT,
         size_bytes    INTEGER,
         created_at_us INTEGER NOT NULL,
+        parent        TEXT,
+        file_name     TEXT UNIQUE,
+        deleted       INTEGER NOT NULL,
+        revision      INTEGER NOT NULL,
         search_text   TEXT NOT NULL,
         record        TEXT NOT NULL,
         UNIQUE (base, ordinal),
@@ -41,17 +45,37 @@ const TABLES: &str = "
     CREATE INDEX version_by_type ON version (type);
     CREATE INDEX version_by_framework ON version (framework);
     CREATE INDEX version_by_status ON version (status);
+    CREATE INDEX version_by_parent ON version (parent) WHERE parent IS NOT NULL;
+    CREATE INDEX version_deleted ON version (id) WHERE deleted;
+
+    -- Where aliases point; the records say the same.
+    CREATE TABLE version_alias (
+        base       TEXT NOT NULL,
+        alias      TEXT NOT NULL,
+        version_id INTEGER NOT NULL,
+        PRIMARY KEY (base, alias)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX version_alias_by_version ON version_alias (version_id);
+
+    CREATE TABLE idempotency (
+        key         TEXT NOT NULL PRIMARY KEY,
+        model_id    TEXT NOT NULL,
+        fingerprint TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE event (
         sequence INTEGER PRIMARY KEY,
         at       TEXT NOT NULL,
         actor    TEXT NOT NULL,
         action   TEXT NOT NULL,
-        model_id TEXT NOT NULL,
+        subject  TEXT NOT NULL,
+        reason   TEXT,
+        before   TEXT NOT NULL,
         after    TEXT NOT NULL,
         previous TEXT NOT NULL,
         digest   TEXT NOT NULL
     ) STRICT;
+    CREATE INDEX event_by_subject ON event (subject, sequence);
 ";
 
 /// Makes the tables in an empty file, or checks that those of an existing one can be used. A refused file stays as it is.

@@ -14,7 +14,7 @@ use seedhouse_core::{Applied, Change, Error, Result};
 
 use super::connection::{failed, shared_failure};
 use super::ledger::SqliteLedger;
-use crate::register;
+use crate::execute::execute;
 
 /// More changes than this do not go into one transaction, so that the first of them is not kept waiting.
 const LARGEST_BATCH: usize = 256;
@@ -117,7 +117,7 @@ struct TransactionLost(Error);
 fn within_savepoint(connection: &Connection, path: &Path, change: Change) -> Result<Result<Applied>, TransactionLost> {
     let run = |sql| connection.execute_batch(sql).map_err(failed("use a savepoint", path));
     run("SAVEPOINT change").map_err(TransactionLost)?;
-    match register::execute(&mut SqliteLedger { connection, path }, change) {
+    match execute(&mut SqliteLedger { connection, path }, change) {
         Ok(applied) => run("RELEASE change").map(|()| Ok(applied)).map_err(TransactionLost),
         Err(error) => match run("ROLLBACK TO change; RELEASE change") {
             Ok(()) => Ok(Err(error)),
@@ -154,9 +154,15 @@ mod tests {
             framework: Framework::Gguf,
             status: Status::Ready,
             manifest: None,
-            fields: Map::from_iter([("description".to_owned(), description.into())]),
+            fields: Map::from_iter([("notes".to_owned(), description.into())]),
+            idempotency_key: None,
         };
-        Change { at: Timestamp::now(), actor: "test".into(), action: Action::Register(Box::new(registration)) }
+        Change {
+            at: Timestamp::now(),
+            actor: "test".into(),
+            reason: None,
+            action: Action::Register(Box::new(registration)),
+        }
     }
 
     fn prepared(path: &Path) -> Connection {
@@ -195,8 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seedhouse.db");
         let connection = prepared(&path);
-        // The row of the version is inserted by then.
-        let trigger = "CREATE TRIGGER broken BEFORE INSERT ON event WHEN NEW.model_id = 'm_v2'
+        let trigger = "CREATE TRIGGER broken BEFORE INSERT ON event WHEN NEW.subject = 'm_v2'
                        BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END";
         connection.execute_batch(trigger).unwrap();
         let batch = ["1", "2", "3"].map(|version| change("m", version, String::new()));

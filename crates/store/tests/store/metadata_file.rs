@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use seedhouse_core::{
-    Applied, Change, Clock, Digest, Entry, Event, MetadataStore, ModelName, Query, Record, Reference, RegistryFile,
-    Result, Statistics, SystemClock, Timestamp,
+    Applied, Change, Clock, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Query, Record, Reference,
+    RegistryFile, Result, Statistics, SystemClock, Timestamp,
 };
 use seedhouse_store::{MemoryStore, MetadataFile, SqliteStore};
 use serde_json::json;
@@ -253,6 +253,18 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         }
         fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
             self.inner.events(after, limit)
+        }
+        fn history(&self, subject: &str) -> Result<Vec<Event>> {
+            self.inner.history(subject)
+        }
+        fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
+            self.inner.version_even_deleted(model_id)
+        }
+        fn deleted(&self) -> Result<Vec<Entry>> {
+            self.inner.deleted()
+        }
+        fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
+            self.inner.children(model_id)
         }
     }
     let folder = tempfile::tempdir().unwrap();

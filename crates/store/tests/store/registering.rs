@@ -16,6 +16,7 @@ pub(crate) fn registration(base: &str) -> Registration {
         status: Status::Ready,
         manifest: None,
         fields: Map::new(),
+        idempotency_key: None,
     }
 }
 
@@ -24,7 +25,12 @@ pub(crate) fn with_files(base: &str, manifest: Manifest) -> Registration {
 }
 
 pub(crate) fn change(registration: Registration) -> Change {
-    Change { at: Timestamp::now(), actor: "test".into(), action: Action::Register(Box::new(registration)) }
+    Change {
+        at: Timestamp::now(),
+        actor: "test".into(),
+        reason: None,
+        action: Action::Register(Box::new(registration)),
+    }
 }
 
 pub(crate) fn register(store: &dyn MetadataStore, base: &str) -> Result<Applied> {

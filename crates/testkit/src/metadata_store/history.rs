@@ -44,10 +44,10 @@ pub(super) fn events_form_an_intact_chain_with_the_records(store: Store) {
     check_chain(&events);
     assert_eq!(events.len(), entries.len());
     for (event, entry) in events.iter().zip(&entries) {
-        assert_eq!(event.after, serde_json::to_value(&entry.record).unwrap());
-        assert_eq!((event.actor.as_str(), event.action.as_str()), ("suite", "register"));
-        assert_eq!(event.model_id, entry.record.model_id.as_str());
-        assert_eq!(event.at, entry.record.updated_at);
+        assert_eq!(event.happening.after, serde_json::to_value(&entry.record).unwrap());
+        assert_eq!((event.happening.actor.as_str(), event.happening.action.as_str()), ("suite", "register"));
+        assert_eq!(event.happening.subject, entry.record.model_id.as_str());
+        assert_eq!(event.happening.at, entry.record.updated_at);
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn time_never_runs_backwards(store: Store) {
         assert_eq!((record.created_at, record.updated_at), (expected, expected), "asked at {at}");
         assert_eq!(store.version(&record.model_id.as_str().parse().unwrap()).unwrap().record.created_at, expected);
     }
-    let times: Vec<Timestamp> = store.events(0, 10).unwrap().iter().map(|event| event.at).collect();
+    let times: Vec<Timestamp> = store.events(0, 10).unwrap().iter().map(|event| event.happening.at).collect();
     assert_eq!(times, [late, late, later, later]);
     check_chain(&store.events(0, 10).unwrap());
 }

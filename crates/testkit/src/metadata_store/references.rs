@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use seedhouse_core::{Digest, Error, FileEntry, Kind, Manifest, MetadataStore, Reference, Registration, Status};
-use serde_json::json;
+use seedhouse_core::{
+    Action, AliasMove, Digest, Error, ExpectedHolder, FileEntry, Kind, Manifest, MetadataStore, Reference,
+    Registration, Status,
+};
 
-use super::{ids, labelled, register, registration};
+use super::{apply, ids, labelled, register, registration, try_register};
 
 type Store = Arc<dyn MetadataStore>;
 
@@ -20,10 +22,10 @@ fn with_file(registration: Registration, content: &str) -> Registration {
     Registration { manifest: Some(Manifest::new(vec![file]).unwrap()), ..registration }
 }
 
-fn with_alias(registration: Registration, alias: &str) -> Registration {
-    let mut registration = registration;
-    registration.fields.insert("aliases".into(), json!(["other", alias]));
-    registration
+fn point(store: &Store, alias: &str, model_id: &str) {
+    let alias_move =
+        AliasMove { alias: alias.parse().unwrap(), model_id: model_id.parse().unwrap(), expected: ExpectedHolder::Any };
+    apply(&**store, Action::MoveAlias(alias_move)).unwrap();
 }
 
 fn with_status(registration: Registration, status: Status) -> Registration {
@@ -32,7 +34,8 @@ fn with_status(registration: Registration, status: Status) -> Registration {
 
 pub(super) fn every_form_finds_its_version(store: Store) {
     register(&*store, with_file(labelled("视觉模型", "1.0.0"), "one"));
-    let second = register(&*store, with_file(with_alias(labelled("视觉模型", "2"), "champion"), "two"));
+    let second = register(&*store, with_file(labelled("视觉模型", "2"), "two"));
+    point(&store, "champion", "视觉模型_v2");
     register(&*store, with_file(labelled("视觉模型", "3"), "three"));
     let digest = second.record.digest().unwrap();
     let digest = format!("视觉模型@{digest}");
@@ -51,11 +54,22 @@ pub(super) fn every_form_finds_its_version(store: Store) {
     }
 }
 
-pub(super) fn bare_name_is_a_model_id_before_it_is_a_base(store: Store) {
-    register(&*store, Registration { model_id: Some("b".parse().unwrap()), ..registration("a") });
-    register(&*store, registration("b"));
-    assert_eq!(store.version(&"b".parse().unwrap()).unwrap().base.as_str(), "a");
-    assert_eq!(store.version(&"b/1".parse().unwrap()).unwrap().base.as_str(), "b");
+pub(super) fn bare_name_never_means_two_things(store: Store) {
+    register(&*store, Registration { model_id: Some("special".parse().unwrap()), ..registration("a") });
+    assert_eq!(store.version(&"special".parse().unwrap()).unwrap().base.as_str(), "a");
+    let base_that_is_an_id = try_register(&*store, registration("special")).unwrap_err();
+    assert!(base_that_is_an_id.to_string().contains("`special`"), "{base_that_is_an_id}");
+    let id_that_is_a_base = Registration { model_id: Some("a".parse().unwrap()), ..registration("b") };
+    let id_that_is_a_base = try_register(&*store, id_that_is_a_base).unwrap_err();
+    assert_eq!(id_that_is_a_base.field(), Some("model_id"), "{id_that_is_a_base}");
+    let own_name = Registration { model_id: Some("c".parse().unwrap()), ..registration("c") };
+    assert_eq!(register(&*store, own_name).base.as_str(), "c");
+}
+
+pub(super) fn base_with_a_name_that_no_id_can_have_is_found(store: Store) {
+    register(&*store, registration("blobs"));
+    assert_eq!(found(&store, "blobs"), "blobs_v1");
+    assert!(matches!(store.version(&"plans".parse().unwrap()), Err(Error::NotFound { .. })));
 }
 
 pub(super) fn bare_base_answers_with_the_newest_servable_version(store: Store) {
@@ -73,14 +87,6 @@ pub(super) fn bare_base_without_a_servable_version_answers_with_the_newest(store
         register(&*store, with_status(labelled("m", version), Status::Registered));
     }
     assert_eq!(found(&store, "m"), "m_v3.0.0");
-}
-
-pub(super) fn alias_moves_to_the_version_registered_last(store: Store) {
-    for version in ["2", "1"] {
-        register(&*store, with_alias(labelled("m", version), "冠军"));
-    }
-    register(&*store, labelled("m", "3"));
-    assert_eq!(found(&store, "m@冠军"), "m_v1");
 }
 
 pub(super) fn digest_of_another_base_does_not_answer(store: Store) {

@@ -69,7 +69,8 @@ pub(super) fn refused_registration_leaves_no_trace(store: Store) {
     register(&*store, labelled("m", "1"));
     try_register(&*store, labelled("m", "1")).unwrap_err();
     assert_eq!(register(&*store, registration("m")).ordinal, 2);
-    let too_long = Registration { base: "长".repeat(66).parse().unwrap(), ..labelled("m", "1.0.0") };
+    let label = format!("1.0.0-{}", "a".repeat(40));
+    let too_long = Registration { base: "长".repeat(56).parse().unwrap(), ..labelled("m", &label) };
     let base = too_long.base.clone();
     assert_eq!(try_register(&*store, too_long).unwrap_err().field(), Some("model_id"));
     assert!(matches!(store.versions(&base), Err(Error::NotFound { kind: Kind::Model, .. })));
@@ -121,10 +122,10 @@ pub(super) fn unknown_fields_and_nulls_are_kept_in_their_order(store: Store) {
     let fields = json!({
         "zebra": {"深": [1, 2.5, null, 0.1]},
         "pretrained_source": null,
-        "description": "引号\" 反斜杠\\ 表情🌾 \u{0} 空",
+        "description": "引号\" 反斜杠\\ 表情🌾 换\n行 空",
         "accuracy": 0.1 + 0.2,
         "大数": u64::MAX,
-        "aliases": "not a list",
+        "tags": "not an object",
     });
     let Value::Object(fields) = fields else { unreachable!("written as an object above") };
     let entry = register(&*store, Registration { fields: fields.clone(), ..registration("m") });
@@ -145,4 +146,23 @@ pub(super) fn manifest_is_kept(store: Store) {
     let record = store.version(&"m_v1".parse().unwrap()).unwrap().record;
     assert_eq!(record.manifest().unwrap(), Some(manifest.clone()));
     assert_eq!(record.digest(), Some(manifest.digest()));
+}
+
+pub(super) fn file_name_of_another_version_is_refused(store: Store) {
+    let with_file = |model_id: &str, path: &str| {
+        let file = FileEntry { path: path.parse().unwrap(), size_bytes: 7, digest: Digest::of("weights") };
+        let manifest = Some(Manifest::new(vec![file]).unwrap());
+        Registration { model_id: Some(model_id.parse().unwrap()), manifest, ..registration("m") }
+    };
+    register(&*store, with_file("a", "weights.bin"));
+    let error = try_register(&*store, with_file("a.bin", "no extension")).unwrap_err();
+    assert!(matches!(&error, Error::AlreadyExists { kind: Kind::File, name, .. } if name == "a.bin"), "{error}");
+}
+
+pub(super) fn what_could_not_be_read_again_is_refused(store: Store) {
+    let mut deep = registration("m");
+    let nested = (0..126).fold(json!(1), |inner, _| json!([inner]));
+    deep.fields.insert("metadata".into(), nested);
+    assert_eq!(try_register(&*store, deep).unwrap_err().field(), Some("metadata"));
+    assert!(store.search(&Query::default()).unwrap().is_empty());
 }

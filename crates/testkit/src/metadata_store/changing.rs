@@ -1,0 +1,201 @@
+//! Changes to versions that exist: updates, aliases, deletion, and what they leave in the history.
+
+use std::sync::Arc;
+
+use seedhouse_core::{
+    Action, Adoption, AliasMove, AliasRemoval, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder, Kind,
+    MetadataStore, Query, Registration, Result, Status, Timestamp, Update,
+};
+use serde_json::{Value, json};
+
+use super::{apply, ids, labelled, register, registration, try_register};
+
+type Store = Arc<dyn MetadataStore>;
+
+fn update(store: &Store, model_id: &str, expected_revision: Option<u64>, edits: Vec<Edit>) -> Result<Entry> {
+    let update = Update { model_id: model_id.parse().unwrap(), expected_revision, edits };
+    apply(&**store, Action::Update(update)).map(|applied| applied.entry)
+}
+
+fn point(store: &Store, alias: &str, model_id: &str, expected: ExpectedHolder) -> Result<Entry> {
+    let alias_move = AliasMove { alias: alias.parse().unwrap(), model_id: model_id.parse().unwrap(), expected };
+    apply(&**store, Action::MoveAlias(alias_move)).map(|applied| applied.entry)
+}
+
+fn delete(store: &Store, model_id: &str, guard: DeletionGuard) -> Result<Entry> {
+    let deletion = Deletion { model_id: model_id.parse().unwrap(), guard };
+    apply(&**store, Action::Delete(deletion)).map(|applied| applied.entry)
+}
+
+fn found(store: &Store, reference: &str) -> Result<String> {
+    store.version(&reference.parse().unwrap()).map(|entry| entry.record.model_id.to_string())
+}
+
+pub(super) fn update_changes_the_record_and_its_revision(store: Store) {
+    let before = register(&*store, registration("小麦"));
+    let tag = Edit::Tag { key: "作物".into(), value: Some("小麦".into()) };
+    let metric = Edit::ClaimedMetric { name: "accuracy".into(), value: 0.92 };
+    let edits = vec![Edit::Status(Status::Stopped), Edit::Name("新名".into()), tag, metric];
+    let after = update(&store, "小麦_v1", Some(before.revision), edits).unwrap();
+    assert_eq!((after.record.status, after.record.name.as_str()), (Status::Stopped, "新名"));
+    assert_eq!(after.record.fields["tags"], json!({"作物": "小麦"}));
+    assert_eq!(after.record.fields["accuracy"], 0.92);
+    assert_eq!((after.record.created_at, after.ordinal), (before.record.created_at, before.ordinal));
+    assert!(after.record.updated_at >= before.record.updated_at && after.revision > before.revision);
+    assert_eq!(store.version(&"小麦_v1".parse().unwrap()).unwrap(), after);
+    let query = Query { status: Some(Status::Stopped), ..Query::default() };
+    assert_eq!(ids(&store.search(&query).unwrap()), ["小麦_v1"]);
+}
+
+pub(super) fn update_of_an_older_revision_is_refused(store: Store) {
+    let first = register(&*store, registration("m"));
+    let second = update(&store, "m_v1", None, vec![Edit::Description("two".into())]).unwrap();
+    let error = update(&store, "m_v1", Some(first.revision), vec![Edit::Description("three".into())]).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Changed { .. }), "{text}");
+    assert!(text.contains(&first.revision.to_string()) && text.contains(&second.revision.to_string()), "{text}");
+    assert_eq!(store.version(&"m_v1".parse().unwrap()).unwrap(), second);
+}
+
+pub(super) fn step_outside_the_status_table_is_refused_and_leaves_no_trace(store: Store) {
+    let entry = register(&*store, registration("m"));
+    let revision = store.revision().unwrap();
+    let edits = vec![Edit::Description("half".into()), Edit::Status(Status::Trained)];
+    assert!(matches!(update(&store, "m_v1", None, edits), Err(Error::StatusChange { .. })));
+    assert_eq!(store.version(&"m_v1".parse().unwrap()).unwrap(), entry);
+    assert_eq!(store.revision().unwrap(), revision);
+}
+
+pub(super) fn alias_points_at_one_version_and_moves(store: Store) {
+    register(&*store, labelled("m", "1"));
+    register(&*store, labelled("m", "2"));
+    register(&*store, labelled("other", "1"));
+    point(&store, "冠军", "m_v1", ExpectedHolder::Exactly(None)).unwrap();
+    point(&store, "冠军", "other_v1", ExpectedHolder::Any).unwrap();
+    assert_eq!(found(&store, "m@冠军").unwrap(), "m_v1");
+    assert_eq!(found(&store, "other@冠军").unwrap(), "other_v1");
+    let expected = ExpectedHolder::Exactly(Some("m_v1".parse().unwrap()));
+    let moved = point(&store, "冠军", "m_v2", expected).unwrap();
+    assert_eq!(moved.record.fields["aliases"], json!(["冠军"]));
+    assert_eq!(found(&store, "m@冠军").unwrap(), "m_v2");
+    let left = store.version(&"m_v1".parse().unwrap()).unwrap();
+    assert!(!left.record.fields.contains_key("aliases"));
+    assert_eq!(left.revision, moved.revision);
+}
+
+pub(super) fn alias_move_from_another_holder_is_refused(store: Store) {
+    register(&*store, labelled("m", "1"));
+    register(&*store, labelled("m", "2"));
+    point(&store, "best", "m_v1", ExpectedHolder::Any).unwrap();
+    for expected in [None, Some("m_v2".parse().unwrap())] {
+        let error = point(&store, "best", "m_v2", ExpectedHolder::Exactly(expected)).unwrap_err();
+        assert!(error.to_string().contains("`m@best`") && error.to_string().contains("`m_v1`"), "{error}");
+    }
+    assert_eq!(found(&store, "m@best").unwrap(), "m_v1");
+}
+
+pub(super) fn removed_alias_is_gone(store: Store) {
+    register(&*store, registration("m"));
+    point(&store, "best", "m_v1", ExpectedHolder::Any).unwrap();
+    let remove = || AliasRemoval { base: "m".parse().unwrap(), alias: "best".parse().unwrap() };
+    apply(&*store, Action::RemoveAlias(remove())).unwrap();
+    assert!(matches!(found(&store, "m@best"), Err(Error::NotFound { kind: Kind::Version, .. })));
+    let again = apply(&*store, Action::RemoveAlias(remove())).unwrap_err();
+    assert!(matches!(again, Error::NotFound { kind: Kind::Alias, .. }), "{again}");
+}
+
+pub(super) fn deleted_version_is_hidden_and_comes_back_identical(store: Store) {
+    let before = register(&*store, labelled("m", "1"));
+    let deleted = delete(&store, "m_v1", DeletionGuard::RefuseIfNeeded).unwrap();
+    assert!(deleted.record.deleted_at().is_some());
+    for reference in ["m", "m_v1", "m/1", "m:1"] {
+        assert!(matches!(found(&store, reference), Err(Error::NotFound { kind: Kind::Model, .. })), "{reference}");
+    }
+    assert!(store.search(&Query::default()).unwrap().is_empty());
+    assert!(store.versions(&"m".parse().unwrap()).is_err());
+    assert_eq!(store.statistics().unwrap().total_models, 0);
+    assert_eq!(store.deleted().unwrap(), std::slice::from_ref(&deleted));
+    assert_eq!(store.version_even_deleted(&"m_v1".parse().unwrap()).unwrap(), deleted);
+    assert!(matches!(delete(&store, "m_v1", DeletionGuard::Force), Err(Error::NotFound { .. })));
+
+    let back = apply(&*store, Action::Undelete("m_v1".parse().unwrap())).unwrap().entry;
+    assert_eq!(back.record.fields, before.record.fields);
+    assert_eq!(store.version(&"m".parse().unwrap()).unwrap(), back);
+    assert!(apply(&*store, Action::Undelete("m_v1".parse().unwrap())).is_err(), "it is not deleted any more");
+}
+
+pub(super) fn names_of_deleted_versions_stay_taken(store: Store) {
+    register(&*store, labelled("m", "1"));
+    delete(&store, "m_v1", DeletionGuard::RefuseIfNeeded).unwrap();
+    assert!(matches!(try_register(&*store, labelled("m", "1")), Err(Error::AlreadyExists { .. })));
+    let next = register(&*store, registration("m"));
+    assert_eq!((next.record.model_id.as_str(), next.ordinal), ("m_v2", 2));
+}
+
+pub(super) fn what_is_needed_is_not_deleted_unless_forced(store: Store) {
+    register(&*store, labelled("m", "1"));
+    let mut child = labelled("m", "2");
+    child.fields.insert("parent".into(), "m_v1".into());
+    register(&*store, child);
+    point(&store, "best", "m_v1", ExpectedHolder::Any).unwrap();
+    assert_eq!(ids(&store.children(&"m_v1".parse().unwrap()).unwrap()), ["m_v2"]);
+    let error = delete(&store, "m_v1", DeletionGuard::RefuseIfNeeded).unwrap_err().to_string();
+    assert!(error.contains("`m@best`") && error.contains("`m_v2`"), "{error}");
+    delete(&store, "m_v1", DeletionGuard::Force).unwrap();
+    assert!(found(&store, "m@best").is_err());
+    let back = apply(&*store, Action::Undelete("m_v1".parse().unwrap())).unwrap().entry;
+    assert!(back.record.aliases().is_empty(), "an alias that was removed by force stays removed");
+}
+
+pub(super) fn same_idempotency_key_returns_the_same_version(store: Store) {
+    let keyed = |description: &str| {
+        let mut keyed = Registration { idempotency_key: Some("key-1".into()), ..registration("m") };
+        keyed.fields.insert("description".into(), description.into());
+        keyed
+    };
+    let first = register(&*store, keyed("one"));
+    let revision = store.revision().unwrap();
+    assert_eq!(register(&*store, keyed("one")), first);
+    assert_eq!(store.revision().unwrap(), revision, "a replay changes nothing");
+    let error = try_register(&*store, keyed("another request")).unwrap_err();
+    assert_eq!(error.field(), Some("idempotency_key"));
+    assert!(error.to_string().contains("key-1") && error.to_string().contains("m_v1"), "{error}");
+}
+
+pub(super) fn adopted_record_keeps_its_times_and_what_was_not_chosen(store: Store) {
+    let record: seedhouse_core::Record = serde_json::from_value(json!({
+        "model_id": "水稻_v1", "name": "水稻", "type": "vision", "framework": "pytorch", "version": "1.0.0",
+        "status": "trained", "created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-02-01T00:00:00Z", "未知": null,
+    }))
+    .unwrap();
+    let not_chosen = json!({"model_id": "水稻_v1", "status": "ready"});
+    let adoption =
+        || Adoption { base: "水稻".parse().unwrap(), record: record.clone(), not_chosen: vec![not_chosen.clone()] };
+    let entry = apply(&*store, Action::Adopt(Box::new(adoption()))).unwrap().entry;
+    assert_eq!((entry.ordinal, &entry.record), (1, &record));
+    let history = store.history("水稻_v1").unwrap();
+    let told: Vec<(&str, &Value)> =
+        history.iter().map(|event| (event.happening.action.as_str(), &event.happening.after)).collect();
+    assert_eq!(told, [("set_aside", &not_chosen), ("adopt", &serde_json::to_value(&record).unwrap())]);
+    let revision = store.revision().unwrap();
+    assert!(matches!(apply(&*store, Action::Adopt(Box::new(adoption()))), Err(Error::AlreadyExists { .. })));
+    assert_eq!(store.revision().unwrap(), revision, "a refused adoption leaves no event");
+}
+
+pub(super) fn history_of_a_subject_is_its_events(store: Store) {
+    let earlier = Timestamp::now();
+    register(&*store, registration("a"));
+    register(&*store, registration("b"));
+    point(&store, "best", "a_v1", ExpectedHolder::Any).unwrap();
+    update(&store, "a_v1", None, vec![Edit::Status(Status::Stopped)]).unwrap();
+    let actions = |subject: &str| -> Vec<String> {
+        store.history(subject).unwrap().into_iter().map(|event| event.happening.action).collect()
+    };
+    assert_eq!(actions("a_v1"), ["register", "update"]);
+    assert_eq!(actions("a@best"), ["move_alias"]);
+    assert!(actions("nobody").is_empty());
+    let update = &store.history("a_v1").unwrap()[1].happening;
+    assert_eq!((&update.before["status"], &update.after["status"]), (&json!("ready"), &json!("stopped")));
+    assert_eq!((update.actor.as_str(), update.reason.as_deref()), ("suite", Some("suite")));
+    assert!(update.at >= earlier);
+}
