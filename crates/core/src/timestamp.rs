@@ -1,6 +1,7 @@
 //! Points in time, written as RFC 3339 in UTC.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,14 @@ pub enum ZoneGiven {
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Timestamp> {
+        Timestamp::parse(text).map(|(timestamp, _)| timestamp)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seedhouse_core::{ModelId, ModelName, Reference, Version};
+use seedhouse_core::{Alias, ModelId, ModelName, Reference, Status, Timestamp, Version};
 
 use crate::output::Output;
 
@@ -56,7 +56,21 @@ pub(crate) enum Command {
     /// Show everything the registry says about one version
     Show(ShowArguments),
     /// List the versions of a model, newest version first
-    Versions(ShowArguments),
+    Versions(VersionsArguments),
+    /// Change the status, texts, tags or figures of a version
+    Update(UpdateArguments),
+    /// Point an alias at a version, back, or nowhere
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Hide a version; its bytes and names are kept
+    Delete(DeleteArguments),
+    /// Show a deleted version again
+    Undelete(UndeleteArguments),
+    /// List what happened to a version or an alias
+    History(HistoryArguments),
+    /// Check the history
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Hash stored files again and compare them with the record
     Verify(VerifyArguments),
     /// Generate text
@@ -124,12 +138,137 @@ pub(crate) struct ListArguments {
     /// Only this status
     #[arg(long)]
     pub(crate) status: Option<String>,
+
+    /// List what is deleted instead
+    #[arg(long, conflicts_with_all = ["search", "model_type", "status"])]
+    pub(crate) deleted: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@champion`, `base@sha256:…`
     pub(crate) reference: Reference,
+
+    /// Show it as it was at this time (RFC 3339), e.g. what `base@champion` was on 2026-03-03T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionsArguments {
+    /// The model's base name, or any reference to one of its versions
+    pub(crate) reference: Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@champion`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// Move it along the status table, e.g. `stopped`
+    #[arg(long)]
+    pub(crate) status: Option<Status>,
+
+    /// The name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// The text for people
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+
+    /// Set a tag; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub(crate) tags: Vec<String>,
+
+    /// Remove a tag; may be repeated
+    #[arg(long = "remove-tag", value_name = "KEY")]
+    pub(crate) removed_tags: Vec<String>,
+
+    /// Claim a figure, e.g. `accuracy=0.92`; the record marks it as claimed; may be repeated
+    #[arg(long = "metric", value_name = "NAME=NUMBER")]
+    pub(crate) metrics: Vec<String>,
+
+    /// Refuse if the version was changed since this revision (`show` prints it)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) expected_revision: Option<u64>,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AliasCommand {
+    /// Point an alias at a version
+    Set {
+        /// The version
+        reference: Reference,
+        /// The alias, e.g. `champion`
+        alias: Alias,
+        /// Refuse unless it points at this `model_id` now, or at nothing (`none`)
+        #[arg(long, value_name = "MODEL_ID|none")]
+        expected: Option<String>,
+        /// Why; kept in the history
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Point an alias back at the version before its last move
+    Rollback {
+        /// The model
+        base: ModelName,
+        /// The alias
+        alias: Alias,
+        /// Why; kept in the history
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Remove an alias
+    Remove {
+        /// The model
+        base: ModelName,
+        /// The alias
+        alias: Alias,
+        /// Why; kept in the history
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArguments {
+    /// The version
+    pub(crate) reference: Reference,
+
+    /// Delete it although aliases point at it (they are removed) or versions were made from it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndeleteArguments {
+    /// The version; `seedhouse list --deleted` shows which there are
+    pub(crate) model_id: ModelId,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// A version, also a deleted one, or `base@alias`
+    pub(crate) reference: Reference,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every event against the one before it, and every version against its last event
+    Verify,
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,27 @@
 //! The subcommands, one file each: read the arguments, call the service once, print.
 
+mod alias;
+mod audit;
 mod classify;
+mod delete;
 mod demo;
 mod generate;
+mod history;
 mod list;
 mod register;
 mod serve;
 mod show;
+mod update;
 mod verify;
 mod versions;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use seedhouse_core::Entry;
+use seedhouse_service::{Origin, Service};
+
+use crate::cli::{AuditCommand, Cli, Command};
+use crate::output::{Output, entry_json, print_json, print_line};
 use crate::registry::Registry;
 
 /// Runs the command of the user.
@@ -27,6 +36,14 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::List(arguments) => list::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Show(arguments) => show::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Versions(arguments) => versions::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Update(arguments) => {
+            changing(cli, |service| update::run(service, arguments, output))?;
+        }
+        Command::Alias(command) => changing(cli, |service| alias::run(service, command, output))?,
+        Command::Delete(arguments) => changing(cli, |service| delete::run(service, arguments, output))?,
+        Command::Undelete(arguments) => changing(cli, |service| delete::undelete(service, arguments, output))?,
+        Command::History(arguments) => history::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
@@ -34,4 +51,25 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(arguments) => demo::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command that changes a registry that exists, and brings `metadata.json` up to date.
+fn changing(cli: &Cli, run: impl FnOnce(&Service) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let registry = Registry::open(&cli.root)?;
+    run(&registry.service)?;
+    registry.close()?;
+    Ok(())
+}
+
+/// Who changes something from the command line.
+fn origin(reason: Option<&String>) -> Origin {
+    Origin { actor: "cli".into(), reason: reason.cloned() }
+}
+
+/// Prints a version after a change.
+fn print_changed(entry: &Entry, what: &str, output: Output) -> anyhow::Result<()> {
+    match output {
+        Output::Json => print_json(&entry_json(entry)),
+        Output::Text => Ok(print_line(&format!("{what} {} (revision {})", entry.record.model_id, entry.revision))?),
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<(
 
 /// Returns a version as the JSON output shows it: the record, and where it stands.
 pub(crate) fn entry_json(entry: &Entry) -> Value {
-    let mut value = json!({ "base": entry.base, "ordinal": entry.ordinal });
+    let mut value = json!({ "base": entry.base, "ordinal": entry.ordinal, "revision": entry.revision });
     if let (Some(object), Ok(Value::Object(record))) = (value.as_object_mut(), serde_json::to_value(&entry.record)) {
         object.extend(record);
     }

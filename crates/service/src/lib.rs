@@ -3,6 +3,8 @@
 //! ```text
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
 //! find       show, list, versions, statistics
+//! change     update, alias, rollback, delete, undelete
+//! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
@@ -11,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod find;
+mod history;
 mod infer;
 mod register;
 mod verify;
@@ -21,7 +25,9 @@ use std::sync::Arc;
 use seedhouse_core::{ArtifactStore, Clock, MetadataStore};
 use seedhouse_engine::Engine;
 
+pub use change::Origin;
 pub use find::Overview;
+pub use history::Audit;
 pub use infer::Answer;
 pub use register::{Received, RegisterRequest};
 // Front ends depend on this crate alone: the words they speak come through it.

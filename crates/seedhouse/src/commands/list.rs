@@ -7,6 +7,9 @@ use crate::cli::ListArguments;
 use crate::output::{Output, entry_json, human_size, print_json, print_table};
 
 pub(super) fn run(service: &Service, arguments: &ListArguments, output: Output) -> anyhow::Result<()> {
+    if arguments.deleted {
+        return print_entries(&service.deleted()?, output);
+    }
     let query = Query {
         text: arguments.search.clone(),
         model_type: arguments.model_type.as_deref().map(Into::into),

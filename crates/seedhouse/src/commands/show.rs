@@ -8,6 +8,10 @@ use crate::cli::ShowArguments;
 use crate::output::{Output, entry_json, human_size, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &ShowArguments, output: Output) -> anyhow::Result<()> {
+    if let Some(at) = arguments.as_of {
+        let record = service.as_of(&arguments.reference, at)?;
+        return print_json(&record);
+    }
     let entry = service.show(&arguments.reference)?;
     match output {
         Output::Json => print_json(&entry_json(&entry)),
@@ -24,7 +28,17 @@ fn print_entry(entry: &Entry) -> std::io::Result<()> {
     print_field("framework", &marked(record.framework.as_str(), claims.contains(&"framework")))?;
     print_field("status", record.status.as_str())?;
     print_field("created", &record.created_at.to_string())?;
-    print_field("updated", &record.updated_at.to_string())?;
+    print_field("updated", &format!("{} (revision {})", record.updated_at, entry.revision))?;
+    let aliases: Vec<String> = record.aliases().into_iter().map(String::from).collect();
+    if !aliases.is_empty() {
+        print_field("aliases", &aliases.join(", "))?;
+    }
+    for (key, value) in record.fields.get("tags").and_then(Value::as_object).into_iter().flatten() {
+        print_field("tag", &format!("{key} = {}", brief(value)))?;
+    }
+    for (name, value) in record.fields.get("metrics").and_then(Value::as_object).into_iter().flatten() {
+        print_field(name, &marked(&brief(value), claims.contains(&format!("metrics.{name}").as_str())))?;
+    }
     if !record.description().is_empty() {
         print_field("description", record.description())?;
     }

@@ -2,10 +2,10 @@
 
 use seedhouse_service::Service;
 
-use crate::cli::ShowArguments;
+use crate::cli::VersionsArguments;
 use crate::commands::list::print_entries;
 use crate::output::Output;
 
-pub(super) fn run(service: &Service, arguments: &ShowArguments, output: Output) -> anyhow::Result<()> {
+pub(super) fn run(service: &Service, arguments: &VersionsArguments, output: Output) -> anyhow::Result<()> {
     print_entries(&service.versions(&arguments.reference)?, output)
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod changes;
 mod cli;
 mod corruption;
 mod crash;

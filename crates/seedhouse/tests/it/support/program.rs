@@ -26,6 +26,19 @@ impl Seedhouse {
         Seedhouse { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// Returns a copy of the registry in a folder of its own.
+    pub(crate) fn copy(&self) -> Seedhouse {
+        let copy = Seedhouse::new();
+        std::fs::create_dir_all(copy.root()).unwrap();
+        for file in std::fs::read_dir(self.root()).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                std::fs::copy(file.path(), copy.root().join(file.file_name())).unwrap();
+            }
+        }
+        copy
+    }
+
     /// Where the registry is, or will be.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("registry")

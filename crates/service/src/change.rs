@@ -1,0 +1,125 @@
+//! Changing what is registered: status, texts, tags, figures, aliases, deletion.
+
+use seedhouse_core::{
+    Action, Alias, AliasMove, AliasRemoval, Change, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder, Kind,
+    ModelId, ModelName, Reference, Result, Status, Update,
+};
+
+use crate::Service;
+
+/// Who changes something, and why.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who.
+    pub actor: String,
+    /// Why, if they said so; kept in the history.
+    pub reason: Option<String>,
+}
+
+impl Service {
+    /// Changes a version, if it is still at `expected_revision` where one is given.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Changed`] when somebody was faster, [`Error::StatusChange`], [`Error::Invalid`]. All
+    /// edits are made or none.
+    pub fn update(
+        &self,
+        reference: &Reference,
+        expected_revision: Option<u64>,
+        edits: Vec<Edit>,
+        origin: Origin,
+    ) -> Result<Entry> {
+        let entry = self.store.version(reference)?;
+        edits.iter().try_for_each(|edit| check_servable_status(&entry, edit))?;
+        let model_id = entry.record.model_id;
+        self.change(Action::Update(Update { model_id, expected_revision, edits }), origin)
+    }
+
+    /// Points an alias of a model at the version that a reference names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Changed`] when the alias does not point where the caller expected.
+    pub fn move_alias(
+        &self,
+        reference: &Reference,
+        alias: Alias,
+        expected: ExpectedHolder,
+        origin: Origin,
+    ) -> Result<Entry> {
+        let model_id = self.store.version(reference)?.record.model_id;
+        self.change(Action::MoveAlias(AliasMove { alias, model_id, expected }), origin)
+    }
+
+    /// Removes an alias of a model.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn remove_alias(&self, base: ModelName, alias: Alias, origin: Origin) -> Result<Entry> {
+        self.change(Action::RemoveAlias(AliasRemoval { base, alias }), origin)
+    }
+
+    /// Points an alias back at the version that it pointed at before its last move.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the alias never pointed elsewhere, or that version is gone; [`Error::Changed`] when
+    /// somebody moves it at the same time.
+    pub fn roll_back_alias(&self, base: &ModelName, alias: Alias, origin: Origin) -> Result<Entry> {
+        let subject = format!("{base}@{alias}");
+        let history = self.store.history(&subject)?;
+        let last = history.last().ok_or_else(|| Error::not_found(Kind::Alias, &subject))?;
+        let id = |value: &serde_json::Value| value.as_str().map(str::parse::<ModelId>).transpose();
+        let earlier = id(&last.happening.before)?
+            .ok_or_else(|| Error::not_found(Kind::Version, format!("before the last move of `{subject}`")))?;
+        let expected = ExpectedHolder::Exactly(id(&last.happening.after)?);
+        self.change(Action::MoveAlias(AliasMove { alias, model_id: earlier, expected }), origin)
+    }
+
+    /// Hides a version; its bytes and its names are kept, and it can be undeleted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::StillNeeded`] when aliases or versions made from it stand in the way.
+    pub fn delete(&self, reference: &Reference, guard: DeletionGuard, origin: Origin) -> Result<Entry> {
+        let model_id = self.store.version(reference)?.record.model_id;
+        self.change(Action::Delete(Deletion { model_id, guard }), origin)
+    }
+
+    /// Shows a deleted version again, as it was.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] when it is not deleted.
+    pub fn undelete(&self, model_id: ModelId, origin: Origin) -> Result<Entry> {
+        self.change(Action::Undelete(model_id), origin)
+    }
+
+    /// Returns the versions that are deleted, oldest registration first.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub fn deleted(&self) -> Result<Vec<Entry>> {
+        self.store.deleted()
+    }
+
+    fn change(&self, action: Action, origin: Origin) -> Result<Entry> {
+        let change = Change { at: self.clock.now(), actor: origin.actor, reason: origin.reason, action };
+        Ok(self.store.apply(change)?.entry)
+    }
+}
+
+/// `ready` means that the version can be served. A word of the user cannot make it so.
+fn check_servable_status(entry: &Entry, edit: &Edit) -> Result<()> {
+    let Edit::Status(status) = edit else { return Ok(()) };
+    let inspected = entry.record.fields.get("inspected").and_then(|inspected| inspected.as_object());
+    let reason = match inspected {
+        _ if !status.is_servable() => None,
+        None if entry.record.digest().is_none() => Some("the version has no files"),
+        None => Some("no runtime recognises the format of its files"),
+        Some(inspected) => inspected.get("not_servable_because").and_then(|reason| reason.as_str()),
+    };
+    match (status, reason) {
+        (Status::Trained | Status::Quantized, _) => {
+            Err(Error::invalid("status", status, "is set by the job that leads to it"))
+        }
+        (_, Some(reason)) => Err(Error::invalid("status", status, format!("{reason}, so it cannot be served"))),
+        (_, None) => Ok(()),
+    }
+}

@@ -1,0 +1,209 @@
+//! The history: what happened to a version or alias, what stood there at a time, and whether the chain is intact.
+
+use std::collections::HashMap;
+
+use seedhouse_core::{
+    Alias, Digest, Entry, Error, Event, Happening, Kind, ModelId, ModelName, Query, Record, Reference, Result,
+    Selector, Timestamp,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Service;
+
+/// How many events are read at a time.
+const PAGE: usize = 10_000;
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// Events checked.
+    pub events: u64,
+    /// Versions compared with their last event.
+    pub versions: u64,
+    /// Digest of the last event: keep it elsewhere, and a later audit that still finds it proves that nothing before it changed.
+    pub head: Option<Digest>,
+    /// What is wrong; empty when all is well.
+    pub findings: Vec<String>,
+}
+
+impl Service {
+    /// Returns what happened to a version, or to an alias where the reference names one, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when nothing ever happened to it.
+    pub fn history(&self, reference: &Reference) -> Result<Vec<Event>> {
+        let subject = match &reference.selector {
+            Selector::Alias(alias) => format!("{}@{alias}", reference.name),
+            _ => match self.store.version(reference) {
+                Ok(entry) => entry.record.model_id.to_string(),
+                // A deleted version still has its history.
+                Err(Error::NotFound { .. }) => reference.name.to_string(),
+                Err(error) => return Err(error),
+            },
+        };
+        let events = self.store.history(&subject)?;
+        if events.is_empty() {
+            return Err(Error::not_found(Kind::Version, reference));
+        }
+        Ok(events)
+    }
+
+    /// Returns the record of the version that a reference pointed at, as it was at a time.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it pointed at nothing then; [`Error::Unsupported`] for references that need the order of
+    /// all versions of that time (a bare base, a label, a number).
+    pub fn as_of(&self, reference: &Reference, at: Timestamp) -> Result<Record> {
+        let nothing = || Error::not_found(Kind::Version, format!("{reference} as of {at}"));
+        let model_id = match &reference.selector {
+            Selector::Alias(alias) => self.alias_as_of(&reference.name, alias, at)?.ok_or_else(nothing)?,
+            _ => self.version_id_of(reference)?,
+        };
+        let history = self.store.history(model_id.as_str())?;
+        let then = last_before(&history, at, |happening| happening.action != "set_aside").ok_or_else(nothing)?;
+        let record: Record = read_record(&then.after, &model_id)?;
+        match record.deleted_at() {
+            Some(_) => Err(nothing()),
+            None => Ok(record),
+        }
+    }
+
+    fn alias_as_of(&self, base: &ModelName, alias: &Alias, at: Timestamp) -> Result<Option<ModelId>> {
+        let history = self.store.history(&format!("{base}@{alias}"))?;
+        let then = last_before(&history, at, |_| true);
+        then.and_then(|happening| happening.after.as_str()).map(str::parse).transpose()
+    }
+
+    /// Ids, labels and ordinals never change their meaning; only a bare base does.
+    fn version_id_of(&self, reference: &Reference) -> Result<ModelId> {
+        if let (Selector::Newest, Ok(model_id)) = (&reference.selector, reference.name.as_str().parse::<ModelId>())
+            && !self.store.history(model_id.as_str())?.is_empty()
+        {
+            return Ok(model_id);
+        }
+        match &reference.selector {
+            Selector::Newest => Err(Error::unsupported(
+                format!("`{reference}` as of a time"),
+                "name a version (`base:1.0.3`), or an alias (`base@champion`)",
+            )),
+            _ => Ok(self.store.version(reference)?.record.model_id),
+        }
+    }
+
+    /// Checks every event of the history, and every version against the last event about it.
+    ///
+    /// # Errors
+    /// Those of the metadata store; what is wrong with the history is a finding, not an error.
+    pub fn audit(&self) -> Result<Audit> {
+        let mut chain = Chain::default();
+        loop {
+            let events = self.store.events(chain.read, PAGE)?;
+            if events.is_empty() {
+                break;
+            }
+            events.iter().for_each(|event| chain.check(event));
+        }
+        let mut entries = self.store.search(&Query::default())?;
+        entries.extend(self.store.deleted()?);
+        entries.iter().for_each(|entry| chain.check_version(entry));
+        chain.check_missing(&entries);
+        Ok(Audit {
+            events: chain.events,
+            versions: entries.len() as u64,
+            head: chain.last.map(|(_, digest)| digest),
+            findings: chain.findings,
+        })
+    }
+}
+
+fn last_before(history: &[Event], at: Timestamp, counts: impl Fn(&Happening) -> bool) -> Option<&Happening> {
+    history.iter().map(|event| &event.happening).rfind(|happening| happening.at <= at && counts(happening))
+}
+
+fn read_record(value: &Value, model_id: &ModelId) -> Result<Record> {
+    serde_json::from_value(value.clone()).map_err(|error| Error::CorruptState {
+        what: format!("the history of `{model_id}`"),
+        reason: error.to_string(),
+    })
+}
+
+/// The chain as far as it was read.
+#[derive(Default)]
+struct Chain {
+    /// The number up to which events were read.
+    read: u64,
+    events: u64,
+    last: Option<(u64, Digest)>,
+    /// The last record of each version, and where each alias points.
+    records: HashMap<String, Value>,
+    aliases: HashMap<String, Value>,
+    findings: Vec<String>,
+}
+
+impl Chain {
+    fn check(&mut self, event: &Event) {
+        if let Err(error) = event.check(self.last.as_ref()) {
+            self.findings.push(error.to_string());
+        }
+        self.read = self.read.max(event.sequence);
+        self.events += 1;
+        self.last = Some((event.sequence, event.digest));
+        let happening = &event.happening;
+        let (subject, after) = (happening.subject.clone(), happening.after.clone());
+        match happening.action.as_str() {
+            "move_alias" | "remove_alias" => self.aliases.insert(subject, after),
+            "set_aside" => None,
+            _ => self.records.insert(subject, after),
+        };
+    }
+
+    /// A version must be what its last event says; aliases have events of their own. A version that points beyond the end of
+    /// the history proves that its end was cut off.
+    fn check_version(&mut self, entry: &Entry) {
+        let model_id = entry.record.model_id.as_str();
+        let end = self.last.map_or(0, |(sequence, _)| sequence);
+        if entry.revision > end {
+            self.findings.push(format!(
+                "version `{model_id}` is at revision {}, but the history ends with event {end}",
+                entry.revision
+            ));
+        }
+        let stored = without_aliases(serde_json::to_value(&entry.record).unwrap_or_default());
+        match self.records.get(model_id) {
+            None => self.findings.push(format!("version `{model_id}` has no event")),
+            Some(told) if without_aliases(told.clone()) != stored => {
+                self.findings.push(format!("the record of version `{model_id}` differs from its last event"));
+            }
+            Some(_) => {}
+        }
+        for alias in entry.record.aliases() {
+            let subject = format!("{}@{alias}", entry.base);
+            if self.aliases.remove(&subject).is_none_or(|told| told != model_id) {
+                self.findings
+                    .push(format!("alias `{subject}` points at `{model_id}`, but its last event says otherwise"));
+            }
+        }
+    }
+
+    fn check_missing(&mut self, entries: &[Entry]) {
+        let stored: std::collections::HashSet<&str> =
+            entries.iter().map(|entry| entry.record.model_id.as_str()).collect();
+        let missing = self.records.keys().filter(|told| !stored.contains(told.as_str()));
+        let mut findings: Vec<String> =
+            missing.map(|told| format!("version `{told}` is in the history, but not in the registry")).collect();
+        let dangling = self.aliases.iter().filter(|(_, told)| !told.is_null());
+        findings.extend(dangling.map(|(alias, told)| format!("alias `{alias}` should point at {told}, but does not")));
+        findings.sort();
+        self.findings.append(&mut findings);
+    }
+}
+
+/// An alias move writes the two versions' lists and their time, and has one event of its own.
+fn without_aliases(mut record: Value) -> Value {
+    if let Some(fields) = record.as_object_mut() {
+        fields.shift_remove("aliases");
+        fields.shift_remove("updated_at");
+    }
+    record
+}
