@@ -34,6 +34,42 @@ pub trait ArtifactStore: Send + Sync {
     ///
     /// Calling it again mends what is missing. `record` must carry `manifest`.
     fn link(&self, record: &Record, manifest: &Manifest) -> Result<()>;
+
+    /// Takes the conventional names of a version away where they still name its bytes.
+    fn unlink(&self, record: &Record, manifest: &Manifest) -> Result<()>;
+
+    /// Keeps collections out, or, exclusively, registrations and other collections, until the value is dropped. Waits.
+    ///
+    /// A registration holds it from publishing its bytes until their record stands, also across processes: bytes that no
+    /// record names yet would otherwise look like garbage.
+    fn hold(&self, hold: HoldKind) -> Result<Box<dyn Send>>;
+
+    /// Returns everything published, in order of digests.
+    fn list(&self) -> Result<Vec<StoredArtifact>>;
+
+    /// Removes published bytes. The caller holds the store exclusively.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) when the store does not have them.
+    fn remove(&self, digest: &Digest) -> Result<()>;
+}
+
+/// Who else may hold an artifact store at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldKind {
+    /// Others who share it: registrations.
+    Shared,
+    /// Nobody: a collection.
+    Exclusive,
+}
+
+/// Published bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredArtifact {
+    /// What they are named by.
+    pub digest: Digest,
+    /// Their number.
+    pub size_bytes: u64,
 }
 
 /// Bytes that were received and hashed, but do not belong to the store yet. Dropping it removes them.

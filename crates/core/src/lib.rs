@@ -34,7 +34,7 @@ mod status;
 mod timestamp;
 mod version;
 
-pub use artifact_store::{ArtifactStore, StagedArtifact};
+pub use artifact_store::{ArtifactStore, HoldKind, StagedArtifact, StoredArtifact};
 pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
     Registration, Update,

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Delete(DeleteArguments),
     /// Show a deleted version again
     Undelete(UndeleteArguments),
+    /// Remove bytes that no version needs any more
+    Gc(GcArguments),
     /// List what happened to a version or an alias
     History(HistoryArguments),
     /// Check the history
@@ -257,6 +259,17 @@ pub(crate) struct UndeleteArguments {
     /// Why; kept in the history
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArguments {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Keep the bytes of versions that were deleted within this many days
+    #[arg(long, default_value_t = 30)]
+    pub(crate) retention_days: u32,
 }
 
 #[derive(Debug, Args)]

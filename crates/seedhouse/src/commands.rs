@@ -5,6 +5,7 @@ mod audit;
 mod classify;
 mod delete;
 mod demo;
+mod gc;
 mod generate;
 mod history;
 mod list;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Alias(command) => changing(cli, |service| alias::run(service, command, output))?,
         Command::Delete(arguments) => changing(cli, |service| delete::run(service, arguments, output))?,
         Command::Undelete(arguments) => changing(cli, |service| delete::undelete(service, arguments, output))?,
+        Command::Gc(arguments) => gc::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::History(arguments) => history::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),

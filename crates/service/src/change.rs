@@ -1,8 +1,8 @@
 //! Changing what is registered: status, texts, tags, figures, aliases, deletion.
 
 use seedhouse_core::{
-    Action, Alias, AliasMove, AliasRemoval, Change, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder, Kind,
-    ModelId, ModelName, Reference, Result, Status, Update,
+    Action, Alias, AliasMove, AliasRemoval, Change, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder,
+    HoldKind, Kind, ModelId, ModelName, Reference, Result, Status, Update,
 };
 
 use crate::Service;
@@ -86,8 +86,12 @@ impl Service {
     /// Shows a deleted version again, as it was.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Invalid`] when it is not deleted.
+    /// [`Error::NotFound`], [`Error::Invalid`] when it is not deleted, [`Error::MissingBytes`] when a collection removed its
+    /// bytes after the retention.
     pub fn undelete(&self, model_id: ModelId, origin: Origin) -> Result<Entry> {
+        // A collection between the look and the change would take the bytes of a version that is back.
+        let _hold = self.artifacts.hold(HoldKind::Shared)?;
+        self.require_bytes(&self.store.version_even_deleted(&model_id)?)?;
         self.change(Action::Undelete(model_id), origin)
     }
 

@@ -4,6 +4,7 @@
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
 //! find       show, list, versions, statistics
 //! change     update, alias, rollback, delete, undelete
+//! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
 //! infer      resolve -> load (verified, once) -> generate or classify
@@ -15,6 +16,7 @@
 
 mod change;
 mod find;
+mod garbage;
 mod history;
 mod infer;
 mod register;
@@ -27,6 +29,7 @@ use seedhouse_engine::Engine;
 
 pub use change::Origin;
 pub use find::Overview;
+pub use garbage::{Collection, Garbage, RemovedBytes};
 pub use history::Audit;
 pub use infer::Answer;
 pub use register::{Received, RegisterRequest};

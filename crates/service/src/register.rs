@@ -8,8 +8,9 @@ use std::io::Read;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
-    Action, Change, Entry, Error, FileEntry, Framework, Kind, Manifest, ManifestPath, ModelId, ModelName, ModelType,
-    Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_depth, check_hyper_parameters,
+    Action, Change, Entry, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ManifestPath, ModelId, ModelName,
+    ModelType, Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_depth,
+    check_hyper_parameters,
 };
 use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
@@ -139,6 +140,8 @@ impl Service {
         let findings = self.examine(&request, &files)?;
         let status = first_status(&request, &findings)?;
         let fields = record_fields(&request, &findings);
+        // Until the record stands, its bytes would look like garbage to a collection.
+        let _hold = self.artifacts.hold(HoldKind::Shared)?;
         for file in files {
             self.artifacts.publish(file.staged)?;
         }

@@ -14,7 +14,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use seedhouse_core::{ArtifactStore, Digest, DigestWriter, Error, Kind, Manifest, Record, Result, StagedArtifact};
+use seedhouse_core::{
+    ArtifactStore, Digest, DigestWriter, Error, HoldKind, Kind, Manifest, Record, Result, StagedArtifact,
+    StoredArtifact,
+};
 
 use crate::durable::sync_folder;
 use staging::Staging;
@@ -139,6 +142,54 @@ impl ArtifactStore for LocalArtifacts {
         }
         Ok(())
     }
+
+    fn unlink(&self, record: &Record, manifest: &Manifest) -> Result<()> {
+        for (name, file) in conventional_names::of(&record.model_id, manifest) {
+            conventional_names::unlink(&self.root, &name, &self.blob_path(&file.digest))?;
+        }
+        Ok(())
+    }
+
+    fn hold(&self, hold: HoldKind) -> Result<Box<dyn Send>> {
+        let path = self.root.join("blobs").join("hold.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(Error::io("open", &path))?;
+        match hold {
+            HoldKind::Shared => file.lock_shared(),
+            HoldKind::Exclusive => file.lock(),
+        }
+        .map_err(Error::io("lock", &path))?;
+        // The system releases the lock with the last handle, also when the process dies.
+        Ok(Box::new(file))
+    }
+
+    fn list(&self) -> Result<Vec<StoredArtifact>> {
+        let mut artifacts = Vec::new();
+        for folder in entries_of(&self.blobs)? {
+            if !folder.is_dir() {
+                continue;
+            }
+            for path in entries_of(&folder)? {
+                // Other files are not ours to judge.
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let Ok(digest) = format!("sha256:{name}").parse() else { continue };
+                let size_bytes = fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+                artifacts.push(StoredArtifact { digest, size_bytes });
+            }
+        }
+        artifacts.sort_by_key(|artifact| artifact.digest);
+        Ok(artifacts)
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<()> {
+        let path = self.local_path(digest)?;
+        fs::remove_file(&path).map_err(Error::io("remove", &path))
+    }
+}
+
+fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    entries.map_err(Error::io("list", folder))
 }
 
 /// Reads until the buffer is full or the bytes end; returns how many there were. A sender that gives little at a time

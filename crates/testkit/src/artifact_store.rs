@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use seedhouse_core::{
-    ArtifactStore, Code, Digest, Error, FileEntry, Framework, Kind, Manifest, ModelType, Record, Registration, Status,
-    Timestamp,
+    ArtifactStore, Code, Digest, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ModelType, Record,
+    Registration, Status, Timestamp,
 };
 use serde_json::Map;
 
@@ -45,6 +46,9 @@ pub fn artifact_store_suite<G>(make: &dyn Fn() -> (G, Arc<dyn ArtifactStore>)) {
         unknown_digest_is_not_found,
         linking_again_changes_nothing,
         linking_missing_bytes_names_version_and_file,
+        listed_bytes_are_the_published_ones,
+        removed_bytes_are_gone,
+        exclusive_hold_waits_for_shared_ones,
     ];
     check("artifact store", &claims);
 }
@@ -212,4 +216,43 @@ fn linking_missing_bytes_names_version_and_file(store: &dyn ArtifactStore) {
         }
         other => panic!("{other}"),
     }
+}
+
+fn listed_bytes_are_the_published_ones(store: &dyn ArtifactStore) {
+    assert!(store.list().unwrap().is_empty());
+    let mut expected = [put(store, b"one"), put(store, b"two!")];
+    expected.sort();
+    let staged = store.stage("not published", &mut &b"three"[..]).unwrap();
+    let listed = store.list().unwrap();
+    drop(staged);
+    assert_eq!(listed.iter().map(|artifact| artifact.digest).collect::<Vec<_>>(), expected);
+    assert_eq!(listed.iter().map(|artifact| artifact.size_bytes).sum::<u64>(), 7);
+}
+
+fn removed_bytes_are_gone(store: &dyn ArtifactStore) {
+    let digest = put(store, b"bytes");
+    let (record, manifest) = version_of("bytes");
+    store.link(&record, &manifest).unwrap();
+    store.unlink(&record, &manifest).unwrap();
+    store.unlink(&record, &manifest).unwrap();
+    store.remove(&digest).unwrap();
+    assert!(matches!(store.local_path(&digest), Err(Error::NotFound { kind: Kind::Artifact, .. })));
+    assert!(matches!(store.remove(&digest), Err(Error::NotFound { kind: Kind::Artifact, .. })));
+    assert_eq!(put(store, b"bytes"), digest, "they can be put again");
+}
+
+fn exclusive_hold_waits_for_shared_ones(store: &dyn ArtifactStore) {
+    let (one, two) = (store.hold(HoldKind::Shared).unwrap(), store.hold(HoldKind::Shared).unwrap());
+    let (entered, exclusive) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let hold = store.hold(HoldKind::Exclusive).unwrap();
+            entered.send(()).unwrap();
+            drop(hold);
+        });
+        drop(one);
+        assert!(exclusive.recv_timeout(Duration::from_millis(50)).is_err(), "one shared hold is left");
+        drop(two);
+        exclusive.recv().unwrap();
+    });
 }

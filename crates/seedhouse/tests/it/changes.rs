@@ -191,3 +191,43 @@ fn record_edited_behind_the_history_is_found_by_the_audit() {
         found.stdout
     );
 }
+
+#[test]
+fn garbage_collection_removes_what_its_dry_run_named_and_nothing_needed() {
+    let seedhouse = with_two_versions();
+    // The same bytes under another name: deleting one version must not take them from the other.
+    let shared = seedhouse.file("shared.gguf", &tiny_llama_gguf(2));
+    seedhouse.register("玉米", &shared);
+    seedhouse.json(&["delete", "小麦_v1"]);
+    seedhouse.json(&["delete", "小麦_v2"]);
+    let kept = seedhouse.json(&["gc"]);
+    assert_eq!((&kept["removed"], &kept["removed_bytes"]), (&json!([]), &json!(0)), "retention is 30 days by default");
+
+    let dry = seedhouse.json(&["gc", "--retention-days", "0", "--dry-run"]);
+    assert_eq!(dry["removed"].as_array().unwrap().len(), 1);
+    assert!(dry["removed"][0]["reason"].as_str().unwrap().contains("小麦_v1"), "{dry}");
+    assert_eq!(dry["removed_bytes"], tiny_llama_gguf(1).len());
+    assert!(seedhouse.root().join("小麦_v1.gguf").exists(), "a dry run removes nothing");
+
+    let run = seedhouse.json(&["gc", "--retention-days", "0"]);
+    assert_eq!(run, dry);
+    assert!(!seedhouse.root().join("小麦_v1.gguf").exists(), "a name would keep the bytes on the disk");
+    assert_eq!(seedhouse.json(&["verify"])["intact"], true);
+    assert_eq!(seedhouse.json(&["undelete", "小麦_v2"])["model_id"], "小麦_v2", "its bytes are those of 玉米_v1");
+    seedhouse.run(&["undelete", "小麦_v1"]).assert_failed(11, &["小麦_v1", "tiny.gguf", "missing"]);
+    assert_eq!(seedhouse.json(&["gc", "--retention-days", "0"])["removed"], json!([]));
+}
+
+#[test]
+fn bytes_that_no_version_names_are_garbage() {
+    let seedhouse = with_two_versions();
+    let orphan = seedhouse_core::Digest::of("orphan");
+    let folder = seedhouse.root().join("blobs/sha256").join(&orphan.hex()[..2]);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(orphan.hex()), "orphan").unwrap();
+    let garbage = seedhouse.json(&["gc"]);
+    assert_eq!(garbage["removed"][0]["digest"], orphan.to_string());
+    assert_eq!(garbage["removed"][0]["reason"], "no version names it");
+    assert!(!folder.join(orphan.hex()).exists());
+    assert_eq!(seedhouse.json(&["verify"])["intact"], true);
+}

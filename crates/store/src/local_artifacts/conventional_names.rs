@@ -43,6 +43,25 @@ pub(super) fn link(root: &Path, name: &Path, blob: &Path) -> Result<()> {
     Err(Error::Unavailable { what: format!("the name `{}`", path.display()), reason })
 }
 
+/// Takes a name away if it is a link to the blob, and its folders if nothing else stands in them.
+pub(super) fn unlink(root: &Path, name: &Path, blob: &Path) -> Result<()> {
+    let path = root.join(name);
+    match is_same_file(&path, blob) {
+        Ok(true) => fs::remove_file(&path).map_err(Error::io("remove", &path))?,
+        Ok(false) => return Ok(()),
+        // Without the blob nobody can say whose the name is.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    for folder in name.ancestors().skip(1).take_while(|folder| !folder.as_os_str().is_empty()) {
+        if fs::remove_dir(root.join(folder)).is_err() {
+            // It holds something else.
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the folders of a name one by one, so that none of them is a link to somewhere else.
 fn make_folders(root: &Path, name: &Path) -> Result<()> {
     let Some(folders) = name.parent() else { return Ok(()) };
