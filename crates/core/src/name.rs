@@ -20,6 +20,18 @@ pub struct ModelName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct ModelId(String);
 
+/// The name of a token, which is who the history says it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenName(String);
+
+impl TokenName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl ModelName {
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {
@@ -101,6 +113,17 @@ fn check_model_id(text: &str) -> Result<()> {
     check_own_files(text)
 }
 
+/// What the history calls those who come without a token.
+const OWN_ACTORS: [&str; 3] = ["cli", "local", "seedhouse"];
+
+fn check_token_name(text: &str) -> Result<()> {
+    check("name", text)?;
+    if OWN_ACTORS.iter().any(|own| own.eq_ignore_ascii_case(text)) {
+        return Err(Error::invalid("name", text, "the history calls somebody else that"));
+    }
+    Ok(())
+}
+
 macro_rules! text_newtype {
     ($type:ident, $check:ident) => {
         impl FromStr for $type {
@@ -137,6 +160,7 @@ macro_rules! text_newtype {
 
 text_newtype!(ModelName, check_name);
 text_newtype!(ModelId, check_model_id);
+text_newtype!(TokenName, check_token_name);
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +198,16 @@ mod tests {
         }
         assert!("seedhouse_v1".parse::<ModelId>().is_ok());
         assert!("metadata".parse::<ModelName>().is_ok(), "its versions are called metadata_v1 …");
+    }
+
+    #[test]
+    fn tokens_cannot_be_called_what_the_history_calls_others() {
+        for text in ["local", "CLI", "seedhouse", "", "a\nb", " ci", "a/b"] {
+            assert_eq!(text.parse::<TokenName>().unwrap_err().field(), Some("name"), "{text:?}");
+        }
+        for text in ["ci", "local-ci", "小王"] {
+            assert_eq!(text.parse::<TokenName>().unwrap().as_str(), text);
+        }
     }
 
     #[test]
