@@ -4,20 +4,27 @@
 //! ```text
 //! native     /api/…      the original system's routes and ours
 //! system     /health, /openapi.json
+//! access     the door before every route: Host, Origin, credentials, permission
 //! problem    one error envelope, computed from the error's code
 //! blocking   from the asynchronous world to the service's blocking calls
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod blocking;
+mod credentials;
 mod limits;
 mod native;
+mod origin;
 mod problem;
 mod request_body;
+mod route_table;
 mod router;
 mod system;
 mod upload;
 
+pub use access::Doors;
 pub use limits::Limits;
+pub use origin::{AllowedHost, AllowedOrigin};
 pub use router::{openapi_document, router};

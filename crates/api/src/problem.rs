@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -52,8 +52,11 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = http_status(self.0.code());
         let mut response = status.into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response.extensions_mut().insert(problem(&self.0, status));
         response
@@ -121,8 +124,10 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     problem.request_id = id;
     let mut rendered = (response.status(), Json(problem)).into_response();
     rendered.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(retry_after) = response.headers_mut().remove("retry-after") {
-        rendered.headers_mut().insert("retry-after", retry_after);
+    for name in [RETRY_AFTER, WWW_AUTHENTICATE] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            rendered.headers_mut().insert(name, value);
+        }
     }
     rendered
 }

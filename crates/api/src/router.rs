@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use seedhouse_service::Service;
-use seedhouse_service::core::Error;
+use seedhouse_service::core::{Error, Permission};
 use tower::Layer;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
-use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::routes;
 
+use crate::access::{Doors, Guard};
 use crate::limits::Limits;
+use crate::origin::cors;
 use crate::problem::{self, Failure};
+use crate::route_table::{RouteTable, SECURITY_SCHEMES};
 use crate::{native, system};
 
 /// The head of the OpenAPI document; paths and schemas are collected from the route table.
@@ -30,39 +33,62 @@ use crate::{native, system};
         (name = "models", description = "What is registered"),
         (name = "inference", description = "What registered models answer"),
         (name = "system", description = "The server itself"),
-    )
+    ),
+    modifiers(&Security)
 )]
 struct ApiDocument;
 
-/// The whole API, one line per path.
-fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::with_openapi(ApiDocument::openapi())
-        .routes(routes!(native::models::list, native::models::create))
-        .routes(routes!(native::models::show))
-        .routes(routes!(native::models::versions))
-        .routes(routes!(native::models::statistics))
-        .routes(routes!(native::text::generate))
-        .routes(routes!(native::image::classify))
-        .routes(routes!(system::health))
+/// The ways to send a token, in the order of [`SECURITY_SCHEMES`].
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
+        let schemes = [
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)),
+            header("X-API-KEY"),
+            header("api-key"),
+        ];
+        let components = document.components.get_or_insert_default();
+        components.security_schemes.extend(SECURITY_SCHEMES.map(str::to_owned).into_iter().zip(schemes.map(RefOr::T)));
+    }
+}
+
+/// The whole API, one line per path and permission.
+fn routes() -> RouteTable {
+    RouteTable::new(ApiDocument::openapi(), |error| Failure(error).into_response())
+        .routes(Permission::Read, routes!(native::models::list))
+        .routes(Permission::Write, routes!(native::models::create))
+        .routes(Permission::Read, routes!(native::models::show))
+        .routes(Permission::Read, routes!(native::models::versions))
+        .routes(Permission::Read, routes!(native::models::statistics))
+        .routes(Permission::Read, routes!(native::text::generate))
+        .routes(Permission::Read, routes!(native::image::classify))
+        .routes(Permission::Open, routes!(system::health))
+        .routes(Permission::Open, routes!(system::openapi))
 }
 
 /// Returns the OpenAPI document of this API.
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    routes().split().1
 }
 
 /// Returns the router that answers every protocol.
-pub fn router(service: Arc<Service>, limits: Limits) -> Router {
-    let (router, document) = routes().split_for_parts();
+pub fn router(service: Arc<Service>, limits: Limits, doors: Doors) -> Router {
+    let (router, document) = routes().split();
+    let cors = cors(&doors);
     let router = router
-        .route("/openapi.json", get(move || system::openapi(document.clone())))
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(Extension(limits))
+        .layer(Extension(Arc::new(document)))
+        .layer(Extension(Guard::new(service.clone(), doors)))
         // Every reader of a body has a limit of its own, with an error that names both values.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(problem::render))
+        .layer(tower::util::option_layer(cors))
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -1,6 +1,8 @@
 //! Routes about the server itself.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Extension, Json};
 use utoipa::openapi::OpenApi;
 
 /// Says that the process answers. The text is what MLflow's clients expect.
@@ -10,6 +12,7 @@ pub(crate) async fn health() -> &'static str {
 }
 
 /// Serves the description of this API.
-pub(crate) async fn openapi(document: OpenApi) -> Json<OpenApi> {
-    Json(document)
+#[utoipa::path(get, path = "/openapi.json", tag = "system", responses((status = 200, body = Object, description = "this document")))]
+pub(crate) async fn openapi(Extension(document): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
+    Json((*document).clone())
 }

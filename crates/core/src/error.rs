@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Digest, Status, Timestamp};
+use crate::{Digest, Permission, Role, Status, Timestamp};
 
 /// The result of everything that can fail in Seedhouse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,6 +111,8 @@ pub enum Kind {
     File,
     /// An HTTP route.
     Route,
+    /// What lets a caller in.
+    Token,
 }
 
 impl fmt::Display for Kind {
@@ -124,6 +126,7 @@ impl fmt::Display for Kind {
             Kind::Artifact => "artifact",
             Kind::File => "file",
             Kind::Route => "route",
+            Kind::Token => "token",
         })
     }
 }
@@ -285,6 +288,40 @@ pub enum Error {
         /// What was found and what was expected.
         reason: String,
     },
+    /// The caller did not say who they are, or not in a way that holds.
+    #[error("not authenticated: {reason}")]
+    Unauthenticated {
+        /// What is missing, or which token no longer holds since when. Never a secret.
+        reason: String,
+    },
+    /// The caller's role does not allow it.
+    #[error("token `{token}` has the role `{role}`, which may not {permission}")]
+    PermissionDenied {
+        /// What was asked for.
+        permission: Permission,
+        /// The caller's role.
+        role: Role,
+        /// The caller's token.
+        token: String,
+    },
+    /// A web page of somebody else may be behind the request.
+    #[error("`{header}` is `{value}`, but {rule}")]
+    ForeignRequest {
+        /// The header that says so.
+        header: &'static str,
+        /// What it says (shortened when long).
+        value: String,
+        /// What it has to be.
+        rule: String,
+    },
+    /// Without a token, nobody else may reach the registry.
+    #[error(
+        "`listen` is `{address}`, but the registry has no active token, and without one it must be a loopback address"
+    )]
+    PublicWithoutToken {
+        /// The address asked for.
+        address: String,
+    },
     /// The caller gave up.
     #[error("cancelled by the caller")]
     Cancelled,
@@ -346,6 +383,16 @@ impl Error {
         Error::NotFound { kind, name: shorten(&name.to_string()) }
     }
 
+    /// Returns an [`Error::Unauthenticated`].
+    pub fn unauthenticated(reason: impl Into<String>) -> Error {
+        Error::Unauthenticated { reason: reason.into() }
+    }
+
+    /// Returns an [`Error::ForeignRequest`].
+    pub fn foreign_request(header: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Error {
+        Error::ForeignRequest { header, value: shorten(&value.to_string()), rule: rule.into() }
+    }
+
     /// Returns an [`Error::Unsupported`].
     pub fn unsupported(what: impl Into<String>, reason: impl Into<String>) -> Error {
         Error::Unsupported { what: what.into(), reason: reason.into() }
@@ -372,7 +419,8 @@ impl Error {
             | Error::Malformed { .. }
             | Error::Contradiction { .. }
             | Error::ContextOverflow { .. }
-            | Error::BrokenUpload { .. } => Code::Invalid,
+            | Error::BrokenUpload { .. }
+            | Error::PublicWithoutToken { .. } => Code::Invalid,
             Error::NotFound { .. } => Code::NotFound,
             Error::AlreadyExists { .. } => Code::AlreadyExists,
             Error::NotServable { .. }
@@ -380,6 +428,8 @@ impl Error {
             | Error::StatusChange { .. }
             | Error::StillNeeded { .. } => Code::FailedPrecondition,
             Error::Changed { .. } => Code::Conflict,
+            Error::Unauthenticated { .. } => Code::Unauthenticated,
+            Error::PermissionDenied { .. } | Error::ForeignRequest { .. } => Code::PermissionDenied,
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
@@ -408,9 +458,13 @@ impl Error {
             Error::NotFound { kind: Kind::Model | Kind::ModelId, .. } => {
                 Some("`seedhouse list` or GET /api/models shows what is registered".into())
             }
+            Error::NotFound { kind: Kind::Token, .. } => Some("`seedhouse token list` shows all".into()),
             Error::NotFound { kind: Kind::Version, .. } => Some(
                 "`seedhouse versions BASE` or GET /api/models/{model_id}/versions shows the versions of a model".into(),
             ),
+            Error::AlreadyExists { kind: Kind::Token, .. } => {
+                Some("choose another name: the history names tokens, so a name is never used twice".into())
+            }
             Error::AlreadyExists { .. } => Some("choose another name or another version".into()),
             Error::Contradiction { field, .. } if field == "metadata.labels" => {
                 Some("give one label for each class".into())
@@ -428,6 +482,23 @@ impl Error {
                 Some("register the original file again as a new version, or put the original bytes back".into())
             }
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
+            Error::Unauthenticated { .. } => Some(
+                "send a token as `Authorization: Bearer TOKEN`; `seedhouse token create` on the server's machine makes one"
+                    .into(),
+            ),
+            Error::PermissionDenied { permission, .. } => {
+                let role = Role::ALL.into_iter().find(|role| role.may(*permission));
+                role.map(|role| format!("`seedhouse token create NAME --role {role}` makes a token that may"))
+            }
+            Error::ForeignRequest { header: "Host", .. } => {
+                Some("`seedhouse serve --allow-host NAME` or SEEDHOUSE_ALLOW_HOST allows a further name".into())
+            }
+            Error::ForeignRequest { .. } => {
+                Some("`seedhouse serve --allow-origin URL` or SEEDHOUSE_ALLOW_ORIGIN allows a web page".into())
+            }
+            Error::PublicWithoutToken { .. } => {
+                Some("`seedhouse token create NAME --role admin` makes one, on the same --root".into())
+            }
             _ => None,
         }
     }

@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters
+//! access   access (role, permission), token
 //! truth    record, registry_file (metadata.json), change, event, query, statistics
-//! ports    metadata_store, artifact_store, runtime, clock
+//! ports    metadata_store, artifact_store, token_store, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod artifact_store;
 mod change;
 mod clock;
@@ -32,8 +34,11 @@ pub mod runtime;
 mod statistics;
 mod status;
 mod timestamp;
+mod token;
+mod token_store;
 mod version;
 
+pub use access::{Permission, Role};
 pub use artifact_store::{ArtifactStore, HoldKind, StagedArtifact, StoredArtifact};
 pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
@@ -47,7 +52,7 @@ pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::MetadataStore;
 pub use model_kind::{Framework, ModelType};
-pub use name::{Alias, ModelId, ModelName};
+pub use name::{Alias, ModelId, ModelName, TokenName};
 pub use query::Query;
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
@@ -55,4 +60,6 @@ pub use registry_file::{RegistryFile, VersionEntry};
 pub use statistics::Statistics;
 pub use status::Status;
 pub use timestamp::{Timestamp, ZoneGiven};
+pub use token::{Token, TokenState};
+pub use token_store::TokenStore;
 pub use version::Version;

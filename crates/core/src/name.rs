@@ -35,6 +35,18 @@ impl Alias {
     }
 }
 
+/// The name of a token, which is who the history says it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenName(String);
+
+impl TokenName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl ModelName {
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {
@@ -136,6 +148,17 @@ fn check_alias(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the history calls those who come without a token.
+const OWN_ACTORS: [&str; 3] = ["cli", "local", "seedhouse"];
+
+fn check_token_name(text: &str) -> Result<()> {
+    check("name", text, LONGEST_NAME_BYTES)?;
+    if OWN_ACTORS.iter().any(|own| own.eq_ignore_ascii_case(text)) {
+        return Err(Error::invalid("name", text, "the history calls somebody else that"));
+    }
+    Ok(())
+}
+
 macro_rules! text_newtype {
     ($type:ident, $check:ident) => {
         impl FromStr for $type {
@@ -173,6 +196,7 @@ macro_rules! text_newtype {
 text_newtype!(Alias, check_alias);
 text_newtype!(ModelName, check_name);
 text_newtype!(ModelId, check_model_id);
+text_newtype!(TokenName, check_token_name);
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +245,16 @@ mod tests {
         }
         for text in ["champion", "冠军", "v", "v1a", "vx"] {
             assert_eq!(text.parse::<Alias>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn tokens_cannot_be_called_what_the_history_calls_others() {
+        for text in ["local", "CLI", "seedhouse", "", "a\nb", " ci", "a/b"] {
+            assert_eq!(text.parse::<TokenName>().unwrap_err().field(), Some("name"), "{text:?}");
+        }
+        for text in ["ci", "local-ci", "小王"] {
+            assert_eq!(text.parse::<TokenName>().unwrap().as_str(), text);
         }
     }
 

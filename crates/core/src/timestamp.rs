@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,12 @@ impl Timestamp {
     /// Returns the time in a form that is safe in file names: `YYYYmmdd_HHMMSS`.
     pub fn for_file_name(self) -> String {
         self.0.strftime("%Y%m%d_%H%M%S").to_string()
+    }
+
+    /// Returns the time that follows after `duration`, or `None` when it is beyond the year 9999.
+    pub fn after(self, duration: Duration) -> Option<Timestamp> {
+        let later = self.0.checked_add(duration).ok()?;
+        jiff::Timestamp::from_microsecond(later.as_microsecond()).ok().map(Timestamp)
     }
 
     /// Returns microseconds since 1970-01-01T00:00:00Z.
@@ -106,6 +113,14 @@ mod tests {
     fn present_survives_writing_and_reading() {
         let now = Timestamp::now();
         assert_eq!(Timestamp::parse(&now.to_string()).unwrap().0, now);
+    }
+
+    #[test]
+    fn later_time_keeps_its_microseconds_and_has_an_end() {
+        let time = Timestamp::parse("2026-03-01T12:00:00.000001Z").unwrap().0;
+        assert_eq!(time.after(Duration::from_secs(90)).unwrap().to_string(), "2026-03-01T12:01:30.000001Z");
+        assert_eq!(time.after(Duration::from_secs(u64::MAX)), None);
+        assert_eq!(time.after(Duration::from_secs(8000 * 366 * 86_400)), None);
     }
 
     #[test]

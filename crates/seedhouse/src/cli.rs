@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seedhouse_core::{Alias, ModelId, ModelName, Reference, Status, Timestamp, Version};
+use seedhouse_api::{AllowedHost, AllowedOrigin};
+use seedhouse_core::{Alias, ModelId, ModelName, Reference, Role, Status, Timestamp, TokenName, Version};
 
+use crate::lifetime::Lifetime;
 use crate::output::Output;
 
 /// Keeps, proves and serves machine-learning models.
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     Classify(ClassifyArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
+    /// Make, list and revoke the tokens that let others in
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Register, verify and run two real models in a fresh registry
     Demo(DemoArguments),
 }
@@ -346,7 +351,7 @@ pub(crate) struct ClassifyArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// Address and port; port 0 takes a free one
+    /// Address and port; port 0 takes a free one. Beyond loopback only with an active token
     #[arg(long, env = "SEEDHOUSE_LISTEN", default_value = "127.0.0.1:7333")]
     pub(crate) listen: SocketAddr,
 
@@ -357,6 +362,44 @@ pub(crate) struct ServeArguments {
     /// The longest upload in bytes
     #[arg(long, default_value_t = 64 << 30)]
     pub(crate) max_upload_bytes: u64,
+
+    /// A further name by which clients may call the server, without a port; may be repeated
+    #[arg(long, value_name = "NAME", env = "SEEDHOUSE_ALLOW_HOST", value_delimiter = ',')]
+    pub(crate) allow_host: Vec<AllowedHost>,
+
+    /// A web page that may send requests, e.g. `https://example.org`; may be repeated
+    #[arg(long, value_name = "URL", env = "SEEDHOUSE_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub(crate) allow_origin: Vec<AllowedOrigin>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; its secret is printed once, on standard output
+    Create(TokenCreateArguments),
+    /// List all tokens, oldest first
+    List,
+    /// Refuse a token from now on, also in servers that run
+    Revoke(TokenRevokeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArguments {
+    /// Who holds it; the history names it, and no other token will ever have the name
+    pub(crate) name: TokenName,
+
+    /// `reader` looks and asks models, `writer` registers and changes, too, `admin` may everything
+    #[arg(long)]
+    pub(crate) role: Role,
+
+    /// How long it holds, e.g. `90d`, `12h`, `30m`, `45s`; for ever when left out
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_in: Option<Lifetime>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevokeArguments {
+    /// The token's name
+    pub(crate) name: TokenName,
 }
 
 #[derive(Debug, Args)]

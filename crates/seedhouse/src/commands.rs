@@ -12,6 +12,7 @@ mod list;
 mod register;
 mod serve;
 mod show;
+mod token;
 mod update;
 mod verify;
 mod versions;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments)?,
+        Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod exit_code;
 mod failure;
+mod lifetime;
 mod output;
 mod registry;
 mod telemetry;

@@ -19,12 +19,13 @@ impl Registry {
     /// Opens the registry under `root`, making it when there is none.
     pub(crate) fn open_or_create(root: &Path) -> Result<Registry> {
         std::fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
-        let store: Arc<dyn MetadataStore> = Arc::new(SqliteStore::open(&root.join(DATABASE))?);
+        let sqlite = Arc::new(SqliteStore::open(&root.join(DATABASE))?);
+        let store: Arc<dyn MetadataStore> = sqlite.clone();
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
-        Ok(Registry { service: Arc::new(Service::new(store, artifacts, engine, clock)), metadata_file })
+        Ok(Registry { service: Arc::new(Service::new(store, artifacts, sqlite, engine, clock)), metadata_file })
     }
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.

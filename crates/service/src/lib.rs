@@ -1,6 +1,7 @@
 //! The use cases, one file each. Front ends (CLI, HTTP) decode to our types, call one method here and encode the answer.
 //!
 //! ```text
+//! access     tokens: make, list, revoke; who is calling, and may they
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
 //! find       show, list, versions, statistics
 //! change     update, alias, rollback, delete, undelete
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod change;
 mod find;
 mod garbage;
@@ -24,9 +26,10 @@ mod verify;
 
 use std::sync::Arc;
 
-use seedhouse_core::{ArtifactStore, Clock, MetadataStore};
+use seedhouse_core::{ArtifactStore, Clock, MetadataStore, TokenStore};
 use seedhouse_engine::Engine;
 
+pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use change::Origin;
 pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};
@@ -45,6 +48,7 @@ pub use verify::{Finding, VerifiedFile};
 pub struct Service {
     store: Arc<dyn MetadataStore>,
     artifacts: Arc<dyn ArtifactStore>,
+    access: Access,
     engine: Engine,
     clock: Arc<dyn Clock>,
 }
@@ -54,9 +58,16 @@ impl Service {
     pub fn new(
         store: Arc<dyn MetadataStore>,
         artifacts: Arc<dyn ArtifactStore>,
+        tokens: Arc<dyn TokenStore>,
         engine: Engine,
         clock: Arc<dyn Clock>,
     ) -> Service {
-        Service { store, artifacts, engine, clock }
+        let access = Access::new(tokens, clock.clone());
+        Service { store, artifacts, access, engine, clock }
+    }
+
+    /// Returns the use cases about tokens.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! metadata     sqlite (one writer thread, group commit), memory; both let `execute` decide
+//! tokens       sqlite, memory_tokens
 //! artifacts    local_artifacts (content-addressed files in a folder)
 //! beside them  metadata_file (metadata.json, written again after every change)
 //! ```
@@ -27,6 +28,7 @@ mod durable;
 mod execute;
 mod local_artifacts;
 mod memory;
+mod memory_tokens;
 mod metadata_file;
 mod resolve;
 mod search_text;
@@ -36,5 +38,6 @@ mod version_key;
 
 pub use local_artifacts::LocalArtifacts;
 pub use memory::MemoryStore;
+pub use memory_tokens::MemoryTokens;
 pub use metadata_file::MetadataFile;
 pub use sqlite::SqliteStore;

@@ -13,6 +13,7 @@ mod ledger;
 mod reader;
 mod rows;
 mod schema;
+mod tokens;
 mod writer;
 
 use std::fs;
@@ -24,6 +25,7 @@ use seedhouse_core::{
 
 use crate::durable::sync_folder;
 use reader::Readers;
+use tokens::Tokens;
 use writer::Writer;
 
 /// A metadata store in a SQLite database.
@@ -31,6 +33,7 @@ pub struct SqliteStore {
     // Dropped first, so that what the writer still has to do is done before the last connection closes.
     writer: Writer,
     readers: Readers,
+    tokens: Tokens,
 }
 
 impl SqliteStore {
@@ -47,7 +50,11 @@ impl SqliteStore {
         let mut connection = connection::writing(&path)?;
         schema::prepare(&mut connection, &path)?;
         sync_folder(folder)?;
-        Ok(SqliteStore { writer: Writer::start(connection, path.clone())?, readers: Readers::new(path) })
+        Ok(SqliteStore {
+            writer: Writer::start(connection, path.clone())?,
+            readers: Readers::new(path.clone()),
+            tokens: Tokens::new(path),
+        })
     }
 }
 

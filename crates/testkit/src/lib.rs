@@ -7,3 +7,4 @@ pub mod pickle_writer;
 mod suite;
 pub mod tiny_gguf;
 pub mod tiny_torch;
+pub mod token_store;

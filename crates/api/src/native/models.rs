@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use seedhouse_service::core::{self, Entry, Reference};
-use seedhouse_service::{Overview, Service};
+use seedhouse_service::{Caller, Overview, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -59,6 +59,7 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Json<ModelResponse>), Failure> {
     let (new_model, files) = if upload::is_multipart(&request) {
@@ -68,7 +69,7 @@ pub(crate) async fn create(
         let JsonBody(new_model) = JsonBody::from_body(request, &limits).await?;
         (new_model, Vec::new())
     };
-    let register = new_model.into_request()?;
+    let register = new_model.into_request(caller.name)?;
     let entry = blocking::run(move || service.register(register, files)).await?;
     Ok((StatusCode::CREATED, Json(entry.into())))
 }

@@ -40,14 +40,14 @@ impl NewModel {
         serde_json::from_value(Value::Object(fields)).map_err(|error| Error::malformed("the form", error.to_string()))
     }
 
-    /// Checks the fields and turns them into the service's words.
-    pub(crate) fn into_request(self) -> Result<RegisterRequest> {
+    /// Checks the fields and turns them into the service's words; `actor` is who asks.
+    pub(crate) fn into_request(self, actor: String) -> Result<RegisterRequest> {
         if !(1..=256).contains(&self.name.chars().count()) {
             return Err(Error::invalid("name", &self.name, "must have 1 to 256 characters"));
         }
         let version = self.version.as_deref().map(str::parse).transpose()?;
         let (model_id, version) = self.id_and_version(version)?;
-        let mut request = RegisterRequest::new(base_of(&model_id, &version), "http");
+        let mut request = RegisterRequest::new(base_of(&model_id, &version), actor);
         request.version = Some(version);
         request.model_id = Some(model_id);
         request.name = Some(self.name);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn request(value: Value) -> Result<RegisterRequest> {
-        serde_json::from_value::<NewModel>(value).unwrap().into_request()
+        serde_json::from_value::<NewModel>(value).unwrap().into_request("ci".into())
     }
 
     #[test]

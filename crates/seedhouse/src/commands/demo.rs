@@ -9,7 +9,8 @@ use seedhouse_service::{GenerateRequest, Message, Prompt, Sampling, Service};
 use serde_json::json;
 
 use crate::cli::{DemoArguments, RegisterArguments};
-use crate::commands::{classify, register, serve, verify};
+use crate::commands::serve::{self, Allowed};
+use crate::commands::{classify, register, verify};
 use crate::output::{human_size, print_line};
 use crate::registry::Registry;
 
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     classify_photograph(service, &arguments.models)?;
     if !arguments.once {
         print_usage(arguments)?;
-        serve::serve_until_stopped(registry.service.clone(), arguments.listen, Limits::default())?;
+        serve::serve_until_stopped(registry.service.clone(), arguments.listen, Limits::default(), Allowed::default())?;
     }
     registry.close()?;
     Ok(())

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use seedhouse_api::{Limits, router};
-use seedhouse_core::{Error, Result};
-use seedhouse_service::Service;
+use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
+use seedhouse_core::Error;
+use seedhouse_service::{Reach, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,12 +17,12 @@ use crate::output::print_line;
 use crate::registry::Registry;
 
 pub(super) fn run(root: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
-    check_loopback(arguments.listen)?;
     let registry = Registry::open_or_create(root)?;
     let limits =
         Limits { json_bytes: arguments.max_json_bytes, upload_bytes: arguments.max_upload_bytes, ..Limits::default() };
+    let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
     mend_links_in_background(registry.service.clone());
-    serve_until_stopped(registry.service.clone(), arguments.listen, limits)?;
+    serve_until_stopped(registry.service.clone(), arguments.listen, limits, allowed)?;
     registry.close()?;
     Ok(())
 }
@@ -33,8 +33,24 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Threads for requests that compute or wait for the disk; further requests wait for one of them.
 const BLOCKING_THREADS: usize = 64;
 
-/// Serves until SIGTERM or SIGINT, then lets requests in flight finish.
-pub(super) fn serve_until_stopped(service: Arc<Service>, listen: SocketAddr, limits: Limits) -> anyhow::Result<()> {
+/// Which names and web pages are allowed besides the server's own.
+#[derive(Default)]
+pub(super) struct Allowed {
+    pub(super) hosts: Vec<AllowedHost>,
+    pub(super) origins: Vec<AllowedOrigin>,
+}
+
+/// Serves until SIGTERM or SIGINT, then lets requests in flight finish. An address that others can reach is refused when
+/// there is no active token.
+pub(super) fn serve_until_stopped(
+    service: Arc<Service>,
+    listen: SocketAddr,
+    limits: Limits,
+    allowed: Allowed,
+) -> anyhow::Result<()> {
+    let reach = if listen.ip().is_loopback() { Reach::Loopback } else { Reach::Public };
+    service.access().check_reach(reach, listen)?;
+    let doors = Doors { reach, hosts: allowed.hosts, origins: allowed.origins };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(async {
@@ -49,7 +65,7 @@ pub(super) fn serve_until_stopped(service: Arc<Service>, listen: SocketAddr, lim
                 tracing::warn!(%error, "cannot set TCP_NODELAY");
             }
         });
-        let server = axum::serve(listener, router(service, limits)).with_graceful_shutdown(async {
+        let server = axum::serve(listener, router(service, limits, doors)).with_graceful_shutdown(async {
             // A dropped sender means the same as a message: stop.
             let _ = stopped.await;
         });
@@ -67,14 +83,6 @@ pub(super) fn serve_until_stopped(service: Arc<Service>, listen: SocketAddr, lim
     })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
-}
-
-/// There is no authentication yet, so nobody else may reach the registry.
-fn check_loopback(listen: SocketAddr) -> Result<()> {
-    if listen.ip().is_loopback() {
-        return Ok(());
-    }
-    Err(Error::invalid("listen", listen, "must be a loopback address: without authentication a public bind is refused"))
 }
 
 fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Error {

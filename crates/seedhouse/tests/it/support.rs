@@ -2,10 +2,12 @@
 
 mod form;
 mod program;
+mod raw_http;
 mod real_models;
 mod server;
 
 pub(crate) use form::Form;
 pub(crate) use program::Seedhouse;
+pub(crate) use raw_http::{RawAnswer, RawRequest};
 pub(crate) use real_models::{RealModels, original_files, reference};
 pub(crate) use server::{Client, Server};

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
+use super::tokens;
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -97,6 +98,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     // Another process may have made them since the check.
     if Found::read_within(&transaction)?.layout == 0 {
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(tokens::TABLE)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }

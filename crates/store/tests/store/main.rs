@@ -6,6 +6,7 @@ mod local_artifacts;
 mod metadata_file;
 mod registering;
 mod sqlite;
+mod tokens;
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -56,6 +56,7 @@ impl Seedhouse {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_seedhouse"));
         command.arg("--root").arg(self.root()).env_remove("SEEDHOUSE_ROOT").env_remove("SEEDHOUSE_LOG");
+        command.env_remove("SEEDHOUSE_ALLOW_HOST").env_remove("SEEDHOUSE_ALLOW_ORIGIN");
         command
     }
 

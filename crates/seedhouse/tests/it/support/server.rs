@@ -38,12 +38,17 @@ impl Server {
     }
 
     /// The same with further arguments.
-    pub(crate) fn start_with(mut command: Command, arguments: &[&str]) -> Server {
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    pub(crate) fn start_with(command: Command, arguments: &[&str]) -> Server {
+        Server::start_on("127.0.0.1:0", command, arguments, Stdio::null())
+    }
+
+    /// The same on another address, with a place for the log. The URL is on 127.0.0.1 in any case.
+    pub(crate) fn start_on(listen: &str, mut command: Command, arguments: &[&str], log: Stdio) -> Server {
+        command.args(["serve", "--listen", listen]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        let url = line.trim().rsplit(' ').next().unwrap().replace("0.0.0.0", "127.0.0.1");
         assert!(url.starts_with("http://127.0.0.1:"), "the server did not start: {line:?}");
         let client = Client::new(url.clone());
         Server { url, child, client }
