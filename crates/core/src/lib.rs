@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters
+//! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, registry_file (metadata.json), change, event, query, statistics
 //! ports    metadata_store, artifact_store, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
@@ -12,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adopt;
 mod artifact_store;
 mod change;
 mod clock;
@@ -37,7 +39,7 @@ mod version;
 pub use artifact_store::{ArtifactStore, StagedArtifact};
 pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
-    Registration, Update,
+    Registration, SetAside, Update,
 };
 pub use clock::{Clock, SystemClock};
 pub use digest::{Digest, DigestWriter};
