@@ -1,5 +1,6 @@
 //! The subcommands, one file each: read the arguments, call the service once, print.
 
+mod adopt;
 mod classify;
 mod demo;
 mod generate;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Show(arguments) => show::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Versions(arguments) => versions::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
+        Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments)?,

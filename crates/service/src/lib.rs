@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
+//! adopt      plan -> look for the files -> one Change per version, and a report
 //! find       show, list, versions, statistics
 //! verify     hash the stored bytes again and compare
 //! infer      resolve -> load (verified, once) -> generate or classify
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod find;
 mod infer;
 mod register;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use seedhouse_core::{ArtifactStore, Clock, MetadataStore};
 use seedhouse_engine::Engine;
 
+pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use find::Overview;
 pub use infer::Answer;
 pub use register::{Received, RegisterRequest};
