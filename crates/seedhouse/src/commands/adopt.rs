@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use seedhouse_core::{Error, Kind, ManifestPath, Result};
+use seedhouse_core::{Error, Kind, ManifestPath, RegistryFile, Result};
 use seedhouse_service::{AdoptMode, AdoptReport, AdoptRequest};
 
 use crate::cli::AdoptArguments;
@@ -22,7 +22,8 @@ pub(super) fn run(root: &Path, arguments: &AdoptArguments, output: Output) -> an
 }
 
 fn adopt(root: &Path, arguments: &AdoptArguments) -> anyhow::Result<AdoptReport> {
-    // Before the registry is opened: a `metadata.json` in its own folder is about to be set aside.
+    // Before the registry is opened: that makes one where there is none, and sets a `metadata.json` of others in its own
+    // folder aside.
     let files = arguments.files.iter().map(|path| read(path)).collect::<Result<_>>()?;
     let mode = if arguments.dry_run { AdoptMode::DryRun } else { AdoptMode::Apply };
     let request = AdoptRequest { files, mode, actor: "cli".into() };
@@ -38,6 +39,7 @@ fn adopt(root: &Path, arguments: &AdoptArguments) -> anyhow::Result<AdoptReport>
     Ok(report)
 }
 
+/// Returns name and text of a file that can be adopted.
 fn read(path: &Path) -> Result<(String, String)> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(Kind::File, path.display()),
@@ -47,6 +49,7 @@ fn read(path: &Path) -> Result<(String, String)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::malformed(format!("file `{}`", path.display()), error.to_string()))?;
+    RegistryFile::parse(&format!("file `{}`", path.display()), text)?;
     Ok((path.display().to_string(), text.to_owned()))
 }
 
