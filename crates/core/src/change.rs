@@ -28,6 +28,8 @@ pub enum Action {
     Register(Box<Registration>),
     /// Takes a record over whole, with its own times and status.
     Adopt(Box<Adoption>),
+    /// Keeps in the history what a file says about a version that the registry knows better.
+    SetAside(SetAside),
     /// Changes what may change of a version.
     Update(Update),
     /// Points an alias at a version.
@@ -46,6 +48,7 @@ impl Action {
         match self {
             Action::Register(_) => "register",
             Action::Adopt(_) => "adopt",
+            Action::SetAside(_) => "set_aside",
             Action::Update(_) => "update",
             Action::MoveAlias(_) => "move_alias",
             Action::RemoveAlias(_) => "remove_alias",
@@ -64,6 +67,15 @@ pub struct Adoption {
     pub record: Record,
     /// What other files said about the same version, and was not chosen. The history keeps it.
     pub not_chosen: Vec<Value>,
+}
+
+/// What files say about a version of the registry, and was not chosen. The version stays as it is.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// The version, deleted or not.
+    pub model_id: ModelId,
+    /// What the history keeps.
+    pub values: Vec<Value>,
 }
 
 /// Changes to a version.
@@ -256,6 +268,13 @@ fn agreeing(model_id: ModelId, base: &ModelName, version: &Version) -> Result<Mo
             Err(Error::invalid("version", version, format!("the id `{model_id}` says `{suffix}`")))
         }
         _ => Ok(model_id),
+    }
+}
+
+impl Record {
+    /// Describes the version's files from their manifest.
+    pub fn set_files(&mut self, manifest: &Manifest) {
+        insert_files(&mut self.fields, &self.model_id, manifest);
     }
 }
 

@@ -57,7 +57,7 @@ fn check_label_count(metadata: &Map<String, Value>, file: &str) -> Result<()> {
 }
 
 /// Compares numbers by value, so that a claim of `1e6` or `512.0` does not contradict `1000000` or `512`.
-fn same_value(a: &Value, b: &Value) -> bool {
+pub(crate) fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         _ => a == b,

@@ -6,6 +6,7 @@
 //! ```text
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters
 //! access   access (role, permission), token
+//! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, registry_file (metadata.json), change, event, query, statistics
 //! ports    metadata_store, artifact_store, token_store, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+pub mod adopt;
 mod artifact_store;
 mod change;
 mod clock;
@@ -42,7 +44,7 @@ pub use access::{Permission, Role};
 pub use artifact_store::{ArtifactStore, HoldKind, StagedArtifact, StoredArtifact};
 pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
-    Registration, Update,
+    Registration, SetAside, Update,
 };
 pub use clock::{Clock, SystemClock};
 pub use digest::{Digest, DigestWriter};

@@ -111,6 +111,12 @@ impl Record {
         self.fields.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
+    /// Returns the paths of the values that nobody computed or measured.
+    pub fn claims(&self) -> Vec<&str> {
+        let claims = self.fields.get("claims").and_then(Value::as_array);
+        claims.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// Returns the description; empty when the record has none.
     pub fn description(&self) -> &str {
         self.fields.get("description").and_then(Value::as_str).unwrap_or_default()

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
@@ -76,6 +76,19 @@ pub struct Inspection {
     pub tensor_types: BTreeMap<String, u64>,
     /// Why this runtime cannot load the model; `None` when it can.
     pub not_servable_because: Option<String>,
+}
+
+impl Inspection {
+    /// Returns the record's field `inspected`, with the reason why the version cannot be served, if there is one.
+    pub fn to_field(&self, not_servable_because: Option<&str>) -> Value {
+        json!({
+            "architecture": self.architecture,
+            "tensor_count": self.tensor_count,
+            "parameter_count": self.parameter_count,
+            "tensor_types": self.tensor_types,
+            "not_servable_because": not_servable_because,
+        })
+    }
 }
 
 /// A loaded model.

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Hash stored files again and compare them with the record
     Verify(VerifyArguments),
+    /// Take other registries' metadata files into this one, and report every conflict and unverified claim
+    Adopt(AdoptArguments),
     /// Generate text
     Generate(GenerateArguments),
     /// Classify an image
@@ -293,6 +295,21 @@ pub(crate) enum AuditCommand {
 pub(crate) struct VerifyArguments {
     /// Versions to verify; all when none is given
     pub(crate) references: Vec<Reference>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArguments {
+    /// Files in the original system's format: `metadata.json`, or the older `model_index.json`
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Folder with the models' files; by default the folder of each FILE
+    #[arg(long = "files", value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The subcommands, one file each: read the arguments, call the service once, print.
 
+mod adopt;
 mod alias;
 mod audit;
 mod classify;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::History(arguments) => history::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
+        Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments)?,

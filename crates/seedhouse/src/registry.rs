@@ -30,10 +30,15 @@ impl Registry {
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
     pub(crate) fn open(root: &Path) -> Result<Registry> {
-        if !root.join(DATABASE).exists() {
+        if !Registry::exists(root) {
             return Err(Error::not_found(Kind::Registry, root.display()));
         }
         Registry::open_or_create(root)
+    }
+
+    /// Returns whether there is a registry under `root`.
+    pub(crate) fn exists(root: &Path) -> bool {
+        root.join(DATABASE).exists()
     }
 
     /// Brings `metadata.json` up to date.

@@ -103,7 +103,7 @@ impl Service {
         self.store.deleted()
     }
 
-    fn change(&self, action: Action, origin: Origin) -> Result<Entry> {
+    pub(crate) fn change(&self, action: Action, origin: Origin) -> Result<Entry> {
         let change = Change { at: self.clock.now(), actor: origin.actor, reason: origin.reason, action };
         Ok(self.store.apply(change)?.entry)
     }

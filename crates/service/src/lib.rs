@@ -3,6 +3,7 @@
 //! ```text
 //! access     tokens: make, list, revoke; who is calling, and may they
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
+//! adopt      plan -> look for the files -> one Change per version, and a report
 //! find       show, list, versions, statistics
 //! change     update, alias, rollback, delete, undelete
 //! garbage    bytes that no version needs any more
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
 mod change;
 mod find;
 mod garbage;
@@ -30,6 +32,7 @@ use seedhouse_core::{ArtifactStore, Clock, MetadataStore, TokenStore};
 use seedhouse_engine::Engine;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
+pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use change::Origin;
 pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};

@@ -66,7 +66,7 @@ impl RegisterRequest {
 /// A file that was received, hashed, and is not part of the registry yet. Dropping it removes the bytes.
 pub struct Received {
     path: ManifestPath,
-    staged: Box<dyn StagedArtifact>,
+    pub(crate) staged: Box<dyn StagedArtifact>,
 }
 
 /// What is known about a version before it is registered.
@@ -179,7 +179,7 @@ impl Service {
     }
 
     /// The version is registered whether or not its conventional name can be given, so a failure is logged, not returned.
-    fn link(&self, entry: &Entry, manifest: &Manifest) {
+    pub(crate) fn link(&self, entry: &Entry, manifest: &Manifest) {
         if let Err(error) = self.artifacts.link(&entry.record, manifest) {
             let model_id = entry.record.model_id.as_str();
             tracing::error!(model.id = model_id, error = &error as &dyn std::error::Error, "cannot name the files");
@@ -259,7 +259,7 @@ fn check_words(request: &RegisterRequest) -> Result<()> {
     check_depth("metadata", &Value::Object(request.metadata.clone()))
 }
 
-fn manifest_of(files: &[Received]) -> Result<Option<Manifest>> {
+pub(crate) fn manifest_of(files: &[Received]) -> Result<Option<Manifest>> {
     if files.is_empty() {
         return Ok(None);
     }
@@ -275,7 +275,7 @@ fn manifest_of(files: &[Received]) -> Result<Option<Manifest>> {
     Ok(Some(manifest))
 }
 
-fn local_files(files: &[Received]) -> LocalFiles {
+pub(crate) fn local_files(files: &[Received]) -> LocalFiles {
     let local = |file: &Received| LocalFile {
         path: file.path.clone(),
         local: file.staged.path().to_owned(),
@@ -375,16 +375,8 @@ fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, 
     fields.insert("metadata".into(), Value::Object(findings.metadata.clone()));
     if let Some(inspection) = &findings.inspection {
         fields.insert("model_format".into(), inspection.framework.as_str().into());
-        fields.insert(
-            "inspected".into(),
-            json!({
-                "architecture": inspection.architecture,
-                "tensor_count": inspection.tensor_count,
-                "parameter_count": inspection.parameter_count,
-                "tensor_types": inspection.tensor_types,
-                "not_servable_because": findings.not_servable_because,
-            }),
-        );
+        let reason = findings.not_servable_because.as_deref();
+        fields.insert("inspected".into(), inspection.to_field(reason));
     }
     if !findings.claims.is_empty() {
         fields.insert("claims".into(), findings.claims.clone().into());

@@ -3,8 +3,8 @@
 
 use seedhouse_core::{
     Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Digest, Entry, Error,
-    Event, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, Timestamp, Update,
-    Version,
+    Event, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, SetAside, Timestamp,
+    Update, Version,
 };
 use serde_json::Value;
 
@@ -78,6 +78,7 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
     let entry = match change.action {
         Action::Register(registration) => writing.register(*registration)?,
         Action::Adopt(adoption) => writing.adopt(*adoption)?,
+        Action::SetAside(set_aside) => writing.set_aside(set_aside)?,
         Action::Update(update) => writing.update(update)?,
         Action::MoveAlias(alias_move) => writing.move_alias(alias_move)?,
         Action::RemoveAlias(removal) => writing.remove_alias(&removal)?,
@@ -135,6 +136,16 @@ impl Writing<'_> {
             self.append("set_aside", subject, Value::Null, not_chosen)?;
         }
         self.insert(adoption.base, adoption.record, "adopt")
+    }
+
+    /// Only the history grows; the version keeps its record and its revision.
+    fn set_aside(&mut self, set_aside: SetAside) -> Result<Entry> {
+        let SetAside { model_id, values } = set_aside;
+        let entry = self.ledger.by_id(&model_id)?.ok_or_else(|| Error::not_found(Kind::ModelId, &model_id))?;
+        for value in values {
+            self.append("set_aside", model_id.to_string(), Value::Null, value)?;
+        }
+        Ok(entry)
     }
 
     fn check_free(&self, base: &ModelName, record: &Record) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use seedhouse_core::{
     Action, Adoption, AliasMove, AliasRemoval, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder, Kind,
-    MetadataStore, Query, Registration, Result, Status, Timestamp, Update,
+    MetadataStore, Query, Registration, Result, SetAside, Status, Timestamp, Update,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,22 @@ pub(super) fn alias_move_from_another_holder_is_refused(store: Store) {
         assert!(error.to_string().contains("`m@best`") && error.to_string().contains("`m_v1`"), "{error}");
     }
     assert_eq!(found(&store, "m@best").unwrap(), "m_v1");
+}
+
+pub(super) fn what_is_set_aside_stands_in_the_history_and_changes_no_version(store: Store) {
+    let entry = register(&*store, registration("小麦"));
+    let set_aside = |model_id: &str| SetAside {
+        model_id: model_id.parse().unwrap(),
+        values: vec![json!({"record": {"name": "一"}}), json!({"record": {"name": "二"}})],
+    };
+    assert_eq!(apply(&*store, Action::SetAside(set_aside("小麦_v1"))).unwrap().entry, entry);
+    assert_eq!(store.version(&"小麦_v1".parse().unwrap()).unwrap(), entry);
+    let history = store.history("小麦_v1").unwrap();
+    let aside: Vec<_> = history.iter().filter(|event| event.happening.action == "set_aside").collect();
+    assert_eq!(aside.len(), 2);
+    assert_eq!(aside[1].happening.after["record"]["name"], "二");
+    let missing = apply(&*store, Action::SetAside(set_aside("rice_v1"))).unwrap_err();
+    assert!(matches!(missing, Error::NotFound { kind: Kind::ModelId, .. }), "{missing}");
 }
 
 pub(super) fn removed_alias_is_gone(store: Store) {
