@@ -187,7 +187,7 @@ fn file_that_is_broken_is_not_taken_and_the_record_is() {
     assert!(reason.as_str().unwrap().contains("is not taken"), "{reason}");
     let record = seedhouse.json(&["show", "水稻病害_v1"]);
     assert_eq!((&record["digest"], &record["status"]), (&Value::Null, &json!("trained")));
-    assert!(seedhouse.stored_files().is_empty());
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
 }
 
 #[test]
@@ -230,8 +230,8 @@ fn metadata_file_in_the_registrys_own_folder_is_read_before_it_is_set_aside() {
     let ids = ids_in(std::slice::from_ref(&own));
     adopt(&seedhouse, &[own], &[]);
     assert_eq!(listed_ids(&seedhouse), ids);
-    let names = std::fs::read_dir(seedhouse.root()).unwrap().map(|entry| entry.unwrap().path());
-    let aside = names.filter(|path| path.to_str().unwrap().contains("metadata.set_aside")).next().unwrap();
+    let mut names = std::fs::read_dir(seedhouse.root()).unwrap().map(|entry| entry.unwrap().path());
+    let aside = names.find(|path| path.to_str().unwrap().contains("metadata.set_aside")).unwrap();
     assert_eq!(std::fs::read_to_string(aside).unwrap(), METADATA);
 }
 

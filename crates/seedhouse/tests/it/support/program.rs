@@ -86,9 +86,11 @@ impl Seedhouse {
     pub(crate) fn stored_files(&self) -> Vec<String> {
         let mut files = Vec::new();
         collect(&self.root(), &self.root(), &mut files);
-        files.retain(|file| {
-            !file.starts_with("seedhouse.db") && !file.starts_with(".metadata") && file != "metadata.json"
-        });
+        let ours = |file: &String| {
+            let names = ["metadata.json", "blobs/hold.lock"];
+            file.starts_with("seedhouse.db") || file.starts_with(".metadata") || names.contains(&file.as_str())
+        };
+        files.retain(|file| !ours(file));
         files.sort();
         files
     }
