@@ -230,8 +230,8 @@ fn metadata_file_in_the_registrys_own_folder_is_read_before_it_is_set_aside() {
     let ids = ids_in(std::slice::from_ref(&own));
     adopt(&seedhouse, &[own], &[]);
     assert_eq!(listed_ids(&seedhouse), ids);
-    let names = std::fs::read_dir(seedhouse.root()).unwrap().map(|entry| entry.unwrap().path());
-    let aside = names.filter(|path| path.to_str().unwrap().contains("metadata.set_aside")).next().unwrap();
+    let mut names = std::fs::read_dir(seedhouse.root()).unwrap().map(|entry| entry.unwrap().path());
+    let aside = names.find(|path| path.to_str().unwrap().contains("metadata.set_aside")).unwrap();
     assert_eq!(std::fs::read_to_string(aside).unwrap(), METADATA);
 }
 
