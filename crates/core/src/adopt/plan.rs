@@ -66,7 +66,7 @@ impl Weighing {
             model_id: self.chosen.model_id.clone(),
             field: difference.field,
             chosen: statement(self.chosen_source.clone(), difference.chosen),
-            other: statement(source.name(), difference.other),
+            other: statement(source.name(), Some(difference.other)),
             rule,
         }));
         self.not_chosen.push(NotChosen { source: source.clone(), rule });
@@ -95,7 +95,7 @@ impl Weighing {
 fn differences(listed: &ListedVersion, base: Option<&ModelName>, record: &Record) -> Vec<Difference> {
     let mut differences = compare::statements(&object_of(record), &listed.statements());
     if let Some(base) = base.filter(|base| **base != listed.base) {
-        let (chosen, other) = (Some(json!(base)), Some(json!(listed.base)));
+        let (chosen, other) = (Some(json!(base)), json!(listed.base));
         differences.push(Difference { field: "base".into(), chosen, other });
     }
     differences
