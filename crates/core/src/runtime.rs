@@ -163,6 +163,8 @@ pub enum TokenizerModel {
         merges: Vec<String>,
         /// Ids of control tokens (`<|im_start|>` …): matched whole in templates, never printed.
         control: Vec<u32>,
+        /// Ids of tokens that were added to the vocabulary: matched whole in every text, printed as they are.
+        added: Vec<u32>,
     },
 }
 

@@ -153,11 +153,12 @@ mod tests {
             });
             has_started.recv().unwrap();
             let flight = Arc::clone(&lock(&flights.flights)["key"]);
-            let wait = || {
-                let flight = Arc::clone(&flight);
-                scope.spawn(move || flight.wait())
-            };
-            let waiters: Vec<_> = (0..3).map(|_| wait()).collect();
+            let wait = || flights.get_or_make(&"key", || panic!("a waiter made the value"));
+            let waiters: Vec<_> = (0..3).map(|_| scope.spawn(wait)).collect();
+            // The map, the maker and this test hold the flight; then every waiter that has joined it.
+            while Arc::strong_count(&flight) < 6 {
+                thread::yield_now();
+            }
             finish.send(()).unwrap();
             for waiter in waiters {
                 assert_eq!(waiter.join().unwrap().unwrap_err().to_string(), "a.gguf is malformed: broken");

@@ -1,5 +1,6 @@
 //! A language model with its tokenizer and template.
 
+mod bounded;
 mod byte_level;
 pub(crate) mod chat_template;
 mod control_tokens;
@@ -17,7 +18,7 @@ use seedhouse_core::runtime::{TextModel, TextModelInfo, TextSession, TokenizerMo
 use seedhouse_core::{Error, Result};
 
 use self::byte_level::bytes_of_token;
-use self::chat_template::{Message, render};
+use self::chat_template::{ChatTemplate, Message};
 use self::generation::Prompt;
 use self::tokenizer::{SpecialTokens, TextTokenizer};
 
@@ -28,13 +29,18 @@ pub struct TextPipeline {
     tokenizer: TextTokenizer,
     /// By id: control tokens and those that start or end a text.
     unprinted: Vec<bool>,
+    /// By id: tokens whose text is no byte-level text.
+    verbatim: Vec<bool>,
+    chat_template: Option<ChatTemplate>,
+    longest_token_bytes: usize,
 }
 
 impl TextPipeline {
     pub(crate) fn new(model_id: &str, model: Arc<dyn TextModel>) -> Result<TextPipeline> {
         let info = model.info();
         let tokenizer = TextTokenizer::new(&info.tokenizer)?;
-        let TokenizerModel::ByteLevelBpe { tokens, control, .. } = &info.tokenizer.model;
+        let TokenizerModel::ByteLevelBpe { tokens, control, added, .. } = &info.tokenizer.model;
+        let longest_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0).max(1);
         if tokens.len() > info.vocab_size {
             let reason = format!("it has {} tokens, but the model gives {} logits", tokens.len(), info.vocab_size);
             return Err(Error::malformed("the tokenizer", reason));
@@ -44,7 +50,14 @@ impl TextPipeline {
         for id in ends.chain(control) {
             unprinted[*id as usize] = true;
         }
-        Ok(TextPipeline { model_id: model_id.to_owned(), tokenizer, unprinted, model })
+        let mut verbatim = vec![false; tokens.len()];
+        for id in added {
+            verbatim[*id as usize] = true;
+        }
+        let chat_template =
+            info.chat_template.as_deref().map(|source| ChatTemplate::new(model_id, source)).transpose()?;
+        let model_id = model_id.to_owned();
+        Ok(TextPipeline { model_id, tokenizer, unprinted, verbatim, chat_template, longest_token_bytes, model })
     }
 
     /// Returns the token ids of `text`, without the token that may start a prompt.
@@ -60,17 +73,33 @@ impl TextPipeline {
     /// A plain text begins with the bos token where the model wants one; for a conversation that is the template's part.
     ///
     /// # Errors
-    /// Those of [`encode`](TextPipeline::encode) and [`render_chat`](TextPipeline::render_chat).
+    /// Those of [`encode`](TextPipeline::encode) and [`render_chat`](TextPipeline::render_chat), and
+    /// [`Error::ContextOverflow`] with a lower bound of the tokens when the text cannot fit, however it is encoded.
     pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         match prompt {
             Prompt::Text(text) => {
+                self.check_length(text)?;
                 let spec = &self.info().tokenizer;
                 let mut ids: Vec<u32> = spec.bos.filter(|_| spec.add_bos).into_iter().collect();
                 ids.extend(self.encode(text, SpecialTokens::Ignore)?);
                 Ok(ids)
             }
-            Prompt::Chat(messages) => self.encode(&self.render_chat(messages)?, SpecialTokens::Match),
+            Prompt::Chat(messages) => {
+                let text = self.render_chat(messages)?;
+                self.check_length(&text)?;
+                self.encode(&text, SpecialTokens::Match)
+            }
         }
+    }
+
+    /// Encoding takes time and memory for every byte, so a text that cannot fit is refused before.
+    fn check_length(&self, text: &str) -> Result<()> {
+        let (prompt_tokens, context_length) =
+            (text.len().div_ceil(self.longest_token_bytes), self.info().context_length);
+        if prompt_tokens > context_length {
+            return Err(Error::ContextOverflow { model_id: self.model_id.clone(), prompt_tokens, context_length });
+        }
+        Ok(())
     }
 
     /// Returns the text of tokens. Control tokens and ids outside the vocabulary have none; broken characters become U+FFFD.
@@ -98,7 +127,7 @@ impl TextPipeline {
     /// [`Error::Invalid`] about a message, [`Error::WrongTask`] when the model has no template, [`Error::Malformed`] when the
     /// template fails or does not end.
     pub fn render_chat(&self, messages: &[Message]) -> Result<String> {
-        let Some(template) = &self.info().chat_template else {
+        let Some(template) = &self.chat_template else {
             return Err(Error::WrongTask {
                 model_id: self.model_id.clone(),
                 task: "chat",
@@ -108,7 +137,7 @@ impl TextPipeline {
         chat_template::check_messages(messages, |content| self.tokenizer.control_text_in(content))?;
         let spec = &self.info().tokenizer;
         let text_of = |id: Option<u32>| id.map_or("", |id| self.token(id));
-        render(&self.model_id, template, messages, text_of(spec.bos), text_of(spec.eos))
+        template.render(&self.model_id, messages, text_of(spec.bos), text_of(spec.eos))
     }
 
     fn tokens(&self) -> &[String] {
@@ -131,6 +160,7 @@ impl TextPipeline {
 
     fn printed_bytes(&self, id: u32) -> Vec<u8> {
         match self.unprinted.get(id as usize) {
+            Some(false) if self.verbatim[id as usize] => self.token(id).as_bytes().to_vec(),
             Some(false) => bytes_of_token(self.token(id)),
             Some(true) | None => Vec::new(),
         }

@@ -74,6 +74,20 @@ impl EfficientNetLite {
         ]))
     }
 
+    /// Checks that every weight is of a type that is computed with.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming the first that is not.
+    pub(crate) fn check_types(checkpoint: &Checkpoint<'_>) -> Result<()> {
+        // Counters of the training, which are never read.
+        let is_weight = |name: &str| !name.ends_with("num_batches_tracked");
+        let mut weights = checkpoint.tensors().iter().filter(|(name, _)| is_weight(name));
+        match weights.find(|(_, tensor)| !tensor.data_type.is_computed_with()) {
+            Some((name, tensor)) => Err(weights::wrong_type(checkpoint, name, tensor.data_type)),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the weights.
     ///
     /// # Errors

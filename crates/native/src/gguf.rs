@@ -26,6 +26,8 @@ pub(crate) use tensor_info::{Shape, TensorInfo};
 pub(crate) use tensor_type::TensorType;
 pub(crate) use value::{Array, Value};
 
+use crate::quote::quote;
+
 /// The first bytes of every GGUF file.
 pub(crate) const MAGIC: &[u8] = b"GGUF";
 /// The largest mixture-of-experts models have some ten thousand tensors; the limit keeps the table of a hostile file small.
@@ -83,10 +85,10 @@ impl<'a> Gguf<'a> {
             Some(pair) => Err(Error::malformed(
                 self.path,
                 format!(
-                    "tensor `{}` at bytes {:?} and tensor `{}` at bytes {:?} overlap",
-                    pair[0].name.escape_debug(),
+                    "tensor {} at bytes {:?} and tensor {} at bytes {:?} overlap",
+                    quote(pair[0].name),
                     pair[0].range(),
-                    pair[1].name.escape_debug(),
+                    quote(pair[1].name),
                     pair[1].range()
                 ),
             )),
@@ -111,7 +113,7 @@ fn read_tensors<'a>(cursor: &mut Cursor<'a>, count: u64) -> Result<BTreeMap<&'a 
         let tensor = TensorInfo::read(cursor, index)?;
         let name = tensor.name;
         if tensors.insert(name, tensor).is_some() {
-            return Err(cursor.malformed(format!("tensor `{}` occurs twice", name.escape_debug())));
+            return Err(cursor.malformed(format!("tensor {} occurs twice", quote(name))));
         }
     }
     Ok(tensors)

@@ -6,6 +6,7 @@ use seedhouse_core::runtime::{Inspection, LoadedModel};
 use seedhouse_core::{Error, Framework, ModelType, Result};
 use serde_json::{Map, Value};
 
+use crate::description::undescribed;
 use crate::gguf::Gguf;
 use crate::llama::{self, Llama};
 use crate::mapped_file::MappedFile;
@@ -17,8 +18,13 @@ use crate::vocabulary::Vocabulary;
 /// [`Error::Malformed`] when the file is broken, also as a model; what is merely not computed here is a part of the
 /// description.
 pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> {
-    let gguf = Gguf::parse(path, file)?;
-    let architecture = gguf.metadata.text("general.architecture")?;
+    let gguf = match Gguf::parse(path, file) {
+        Err(unsupported @ Error::Unsupported { .. }) => {
+            return Ok(undescribed(Framework::Gguf, unsupported.to_string()));
+        }
+        parsed => parsed?,
+    };
+    let architecture = gguf.metadata.name("general.architecture")?;
     let not_servable_because = match assemble(&gguf, file) {
         Ok(_) => None,
         Err(unsupported @ Error::Unsupported { .. }) => Some(unsupported.to_string()),
@@ -53,11 +59,11 @@ pub(crate) fn load(path: &str, file: &Arc<MappedFile>) -> Result<LoadedModel> {
 /// Checks everything that loading checks, which costs next to nothing because weights stay in the file.
 fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(Llama, Vocabulary<'a>)> {
     let refuse = |what: String, reason: &str| Err(Error::unsupported(what, reason));
-    match gguf.metadata.text("general.type")? {
+    match gguf.metadata.name("general.type")? {
         None | Some("model") => {}
         Some(other) => return refuse(format!("GGUF of type `{}`", other.escape_debug()), "this runtime loads models"),
     }
-    match gguf.metadata.text("general.architecture")? {
+    match gguf.metadata.name("general.architecture")? {
         Some(llama::ARCHITECTURE) => {}
         Some(other) => {
             return refuse(

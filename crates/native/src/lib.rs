@@ -17,12 +17,14 @@
 
 mod attention;
 mod convolution;
+mod description;
 mod efficientnet_lite;
 mod gguf;
 mod gguf_model;
 mod key_value_cache;
 mod llama;
 mod mapped_file;
+mod quote;
 mod rms_norm;
 mod rotary;
 mod runtime;

@@ -25,8 +25,12 @@ impl MappedFile {
         if file.metadata().map_err(Error::io("read the length of", path))?.len() == 0 {
             return Ok(MappedFile { pages: None });
         }
-        // SAFETY: the bytes must not change while they are mapped. Files that reach a runtime are blobs of the artifact
-        // store: named by their digest, read-only, written once under another name and renamed, never changed in place.
+        // SAFETY: the bytes must not change while they are mapped. This program writes a file once, closes it, and only then lets
+        // a runtime see it, as an upload that is being registered or as a blob of the artifact store; afterwards it renames, links
+        // or removes it, which leaves mapped pages as they are, and never writes to it again. What remains is somebody else:
+        // a blob and its file under the model's own name are one inode, and who may write there can change the bytes below the checks
+        // or cut the file, after which touching a missing page ends the process with SIGBUS. The folder of a registry must
+        // therefore be writable for nobody but those who run it.
         let pages = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         Ok(MappedFile { pages: Some(pages) })
     }

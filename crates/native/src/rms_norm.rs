@@ -51,6 +51,19 @@ mod tests {
     }
 
     #[test]
+    fn each_number_is_multiplied_with_the_weight_of_its_place() {
+        let norm = RmsNorm { weights: vec![1.0, -2.0, 0.5, 10.0], epsilon: 0.0625 };
+        let mut output = vec![0.0; 8];
+        // Mean squares of 3.9375 and 15.9375; with epsilon, roots of 2 and 4.
+        let (a, b) = (15.75_f32.sqrt(), 63.75_f32.sqrt());
+        norm.apply(&[a, 0.0, 0.0, 0.0, 0.0, b, 0.0, 0.0], &mut output);
+        let expected = [a / 2.0, 0.0, 0.0, 0.0, 0.0, -2.0 * b / 4.0, 0.0, 0.0];
+        for (found, expected) in output.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{output:?}");
+        }
+    }
+
+    #[test]
     fn zeros_stay_zeros() {
         let norm = RmsNorm { weights: vec![2.0; 3], epsilon: 1e-6 };
         let mut output = vec![1.0; 3];

@@ -70,6 +70,20 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_turn_counterclockwise_each_pair_at_its_own_speed() {
+        let mut rotations = Vec::new();
+        Rotary::new(4, 100.0).rotations(3, &mut rotations);
+        let mut heads = [1.0, 0.0, 0.0, 1.0, 0.0, 2.0, 2.0, 0.0];
+        rotate(&mut heads, 4, &rotations);
+        // Pair 0 turns by 3 radians, pair 1 by 3 * 100^(-2/4) = 0.3.
+        let (cos_3, sin_3, cos_03, sin_03) = (-0.989_992_5, 0.141_120_01, 0.955_336_5, 0.295_520_2);
+        let expected = [cos_3, sin_3, -sin_03, cos_03, -2.0 * sin_3, 2.0 * cos_3, 2.0 * cos_03, 2.0 * sin_03];
+        for (found, expected) in heads.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{heads:?} {expected}");
+        }
+    }
+
+    #[test]
     fn products_depend_on_the_distance_only() {
         let near = product(&rotated(&QUERY, 9), &rotated(&KEY, 4));
         let far = product(&rotated(&QUERY, 4009), &rotated(&KEY, 4004));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
 
+use crate::description::undescribed;
 use crate::gguf;
 use crate::gguf_model;
 use crate::mapped_file::MappedFile;
@@ -36,6 +37,13 @@ impl Format {
         }
         torch::is_checkpoint(bytes).then_some(Format::TorchCheckpoint)
     }
+
+    fn framework(self) -> Framework {
+        match self {
+            Format::Gguf => Framework::Gguf,
+            Format::TorchCheckpoint => Framework::Pytorch,
+        }
+    }
 }
 
 /// A file of a known format.
@@ -55,7 +63,12 @@ impl Runtime for NativeRuntime {
     }
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
-        let Some(source) = find(files)? else { return Ok(None) };
+        let sources = sources(files)?;
+        let Some(first) = sources.first() else { return Ok(None) };
+        let source = match single(&sources) {
+            Ok(source) => source,
+            Err(several) => return Ok(Some(undescribed(first.format.framework(), several.to_string()))),
+        };
         match source.format {
             Format::Gguf => gguf_model::inspect(source.path.as_str(), &source.file),
             Format::TorchCheckpoint => torch::inspect(source.path, &source.file),
@@ -64,13 +77,15 @@ impl Runtime for NativeRuntime {
     }
 
     fn load(&self, files: &LocalFiles, _: &LoadOptions) -> Result<LoadedModel> {
-        let source = find(files)?.ok_or_else(|| {
+        let sources = sources(files)?;
+        if sources.is_empty() {
             let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
-            Error::unsupported(
+            return Err(Error::unsupported(
                 format!("the format of `{}`", names.join("`, `")),
                 "this runtime reads GGUF files and torch checkpoints",
-            )
-        })?;
+            ));
+        }
+        let source = single(&sources)?;
         match source.format {
             Format::Gguf => gguf_model::load(source.path.as_str(), &source.file),
             Format::TorchCheckpoint => torch::load(source.path, &source.file),
@@ -78,19 +93,28 @@ impl Runtime for NativeRuntime {
     }
 }
 
-/// Finds the one file with weights; others (labels, licences) may lie beside it.
-fn find(files: &LocalFiles) -> Result<Option<Source<'_>>> {
-    let mut found: Option<Source<'_>> = None;
+/// Finds the files with weights; others (labels, licences) may lie beside them.
+fn sources(files: &LocalFiles) -> Result<Vec<Source<'_>>> {
+    let mut found = Vec::new();
     for LocalFile { path, local, .. } in &files.0 {
         let file = MappedFile::open(local)?;
-        let Some(format) = Format::of(&file) else { continue };
-        if let Some(first) = found {
-            return Err(Error::unsupported(
-                format!("a version with the weights `{}` and `{path}`", first.path),
-                "this runtime reads one file of weights per version",
-            ));
+        if let Some(format) = Format::of(&file) {
+            found.push(Source { path, file: Arc::new(file), format });
         }
-        found = Some(Source { path, file: Arc::new(file), format });
     }
     Ok(found)
+}
+
+/// Insists on one file with weights.
+fn single<'s, 'f>(sources: &'s [Source<'f>]) -> Result<&'s Source<'f>> {
+    match sources {
+        [source] => Ok(source),
+        _ => {
+            let names: Vec<&str> = sources.iter().take(2).map(|source| source.path.as_str()).collect();
+            Err(Error::unsupported(
+                format!("a version with the weights `{}`", names.join("` and `")),
+                "this runtime reads one file of weights per version",
+            ))
+        }
+    }
 }

@@ -21,7 +21,9 @@ use seedhouse_core::runtime::{Inspection, LoadedModel};
 use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
 
 use self::checkpoint::Checkpoint;
+use crate::description::undescribed;
 use crate::efficientnet_lite::EfficientNetLite;
+pub(crate) use crate::quote::quote;
 
 /// Returns whether [`inspect`] has something to say about these bytes.
 ///
@@ -35,18 +37,21 @@ pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Error::Malformed`] naming what was found and what was expected; a pickle that asks for a global outside the table
-/// is refused with the full name of that global. [`Error::Unsupported`] for compressed archives and TorchScript.
+/// is refused with the full name of that global. What is merely not read, such as TorchScript and compressed archives, is a
+/// part of the description.
 pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
-    let checkpoint = Checkpoint::read(file.as_str(), bytes)?;
+    let checkpoint = match Checkpoint::read(file.as_str(), bytes) {
+        Err(unsupported @ Error::Unsupported { .. }) => {
+            return Ok(undescribed(Framework::Pytorch, unsupported.to_string()));
+        }
+        read => read?,
+    };
     let mut inspection = Inspection {
-        framework: Framework::Pytorch,
-        model_type: ModelType::Other("unknown".into()),
-        architecture: None,
-        hyper_parameters: serde_json::Map::new(),
         tensor_count: checkpoint.tensors().len() as u64,
         parameter_count: checkpoint.tensors().values().map(|tensor| tensor.element_count() as u64).sum(),
         tensor_types: count_types(&checkpoint),
         not_servable_because: None,
+        ..undescribed(Framework::Pytorch, String::new())
     };
     if !EfficientNetLite::recognises(&checkpoint) {
         inspection.not_servable_because = Some(no_family(&checkpoint));
@@ -57,6 +62,8 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
         Ok(hyper_parameters) => {
             inspection.architecture = Some(EfficientNetLite::ARCHITECTURE.into());
             inspection.hyper_parameters = hyper_parameters;
+            inspection.not_servable_because =
+                EfficientNetLite::check_types(&checkpoint).err().map(|error| error.to_string());
         }
         Err(error) => inspection.not_servable_because = Some(error.to_string()),
     }
@@ -88,14 +95,6 @@ fn no_family(checkpoint: &Checkpoint<'_>) -> String {
     let first: Vec<String> = checkpoint.tensors().keys().take(3).map(|name| quote(name)).collect();
     let count = checkpoint.tensors().len();
     format!("no known family has these {count} tensor names, the first being {}", first.join(", "))
-}
-
-/// Returns text out of a file in a form that is safe to print: escaped, shortened, in backticks.
-pub(crate) fn quote(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut characters = text.chars();
-    let head: String = characters.by_ref().take(LONGEST).flat_map(char::escape_debug).collect();
-    if characters.next().is_some() { format!("`{head}…` ({} bytes)", text.len()) } else { format!("`{head}`") }
 }
 
 #[cfg(test)]

@@ -6,12 +6,17 @@ use seedhouse_core::{Error, Result};
 
 use crate::gguf::{Array, Gguf, Metadata};
 
+/// The largest vocabularies have a quarter of a million tokens; a merge rule makes one of them.
+const MOST_TOKENS: usize = 1 << 21;
+const MOST_MERGES: usize = 1 << 22;
+/// Ten times the longest that are known.
+const LONGEST_TEMPLATE_BYTES: usize = 1 << 20;
 /// What ggml calls byte-level byte-pair encoding.
 const BYTE_LEVEL_BPE: &str = "gpt2";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const MERGES: &str = "tokenizer.ggml.merges";
 const TYPES: &str = "tokenizer.ggml.token_type";
-/// Token types that are matched whole: control tokens and those that a user added.
+/// Token types that are matched whole: control tokens in templates, those that a user added in every text.
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 /// Control tokens that llama.cpp takes for the end of a turn by their text, because many files do not name them by id.
@@ -41,27 +46,26 @@ impl<'a> Vocabulary<'a> {
     /// that do not fit each other.
     pub(crate) fn read(gguf: &Gguf<'a>) -> Result<Vocabulary<'a>> {
         let metadata = &gguf.metadata;
-        let model = metadata.required("tokenizer.ggml.model", metadata.text("tokenizer.ggml.model")?)?;
+        let model = metadata.required("tokenizer.ggml.model", metadata.name("tokenizer.ggml.model")?)?;
         if model != BYTE_LEVEL_BPE {
             return Err(Error::unsupported(
                 format!("tokenizer `{}`", model.escape_debug()),
                 format!("this runtime knows `{BYTE_LEVEL_BPE}` (byte-level byte-pair encoding)"),
             ));
         }
-        let tokens = texts(metadata, TOKENS)?;
-        let merges = texts(metadata, MERGES)?;
-        check_merges(metadata, merges)?;
+        let tokens = texts(metadata, TOKENS, MOST_TOKENS)?;
+        let merges = texts(metadata, MERGES, MOST_MERGES)?;
         let size = tokens.length();
         let id = |key| token_id(metadata, key, size);
         let mut ends = Vec::new();
         ends.extend(id("tokenizer.ggml.eot_token_id")?);
         ends.extend(id("tokenizer.ggml.eom_token_id")?);
         Ok(Vocabulary {
-            chat_template: metadata.text("tokenizer.chat_template")?,
+            chat_template: metadata.text_up_to("tokenizer.chat_template", LONGEST_TEMPLATE_BYTES)?,
             tokens,
             merges,
             types: types(metadata, size)?,
-            pre_tokenizer: metadata.text("tokenizer.ggml.pre")?.unwrap_or("default"),
+            pre_tokenizer: pre_tokenizer(metadata)?,
             bos: id("tokenizer.ggml.bos_token_id")?,
             eos: id("tokenizer.ggml.eos_token_id")?,
             ends,
@@ -80,16 +84,14 @@ impl<'a> Vocabulary<'a> {
             array.texts().expect("checked when the vocabulary was read").map(str::to_owned).collect()
         };
         let tokens = owned(self.tokens);
-        let control: Vec<u32> = match self.types.and_then(Array::integers) {
-            Some(types) => {
-                let whole = |(id, kind)| matches!(kind, CONTROL | USER_DEFINED).then_some(id);
-                (0..).zip(types).filter_map(whole).collect()
-            }
-            None => Vec::new(),
+        let of_type = |wanted: i64| -> Vec<u32> {
+            let types = self.types.and_then(Array::integers).into_iter().flatten();
+            (0..).zip(types).filter_map(|(id, found)| (found == wanted).then_some(id)).collect()
         };
+        let (control, added) = (of_type(CONTROL), of_type(USER_DEFINED));
         TokenizerSpec {
             stop: self.stop_tokens(&tokens, &control),
-            model: TokenizerModel::ByteLevelBpe { tokens, merges: owned(self.merges), control },
+            model: TokenizerModel::ByteLevelBpe { tokens, merges: owned(self.merges), control, added },
             pre_tokenizer: self.pre_tokenizer.to_owned(),
             bos: self.bos,
             eos: self.eos,
@@ -106,30 +108,24 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-fn texts<'a>(metadata: &Metadata<'a>, key: &str) -> Result<Array<'a>> {
+fn texts<'a>(metadata: &Metadata<'a>, key: &str, most: usize) -> Result<Array<'a>> {
     let array = metadata.required(key, metadata.array(key)?)?;
     match array.texts() {
-        Some(_) if u32::try_from(array.length()).is_ok() => Ok(array),
-        Some(_) => {
-            Err(metadata.broken_rule(key, format!("{} texts long", array.length()), "ids of tokens have 32 bits"))
-        }
+        Some(_) if array.length() <= most => Ok(array),
+        Some(_) => Err(metadata.broken_rule(
+            key,
+            format!("{} texts long", array.length()),
+            &format!("must be at most {most} long"),
+        )),
         None => Err(metadata.broken_rule(key, "an array of something else", "must be an array of texts")),
     }
 }
 
-fn check_merges(metadata: &Metadata<'_>, merges: Array<'_>) -> Result<()> {
-    let is_pair =
-        |merge: &str| merge.split_once(' ').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
-    match merges.texts().into_iter().flatten().find(|merge| !is_pair(merge)) {
-        Some(merge) => {
-            let shown: String = merge.chars().take(40).collect();
-            Err(metadata.broken_rule(
-                MERGES,
-                format!("a list with {shown:?}"),
-                "every rule must be two texts with a space between",
-            ))
-        }
-        None => Ok(()),
+/// A file without this key is cut by llama.cpp's own default rules, which are not those of any other pre-tokenizer.
+fn pre_tokenizer<'a>(metadata: &Metadata<'a>) -> Result<&'a str> {
+    match metadata.name("tokenizer.ggml.pre")? {
+        Some(name) if name != "default" => Ok(name),
+        _ => Err(Error::unsupported("pre-tokenizer `default`", "the file must name one in `tokenizer.ggml.pre`")),
     }
 }
 

@@ -154,7 +154,7 @@ pub fn byte_tokenizer() -> TokenizerSpec {
     tokens.extend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(String::from));
     let control = vec![END_OF_TEXT, TURN_START, TURN_END];
     TokenizerSpec {
-        model: TokenizerModel::ByteLevelBpe { tokens, merges: Vec::new(), control },
+        model: TokenizerModel::ByteLevelBpe { tokens, merges: Vec::new(), control, added: Vec::new() },
         pre_tokenizer: "gpt-2".into(),
         bos: Some(TURN_START),
         eos: Some(END_OF_TEXT),

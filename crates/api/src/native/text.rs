@@ -174,6 +174,10 @@ async fn stream_text(
     let (sender, mut receiver) = mpsc::channel(PIECES_IN_FLIGHT);
     tokio::task::spawn_blocking(move || {
         let end = service.generate(&reference, &request, &mut |text| {
+            // An empty text asks whether to go on.
+            if text.is_empty() {
+                return if sender.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
             // A receiver that is gone is a client that left: the generation ends.
             match sender.blocking_send(Piece::Text(text.to_owned())) {
                 Ok(()) => ControlFlow::Continue(()),

@@ -1,7 +1,11 @@
 //! Chat templates: the Jinja source in a model file turns messages into the prompt the model was trained on.
 //!
-//! Templates are untrusted. They get no files and no other templates, their steps are counted, and recursion is bounded.
-//! The settings are those of Hugging Face's `apply_chat_template`.
+//! Templates are untrusted. They get no files and no other templates; their steps and the bytes they copy are counted, what
+//! they write has a limit, and they run on a stack of their own that the deepest value they can build fits into. The
+//! settings are those of Hugging Face's `apply_chat_template`. What is not bounded: a value that holds another one twice,
+//! many times over, is small until it is turned into text, and the template engine counts that text only when it is
+//! complete. Writing it out and `tojson` stop at the limit; joining such a value to a text (`~`, `string`, `join`) or
+//! comparing it does not.
 //!
 //! Control tokens: the rendered prompt is encoded with its control tokens matched, so nothing that a user wrote may contain the
 //! text of one. Marking contents and putting them back after rendering would change what templates see when they trim a
@@ -10,18 +14,23 @@
 //! do so; that is the doing of the model's author, whose tokens they are.
 
 use std::error::Error as _;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, Value, context};
 use seedhouse_core::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::bounded::{BoundedBytes, MOST_TEXT_BYTES};
 use super::present_time::format_time;
 use super::python_json::to_json;
 
-/// A long conversation takes some thousand steps; a template that loops for ever ends within a second.
-const MOST_STEPS: u64 = 2_000_000;
+/// A long conversation takes some thousand steps, and one for every 64 bytes copied: this is 16 MB of text, and a template
+/// that loops for ever ends within a second.
+const MOST_STEPS: u64 = 250_000;
+/// A value can be nested about as deep as a fifth of the steps, and each level takes some 2 KiB while it is written or dropped. Only
+/// pages that are used take memory.
+const STACK_BYTES: usize = 512 << 20;
 const DEEPEST_RECURSION: usize = 64;
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
@@ -61,16 +70,54 @@ pub(crate) fn check_messages<'m>(
     Ok(())
 }
 
-/// Renders `messages`, asking for the assistant's turn.
-pub(crate) fn render(model_id: &str, template: &str, messages: &[Message], bos: &str, eos: &str) -> Result<String> {
-    let variables = context! {
-        messages => messages.iter().map(Message::to_value).collect::<Vec<Value>>(),
-        add_generation_prompt => true,
-        bos_token => bos,
-        eos_token => eos,
-    };
-    environment().render_named_str("chat_template", template, variables).map_err(|error| explain(model_id, &error))
+/// A template, ready to render.
+pub(crate) struct ChatTemplate {
+    environment: Environment<'static>,
 }
+
+impl ChatTemplate {
+    /// Compiles `source`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no template.
+    pub(crate) fn new(model_id: &str, source: &str) -> Result<ChatTemplate> {
+        let mut environment = environment();
+        let added = environment.add_template_owned(NAME, source.to_owned());
+        added.map_err(|error| explain(model_id, &error))?;
+        Ok(ChatTemplate { environment })
+    }
+
+    /// Renders `messages`, asking for the assistant's turn.
+    pub(crate) fn render(&self, model_id: &str, messages: &[Message], bos: &str, eos: &str) -> Result<String> {
+        std::thread::scope(|scope| {
+            let render = || self.render_here(model_id, messages, bos, eos);
+            let thread = std::thread::Builder::new().name("chat-template".into()).stack_size(STACK_BYTES);
+            let thread = thread
+                .spawn_scoped(scope, render)
+                .map_err(|error| Error::Internal(format!("no thread to render a chat template: {error}")))?;
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::Internal(format!("the chat template of `{model_id}` panicked"))))
+        })
+    }
+
+    fn render_here(&self, model_id: &str, messages: &[Message], bos: &str, eos: &str) -> Result<String> {
+        let variables = context! {
+            messages => messages.iter().map(Message::to_value).collect::<Vec<Value>>(),
+            add_generation_prompt => true,
+            bos_token => bos,
+            eos_token => eos,
+            tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        let template = self.environment.get_template(NAME).expect("added by the constructor");
+        let mut written = BoundedBytes::default();
+        template.render_captured_to(variables, &mut written).map_err(|error| explain(model_id, &error))?;
+        Ok(String::from_utf8(written.0).expect("templates write UTF-8"))
+    }
+}
+
+const NAME: &str = "chat_template";
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
@@ -78,6 +125,7 @@ fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.expect("the delimiters are the default ones"));
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(write_value);
     environment.set_fuel(Some(MOST_STEPS));
     environment.set_recursion_limit(DEEPEST_RECURSION);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -85,6 +133,20 @@ fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment
+}
+
+/// Writes a value as the default formatter does, containers up to a limit.
+fn write_value(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+    if value.as_object().is_none() {
+        return minijinja::escape_formatter(output, state, value);
+    }
+    let mut text = BoundedBytes::default();
+    write!(text, "{value}").map_err(|_| too_long())?;
+    Ok(output.write_str(std::str::from_utf8(&text.0).expect("values are written as UTF-8"))?)
+}
+
+fn too_long() -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::WriteFailure, format!("it writes more than {MOST_TEXT_BYTES} bytes"))
 }
 
 /// What a template says about messages it does not accept.
@@ -121,6 +183,7 @@ fn explain(model_id: &str, error: &minijinja::Error) -> Error {
     }
     let what = format!("the chat template of `{model_id}`");
     match error.kind() {
+        ErrorKind::WriteFailure => Error::malformed(what, format!("it writes more than {MOST_TEXT_BYTES} bytes")),
         ErrorKind::OutOfFuel => Error::malformed(what, format!("it did not end within {MOST_STEPS} steps")),
         _ => Error::malformed(what, error.to_string()),
     }
@@ -194,6 +257,13 @@ mod tests {
             ("{%- if add_generation_prompt %}\n  {% set ns = namespace(n=1) %}\n{{ ns.n + 1 }}\n{% endif %}", "2\n"),
             ("{{ messages[0] | tojson }}", r#"{"role": "user", "content": " a b "}"#),
             ("{{ '<麦>' | tojson }}", r#""<麦>""#),
+            ("{{ 'y' if tools is none and documents is none and not tools }}", "y"),
+            (
+                "{{ {'b': 'é', 'a': [1, {}]} | tojson(sort_keys=true, ensure_ascii=true) }}",
+                r#"{"a": [1, {}], "b": "\u00e9"}"#,
+            ),
+            ("{{ {'b': [1, 2]} | tojson(separators=(',', ':')) }}", r#"{"b":[1,2]}"#),
+            ("{{ {'b': [1, []]} | tojson(indent=2) }}", "{\n  \"b\": [\n    1,\n    []\n  ]\n}"),
             ("{% for m in messages %}{% if loop.first %}{% break %}{% endif %}x{% endfor %}y", "y"),
             ("{{ 'y' if strftime_now is defined else 'n' }}{{ strftime_now('%Y') | length }}", "y4"),
             ("{{ messages[0].content.split(' ') | length }}", "4"),
@@ -208,11 +278,9 @@ mod tests {
         let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let recursive = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
         let cases = [
-            (endless, "did not end within 2000000 steps"),
+            (endless, "did not end within 250000 steps"),
             (recursive, "recursion"),
-            ("{% if %}", "syntax error"),
             ("{{ messages[0].content.explode() }}", "explode"),
-            ("{% include '/etc/passwd' %}", "include"),
             ("{{ strftime_now('%A') }}", "`%A`"),
         ];
         for (template, expected) in cases {
@@ -223,6 +291,47 @@ mod tests {
                 text.contains("chat template of `a_v1`") && text.contains(expected),
                 "{text} should name {expected}"
             );
+        }
+    }
+
+    #[test]
+    fn small_values_that_are_huge_as_text_or_nested_deeply_are_refused() {
+        let doubling = "{% set ns=namespace(x='aaaa') %}{% for i in range(60) %}{% set ns.x=[ns.x,ns.x] %}{% endfor %}";
+        let growing = "{% set ns=namespace(x='aaaa') %}{% for i in range(60) %}{% set ns.x=ns.x~ns.x %}{% endfor %}";
+        let deep = "{% set ns=namespace(x=1) %}{% for i in range(99999) %}{% set ns.x=[ns.x] %}{% endfor %}";
+        let nested = "{% set ns=namespace(x=1) %}{% for i in range(20000) %}{% set ns.x=[ns.x] %}{% endfor %}";
+        let recursive = "{% macro m(x, n) %}{% if n %}{{ m([x,x,x,x,x,x,x,x,x,x,x,x,x,x,x,x], n-1) }}{% else %}{{ x }}{% endif %}{% endmacro %}{{ m(1, 6) }}";
+        let cases = [
+            (format!("{doubling}{{{{ ns.x|tojson }}}}"), "longer than 8388608 bytes"),
+            (format!("{doubling}{{{{ ns.x|tojson(sort_keys=true) }}}}"), "longer than 8388608 bytes"),
+            (format!("{doubling}{{{{ ns.x }}}}"), "more than 8388608 bytes"),
+            (format!("{doubling}{{% set y %}}{{{{ ns.x }}}}{{% endset %}}"), "more than 8388608 bytes"),
+            (recursive.to_owned(), "more than 8388608 bytes"),
+            (format!("{growing}{{{{ ns.x }}}}"), "did not end within 250000 steps"),
+            (format!("{deep}{{{{ ns.x }}}}"), "did not end within 250000 steps"),
+            ("{{ 'a' * 300000000 }}".to_owned(), ""),
+            (format!("{{% for i in range(9000) %}}{}{{% endfor %}}", "a".repeat(1000)), "8388608"),
+        ];
+        for (template, expected) in cases {
+            let error = pipeline(Some(&template)).render_chat(&user("x")).unwrap_err().to_string();
+            assert!(error.contains("chat template of `a_v1`") && error.contains(expected), "{error}: {template}");
+        }
+        let brackets = pipeline(Some(&format!("{nested}{{{{ ns.x }}}}"))).render_chat(&user("x")).unwrap();
+        assert_eq!(brackets.len(), 40_001);
+        assert_eq!(
+            pipeline(Some(&format!("{nested}{{{{ ns.x|tojson }}}}"))).render_chat(&user("x")).unwrap(),
+            brackets
+        );
+    }
+
+    #[test]
+    fn syntax_error_shows_when_the_model_is_loaded() {
+        for (template, expected) in [("{% if %}", "syntax error"), ("{% include '/etc/passwd' %}", "include")] {
+            let runtime = FakeRuntime::alphabet().with_info(|info| info.chat_template = Some(template.into()));
+            let model = runtime.load(&fake_files("a.fake-text"), &LoadOptions::default()).unwrap();
+            let LoadedModel::Text(model) = model else { panic!("`.fake-text` is a text model") };
+            let error = TextPipeline::new("a_v1", model).err().unwrap().to_string();
+            assert!(error.contains("chat template of `a_v1`") && error.contains(expected), "{error}");
         }
     }
 

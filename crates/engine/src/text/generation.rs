@@ -64,7 +64,12 @@ pub enum FinishReason {
     Cancelled,
 }
 
+/// Tokens of a prompt that are read between two questions whether to go on.
+const PROMPT_TOKENS_AT_ONCE: usize = 128;
+
 impl TextPipeline {
+    /// Continues a prompt. `on_text` is called for every piece of a prompt and every token; a text may be empty, then the call
+    /// only asks whether to go on.
     pub(crate) fn generate(
         &self,
         request: &GenerateRequest,
@@ -78,7 +83,15 @@ impl TextPipeline {
         let prompt = self.encode_prompt(&request.prompt)?;
         let longest = self.room_after(prompt.len())?.min(request.max_new_tokens);
         let mut session = self.session();
-        let mut logits = session.advance(&prompt)?;
+        let mut pieces = prompt.chunks(PROMPT_TOKENS_AT_ONCE);
+        let last = pieces.next_back().expect("an empty prompt was refused above");
+        for piece in pieces {
+            session.advance(piece)?;
+            if answer.is_unwanted() {
+                return Ok(cancelled_while_reading(prompt.len(), started));
+            }
+        }
+        let mut logits = session.advance(last)?;
         let prompt_seconds = started.elapsed().as_secs_f64();
 
         let mut sampler = request.sampling.sampler();
@@ -140,6 +153,20 @@ impl TextPipeline {
     }
 }
 
+/// The answer to a caller who left before there was one.
+fn cancelled_while_reading(prompt_tokens: usize, started: Instant) -> Generation {
+    let seconds = started.elapsed().as_secs_f64();
+    Generation {
+        text: String::new(),
+        token_ids: Vec::new(),
+        prompt_tokens,
+        finish: FinishReason::Cancelled,
+        prompt_seconds: seconds,
+        decode_seconds: 0.0,
+        first_token_seconds: seconds,
+    }
+}
+
 /// The text on its way to the caller.
 struct Answer<'a> {
     stream: TextStream,
@@ -151,10 +178,14 @@ impl<'a> Answer<'a> {
         Ok(Answer { stream: TextStream::new(&request.stop)?, on_text })
     }
 
+    fn is_unwanted(&mut self) -> bool {
+        (self.on_text)("").is_break()
+    }
+
     /// Adds the bytes of a token and says why the answer ends here, if it does.
     fn push(&mut self, bytes: &[u8]) -> Option<FinishReason> {
         let text = self.stream.push(bytes);
-        let wanted = text.is_empty() || (self.on_text)(text).is_continue();
+        let wanted = (self.on_text)(text).is_continue();
         match (wanted, self.stream.is_stopped()) {
             (_, true) => Some(FinishReason::Stop),
             (false, false) => Some(FinishReason::Cancelled),
@@ -176,7 +207,7 @@ impl<'a> Answer<'a> {
 mod tests {
     use proptest::prelude::*;
     use seedhouse_core::Code;
-    use seedhouse_core::runtime::{LoadOptions, LoadedModel, Runtime as _};
+    use seedhouse_core::runtime::{LoadOptions, LoadedModel, Runtime as _, TokenizerModel};
     use seedhouse_testkit::fake_runtime::{
         CONTEXT_LENGTH, END_OF_TEXT, FakeRuntime, TURN_END, TURN_START, VOCAB_SIZE, fake_files, one_hot,
     };
@@ -201,7 +232,9 @@ mod tests {
     fn run(runtime: &FakeRuntime, request: &GenerateRequest) -> Result<(Generation, Vec<String>)> {
         let mut pieces = Vec::new();
         let generation = pipeline(runtime).generate(request, &mut |text| {
-            pieces.push(text.to_owned());
+            if !text.is_empty() {
+                pieces.push(text.to_owned());
+            }
             ControlFlow::Continue(())
         })?;
         Ok((generation, pieces))
@@ -260,6 +293,38 @@ mod tests {
             })
             .unwrap();
         assert_eq!((generation.text.as_str(), generation.finish), ("bcd", FinishReason::Cancelled));
+    }
+
+    #[test]
+    fn caller_can_cancel_while_the_prompt_is_read_and_while_no_text_is_released() {
+        let runtime = FakeRuntime::alphabet().with_info(|info| info.context_length = 1000);
+        let mut calls = 0;
+        let generation = pipeline(&runtime)
+            .generate(&request(&"a".repeat(900)), &mut |_| {
+                calls += 1;
+                ControlFlow::Break(())
+            })
+            .unwrap();
+        assert_eq!((calls, generation.finish, generation.token_ids.len()), (1, FinishReason::Cancelled, 0));
+
+        let silent = FakeRuntime::new(|_| one_hot(TURN_START));
+        let generation = pipeline(&silent).generate(&request("a"), &mut |_| ControlFlow::Break(())).unwrap();
+        assert_eq!((generation.finish, generation.token_ids.len()), (FinishReason::Cancelled, 1));
+    }
+
+    #[test]
+    fn prompt_that_cannot_fit_is_refused_before_it_is_encoded() {
+        // The longest token has 13 bytes; a character without a token would be the error of encoding.
+        let runtime = FakeRuntime::alphabet().with_info(|info| {
+            let TokenizerModel::ByteLevelBpe { tokens, .. } = &mut info.tokenizer.model;
+            tokens[4] = "unused".into();
+        });
+        let text = "\u{4}".repeat(13 * CONTEXT_LENGTH + 1);
+        let user = Message { role: "user".into(), content: text.clone() };
+        for prompt in [Prompt::Text(text), Prompt::Chat(vec![user])] {
+            let error = run(&runtime, &GenerateRequest { prompt, ..request("") }).unwrap_err();
+            assert!(matches!(error, Error::ContextOverflow { prompt_tokens: 257..270, .. }), "{error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,10 @@ use tokenizers::{PreTokenizerWrapper, Tokenizer};
 use super::byte_level::character_of;
 use super::control_tokens::{ControlTokens, Piece};
 
+/// The largest vocabularies have a quarter of a million tokens; a merge rule makes one of them.
+const MOST_TOKENS: usize = 1 << 21;
+const MOST_MERGES: usize = 1 << 22;
+
 /// What happens to a control token's text within a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
@@ -27,6 +31,7 @@ pub enum SpecialTokens {
 pub(crate) struct TextTokenizer {
     model: Tokenizer,
     control: ControlTokens,
+    added: ControlTokens,
     /// Whether the vocabulary has a token for a byte. Files leave out bytes they never saw.
     expressible: [bool; 256],
 }
@@ -38,9 +43,11 @@ impl TextTokenizer {
     /// [`Error::Malformed`] when the tables contradict each other, [`Error::Unsupported`] for an unknown pre-tokenizer.
     pub(crate) fn new(spec: &TokenizerSpec) -> Result<TextTokenizer> {
         let pre_tokenizer = pre_tokenizer(&spec.pre_tokenizer)?;
-        let TokenizerModel::ByteLevelBpe { tokens, merges, control } = &spec.model;
-        check_ids(spec, tokens.len(), control)?;
-        let is_control = membership(control, tokens.len());
+        let TokenizerModel::ByteLevelBpe { tokens, merges, control, added } = &spec.model;
+        check_count("tokens", tokens.len(), MOST_TOKENS)?;
+        check_count("merge rules", merges.len(), MOST_MERGES)?;
+        check_ids(spec, tokens.len(), control, added)?;
+        let is_control = membership(control.iter().chain(added), tokens.len());
         let vocabulary = vocabulary(tokens, &is_control)?;
         let has_token = |byte: usize| {
             let byte = u8::try_from(byte).expect("an index below 256");
@@ -52,8 +59,8 @@ impl TextTokenizer {
         })?;
         let mut model = Tokenizer::new(model);
         model.with_pre_tokenizer(Some(pre_tokenizer));
-        let control = ControlTokens::new(control.iter().map(|&id| (id, tokens[id as usize].as_str())))?;
-        Ok(TextTokenizer { model, control, expressible })
+        let whole = |ids: &[u32]| ControlTokens::new(ids.iter().map(|&id| (id, tokens[id as usize].as_str())));
+        Ok(TextTokenizer { model, control: whole(control)?, added: whole(added)?, expressible })
     }
 
     /// Returns the ids of `text`, without any token that marks its beginning.
@@ -68,7 +75,7 @@ impl TextTokenizer {
         let mut ids = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Text(text) => self.encode_piece(text, &mut ids)?,
+                Piece::Text(text) => self.encode_text(text, &mut ids)?,
                 Piece::Control(id) => ids.push(id),
             }
         }
@@ -78,6 +85,17 @@ impl TextTokenizer {
     /// Returns the first control token's text that `text` contains.
     pub(crate) fn control_text_in<'t>(&self, text: &'t str) -> Option<&'t str> {
         self.control.first_in(text)
+    }
+
+    /// Encodes text without control tokens; added tokens are ordinary words that stay whole.
+    fn encode_text(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        for piece in self.added.split(text) {
+            match piece {
+                Piece::Text(text) => self.encode_piece(text, ids)?,
+                Piece::Control(id) => ids.push(id),
+            }
+        }
+        Ok(())
     }
 
     fn encode_piece(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
@@ -102,18 +120,30 @@ impl TextTokenizer {
 fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper> {
     let byte_level = ByteLevel::new(false, true, true);
     match name {
-        "gpt-2" | "gpt2" | "default" => Ok(byte_level.into()),
+        "gpt-2" | "gpt2" => Ok(byte_level.into()),
         "smollm" => Ok(Sequence::new(vec![Digits::new(true).into(), byte_level.into()]).into()),
         other => {
-            let reason = "the pre-tokenizers are `gpt-2`, `gpt2`, `default` and `smollm`";
+            let reason = "the pre-tokenizers are `gpt-2`, `gpt2` and `smollm`";
             Err(Error::unsupported(format!("pre-tokenizer `{other}`"), reason))
         }
     }
 }
 
-fn check_ids(spec: &TokenizerSpec, token_count: usize, control: &[u32]) -> Result<()> {
-    let named =
-        [("bos", spec.bos.as_slice()), ("eos", spec.eos.as_slice()), ("stop", &spec.stop), ("control", control)];
+fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
+    if count > most {
+        return Err(Error::malformed("the tokenizer", format!("it has {count} {what}, but at most {most} are read")));
+    }
+    Ok(())
+}
+
+fn check_ids(spec: &TokenizerSpec, token_count: usize, control: &[u32], added: &[u32]) -> Result<()> {
+    let named = [
+        ("bos", spec.bos.as_slice()),
+        ("eos", spec.eos.as_slice()),
+        ("stop", &spec.stop),
+        ("control", control),
+        ("added", added),
+    ];
     for (role, ids) in named {
         if let Some(id) = ids.iter().find(|id| **id as usize >= token_count) {
             return Err(Error::malformed(
@@ -128,7 +158,7 @@ fn check_ids(spec: &TokenizerSpec, token_count: usize, control: &[u32]) -> Resul
     Ok(())
 }
 
-fn membership(ids: &[u32], count: usize) -> Vec<bool> {
+fn membership<'i>(ids: impl Iterator<Item = &'i u32>, count: usize) -> Vec<bool> {
     let mut members = vec![false; count];
     for &id in ids {
         members[id as usize] = true;
@@ -174,7 +204,7 @@ mod tests {
 
     fn with_tables(change: impl FnOnce(&mut Vec<String>, &mut Vec<String>, &mut Vec<u32>)) -> TokenizerSpec {
         let mut spec = byte_tokenizer();
-        let TokenizerModel::ByteLevelBpe { tokens, merges, control } = &mut spec.model;
+        let TokenizerModel::ByteLevelBpe { tokens, merges, control, .. } = &mut spec.model;
         change(tokens, merges, control);
         spec
     }
@@ -200,6 +230,18 @@ mod tests {
         let ignored = tokenizer.encode(text, SpecialTokens::Ignore).unwrap();
         assert_eq!(ignored, text.bytes().map(u32::from).collect::<Vec<_>>());
         assert_eq!(tokenizer.encode(text, SpecialTokens::Match).unwrap(), [97, TURN_END]);
+    }
+
+    #[test]
+    fn added_token_is_matched_in_every_text() {
+        let mut spec = with_tables(|tokens, _, _| tokens.push("<think>".into()));
+        let TokenizerModel::ByteLevelBpe { added, .. } = &mut spec.model;
+        added.push(259);
+        let tokenizer = TextTokenizer::new(&spec).unwrap();
+        for special in [SpecialTokens::Match, SpecialTokens::Ignore] {
+            assert_eq!(tokenizer.encode("a<think>b", special).unwrap(), [97, 259, 98]);
+        }
+        assert_eq!(tokenizer.control_text_in("a<think>b"), None);
     }
 
     #[test]
@@ -236,10 +278,12 @@ mod tests {
 
     #[test]
     fn unknown_pre_tokenizer_is_named() {
-        let spec = TokenizerSpec { pre_tokenizer: "tekken".into(), ..byte_tokenizer() };
-        let error = TextTokenizer::new(&spec).err().unwrap();
-        assert_eq!(error.code(), Code::Unsupported);
-        assert!(error.to_string().contains("`tekken`"), "{error}");
+        for name in ["tekken", "default"] {
+            let spec = TokenizerSpec { pre_tokenizer: name.into(), ..byte_tokenizer() };
+            let error = TextTokenizer::new(&spec).err().unwrap();
+            assert_eq!(error.code(), Code::Unsupported);
+            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+        }
     }
 
     #[test]

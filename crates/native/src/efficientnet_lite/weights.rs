@@ -5,10 +5,18 @@ use seedhouse_core::{Error, Result};
 use super::Block;
 use super::layout::{BlockLayout, NORM_PARTS, STEM_KERNEL, STEM_STRIDE};
 use crate::convolution::{Activation, Grouping, Pointwise, Spatial};
-use crate::torch::checkpoint::Checkpoint;
+use crate::torch::checkpoint::{Checkpoint, DataType};
 
 /// What batch normalisation adds to the variance; TensorFlow's value, torch's own is 1e-5.
 const EPSILON: f32 = 1e-3;
+
+/// Returns the error about a tensor that is not of floating-point numbers of at most 32 bits.
+pub(super) fn wrong_type(checkpoint: &Checkpoint<'_>, name: &str, found: DataType) -> Error {
+    Error::unsupported(
+        format!("tensor `{name}` of {}", checkpoint.file()),
+        format!("it is {}; F32, F16 and BF16 are computed with", found.as_str()),
+    )
+}
 
 /// A checkpoint whose layout was checked.
 pub(super) struct Weights<'c> {
@@ -66,13 +74,7 @@ impl<'c> Weights<'c> {
     pub(super) fn values(&self, name: &str) -> Result<Vec<f32>> {
         let missing = || Error::Internal(format!("tensor `{name}` was there when the layout was checked"));
         let tensor = self.checkpoint.tensors().get(name).ok_or_else(missing)?;
-        let values = tensor.to_f32().ok_or_else(|| {
-            let found = tensor.data_type.as_str();
-            Error::unsupported(
-                format!("tensor `{name}` of {}", self.checkpoint.file()),
-                format!("it is {found}; F32, F16 and BF16 are computed with"),
-            )
-        })?;
+        let values = tensor.to_f32().ok_or_else(|| wrong_type(self.checkpoint, name, tensor.data_type))?;
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
             Some(place) => {

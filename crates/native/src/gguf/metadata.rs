@@ -6,9 +6,12 @@ use seedhouse_core::{Error, Result};
 
 use super::cursor::Cursor;
 use super::value::{Array, Value};
+use crate::quote::quote;
 
 /// Real files have less than a hundred keys; the limit keeps the table of a hostile one small.
 const MOST_KEYS: u64 = 1 << 16;
+/// No name of an architecture, a tokenizer or a kind of file comes near.
+const LONGEST_NAME_BYTES: usize = 64;
 /// An empty key, a type and a value of one byte.
 const SMALLEST_ENTRY_BYTES: u64 = 13;
 
@@ -25,9 +28,9 @@ impl<'a> Metadata<'a> {
         let mut entries = BTreeMap::new();
         for index in 0..count {
             let key = cursor.text(&format!("key {index} of the metadata"))?;
-            let value = Value::read(cursor, &format!("metadata `{}`", key.escape_debug()))?;
+            let value = Value::read(cursor, &format!("metadata {}", quote(key)))?;
             if entries.insert(key, value).is_some() {
-                return Err(cursor.malformed(format!("metadata `{}` occurs twice", key.escape_debug())));
+                return Err(cursor.malformed(format!("metadata {} occurs twice", quote(key))));
             }
         }
         Ok(Metadata { path, entries })
@@ -47,6 +50,28 @@ impl<'a> Metadata<'a> {
     /// Returns the value of a key, whatever its type.
     pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
         self.entries.get(key).copied()
+    }
+
+    /// Returns every key that begins with `prefix`, with its value.
+    pub(crate) fn starting_with(&self, prefix: &'static str) -> impl Iterator<Item = (&'a str, Value<'a>)> + '_ {
+        let found = self.entries.iter().filter(move |(key, _)| key.starts_with(prefix));
+        found.map(|(key, value)| (*key, *value))
+    }
+
+    /// Returns a text of at most `longest` bytes.
+    pub(crate) fn text_up_to(&self, key: &str, longest: usize) -> Result<Option<&'a str>> {
+        match self.text(key)? {
+            Some(text) if text.len() > longest => {
+                let rule = format!("must have at most {longest} bytes");
+                Err(self.broken_rule(key, format!("a text of {} bytes", text.len()), &rule))
+            }
+            text => Ok(text),
+        }
+    }
+
+    /// Returns a name, which records and messages repeat.
+    pub(crate) fn name(&self, key: &str) -> Result<Option<&'a str>> {
+        self.text_up_to(key, LONGEST_NAME_BYTES)
     }
 
     /// Returns a text.

@@ -7,6 +7,7 @@ use seedhouse_core::{Error, Result};
 
 use super::cursor::Cursor;
 use super::tensor_type::TensorType;
+use crate::quote::quote;
 
 /// ggml computes with at most four dimensions.
 const MOST_DIMENSIONS: u32 = 4;
@@ -42,7 +43,7 @@ impl<'a> TensorInfo<'a> {
     /// Reads one entry of the header.
     pub(crate) fn read(cursor: &mut Cursor<'a>, index: u64) -> Result<TensorInfo<'a>> {
         let name = cursor.text(&format!("the name of tensor {index}"))?;
-        let what = format!("tensor `{}`", name.escape_debug());
+        let what = format!("tensor {}", quote(name));
         let shape = read_shape(cursor, &what)?;
         let type_id = cursor.u32(&what)?;
         let offset = cursor.u64(&what)?;
@@ -63,7 +64,7 @@ impl<'a> TensorInfo<'a> {
 
     /// Turns the offset within the data section into one within the file, and checks that the tensor lies in the file.
     pub(crate) fn place(&mut self, path: &str, data_start: u64, alignment: u64, file_length: u64) -> Result<()> {
-        let what = format!("tensor `{}`", self.name.escape_debug());
+        let what = format!("tensor {}", quote(self.name));
         if !self.offset.is_multiple_of(alignment) {
             return Err(Error::malformed(
                 path,

@@ -3,6 +3,7 @@
 use seedhouse_core::{Error, Result};
 
 use crate::gguf::{Gguf, Value};
+use crate::quote::quote;
 
 /// Positions up to here are exact in f32, in which other programs count them.
 const LONGEST_CONTEXT: u64 = 1 << 24;
@@ -121,23 +122,43 @@ fn rotary_dimensions(gguf: &Gguf<'_>, head_width: usize) -> Result<usize> {
     Ok(dimensions)
 }
 
-/// Refuses what would change the arithmetic.
+/// Keys whose values are read, or say nothing that tensors and vocabulary do not say.
+const KNOWN: [&str; 12] = [
+    "llama.attention.head_count",
+    "llama.attention.head_count_kv",
+    "llama.attention.key_length",
+    "llama.attention.layer_norm_rms_epsilon",
+    "llama.attention.value_length",
+    "llama.block_count",
+    "llama.context_length",
+    "llama.embedding_length",
+    "llama.feed_forward_length",
+    "llama.rope.dimension_count",
+    "llama.rope.freq_base",
+    "llama.vocab_size",
+];
+
+/// Refuses what would, or might, change the arithmetic: a key that is not known may only have the value that changes nothing.
 fn refuse_variants(gguf: &Gguf<'_>) -> Result<()> {
-    let metadata = &gguf.metadata;
-    let refuse = |key: &str, value: Value<'_>, reason: &str| {
-        Err(Error::unsupported(format!("metadata `{key}` with {value}"), reason))
-    };
-    for (key, neutral, reason) in [
-        ("llama.rope.scaling.type", Value::Text("none"), "rotary positions are computed without scaling"),
-        ("llama.rope.scaling.factor", Value::Float(1.0), "rotary positions are computed without scaling"),
-        ("llama.rope.scale_linear", Value::Float(1.0), "rotary positions are computed without scaling"),
-        ("llama.expert_count", Value::Unsigned(0), "mixtures of experts are not computed"),
+    const SCALING: &str = "rotary positions are computed without scaling";
+    const EXPERTS: &str = "mixtures of experts are not computed";
+    let neutral = [
+        ("llama.rope.scaling.type", Value::Text("none"), SCALING),
+        ("llama.rope.scaling.factor", Value::Float(1.0), SCALING),
+        ("llama.rope.scaling.finetuned", Value::Boolean(false), SCALING),
+        ("llama.rope.scale_linear", Value::Float(1.0), SCALING),
+        ("llama.expert_count", Value::Unsigned(0), EXPERTS),
+        ("llama.expert_used_count", Value::Unsigned(0), EXPERTS),
         ("llama.attention.causal", Value::Boolean(true), "every token sees only what lies before it"),
-    ] {
-        match metadata.get(key) {
-            Some(value) if value != neutral => return refuse(key, value, reason),
-            _ => {}
-        }
+    ];
+    for (key, value) in gguf.metadata.starting_with("llama.") {
+        let reason = match neutral.iter().find(|(name, ..)| *name == key) {
+            Some((_, neutral, _)) if *neutral == value => continue,
+            Some((.., reason)) => *reason,
+            None if KNOWN.contains(&key) => continue,
+            None => "this runtime does not know what it does to the arithmetic",
+        };
+        return Err(Error::unsupported(format!("metadata {} with {value}", quote(key)), reason));
     }
     Ok(())
 }

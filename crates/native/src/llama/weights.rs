@@ -9,6 +9,7 @@ use seedhouse_core::{Error, Result};
 use super::config::Config;
 use crate::gguf::{Gguf, Shape, TensorInfo};
 use crate::mapped_file::MappedFile;
+use crate::quote::quote;
 use crate::rms_norm::RmsNorm;
 use crate::weights::Matrix;
 
@@ -114,7 +115,7 @@ impl Table<'_> {
         match self.left.values().next() {
             None => Ok(()),
             Some(tensor) => Err(Error::unsupported(
-                format!("tensor `{}` of shape {}", tensor.name.escape_debug(), tensor.shape),
+                format!("tensor {} of shape {}", quote(tensor.name), tensor.shape),
                 format!("a llama model of {} layers has no place for it", self.config.layers),
             )),
         }

@@ -72,7 +72,7 @@ fn broken_containers_are_refused() {
 
 #[test]
 fn contradictions_between_metadata_and_tensors_are_refused_with_both_values() {
-    let cases: [(Breakage, &str); 16] = [
+    let cases: [(Breakage, &str); 17] = [
         (
             |b| {
                 b.number("llama.block_count", 3);
@@ -165,9 +165,15 @@ fn contradictions_between_metadata_and_tensors_are_refused_with_both_values() {
         ),
         (
             |b| {
-                b.texts("tokenizer.ggml.merges", &["ab"]);
+                b.text("general.architecture", &"a".repeat(65));
             },
-            "a list with \"ab\"",
+            "`general.architecture` is a text of 65 bytes, but must have at most 64 bytes",
+        ),
+        (
+            |b| {
+                b.text("tokenizer.chat_template", &"a".repeat((1 << 20) + 1));
+            },
+            "`tokenizer.chat_template` is a text of 1048577 bytes",
         ),
     ];
     for (breakage, expected) in cases {
@@ -191,7 +197,19 @@ fn vocabulary_of_another_length_than_the_embedding_is_refused_with_both() {
 
 #[test]
 fn what_is_correct_but_not_computed_is_described_and_refused_at_load() {
-    let cases: [(Breakage, &str); 9] = [
+    let cases: [(Breakage, &str); 11] = [
+        (
+            |b| {
+                b.float("llama.logit_scale", 0.5);
+            },
+            "metadata `llama.logit_scale` with 0.5",
+        ),
+        (
+            |b| {
+                b.remove("tokenizer.ggml.pre");
+            },
+            "pre-tokenizer `default`",
+        ),
         (
             |b| {
                 b.text("general.architecture", "mamba");
@@ -265,8 +283,10 @@ fn other_versions_byte_orders_and_tensor_types_are_named() {
     for (change, expected) in cases {
         let mut builder = tiny_llama(1);
         change(&mut builder);
-        let error = refusal(&builder);
-        assert!(error.starts_with(expected) && error.contains("is not supported"), "{error}");
+        let bytes = builder.build();
+        let reason = inspect(&bytes).unwrap().unwrap().not_servable_because.expect("a reason");
+        assert!(reason.starts_with(expected) && reason.contains("is not supported"), "{reason}");
+        assert_eq!(load(&bytes).err().expect("refused").to_string(), reason);
     }
 }
 
@@ -283,4 +303,12 @@ fn version_two_is_read() {
     let mut builder = tiny_llama(1);
     builder.version = 2;
     assert!(load(&builder.build()).is_ok());
+}
+
+#[test]
+fn long_tensor_name_is_shortened_in_messages() {
+    let mut builder = tiny_llama(1);
+    builder.tensor(&"n".repeat(100_000), &[1], 0, vec![0; 4]);
+    let reason = inspect(&builder.build()).unwrap().unwrap().not_servable_because.expect("a reason");
+    assert!(reason.contains("(100000 bytes)") && reason.len() < 400, "{reason}");
 }

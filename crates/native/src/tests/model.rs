@@ -56,9 +56,20 @@ fn tokenizer_and_template_come_from_the_file() {
     let tokenizer = &info.tokenizer;
     assert_eq!((tokenizer.bos, tokenizer.eos, tokenizer.add_bos), (Some(1), Some(2), false));
     assert_eq!((tokenizer.pre_tokenizer.as_str(), tokenizer.stop.as_slice()), ("smollm", &[0][..]));
-    let TokenizerModel::ByteLevelBpe { tokens, merges, control } = &tokenizer.model;
+    let TokenizerModel::ByteLevelBpe { tokens, merges, control, added } = &tokenizer.model;
     assert_eq!((tokens[3 + usize::from(b'A')].as_str(), merges[0].as_str()), ("A", "Ġ t"));
-    assert_eq!(control, &[0, 1, 2]);
+    assert_eq!((control.as_slice(), added.as_slice()), (&[0, 1, 2][..], &[][..]));
+}
+
+#[test]
+fn token_that_a_user_added_is_no_control_token() {
+    let mut builder = tiny_llama(1);
+    let types: Vec<i32> =
+        (0..267).map(|id| [3, 3, 3].get(id).copied().unwrap_or(if id == 266 { 4 } else { 1 })).collect();
+    builder.numbers("tokenizer.ggml.token_type", &types);
+    let model = load(&builder.build()).unwrap();
+    let TokenizerModel::ByteLevelBpe { control, added, .. } = &model.info().tokenizer.model;
+    assert_eq!((control.as_slice(), added.as_slice()), (&[0, 1, 2][..], &[266][..]));
 }
 
 #[test]

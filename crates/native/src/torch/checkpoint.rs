@@ -39,6 +39,11 @@ impl DataType {
         }
     }
 
+    /// Returns whether f32 holds each value of the type; what [`TensorView::to_f32`] converts.
+    pub(crate) fn is_computed_with(self) -> bool {
+        matches!(self, DataType::F32 | DataType::F16 | DataType::Bf16)
+    }
+
     /// Returns how many bytes an element takes.
     pub(super) fn size_bytes(self) -> usize {
         match self {

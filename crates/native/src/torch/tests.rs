@@ -151,6 +151,31 @@ fn inspection_of_a_known_family_says_what_the_shapes_say() {
 }
 
 #[test]
+fn weights_of_a_type_that_is_not_computed_with_are_no_servable_model() {
+    let bytes = tiny_efficientnet_checkpoint(1, 7);
+    let mut integers = Vec::new();
+    let mut rest = bytes.as_slice();
+    let from = b"ctorch\nFloatStorage\n";
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        integers.extend(&rest[..at]);
+        integers.extend(b"ctorch\nIntStorage\n");
+        rest = &rest[at + from.len()..];
+    }
+    integers.extend(rest);
+    let reason = inspect(&file(), &integers).unwrap().not_servable_because.expect("a reason");
+    assert!(reason.contains("it is I32; F32, F16 and BF16 are computed with"), "{reason}");
+    assert!(load(&file(), &integers).is_err());
+}
+
+#[test]
+fn archive_that_is_not_read_is_described_as_not_servable() {
+    let bytes = archive(&[("a/data.pkl", b"\x80\x02}."), ("a/constants.pkl", b"")]);
+    let inspection = inspect(&file(), &bytes).unwrap();
+    assert_eq!((inspection.framework, inspection.tensor_count), (Framework::Pytorch, 0));
+    assert!(inspection.not_servable_because.unwrap().contains("TorchScript"));
+}
+
+#[test]
 fn unknown_family_is_described_but_not_loaded() {
     let bytes = legacy_checkpoint(&[("layer.weight", &[2, 2], &[0.0; 4]), ("layer.bias", &[2], &[0.0; 2])]);
     let inspection = inspect(&file(), &bytes).unwrap();

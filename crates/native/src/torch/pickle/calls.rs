@@ -150,7 +150,13 @@ impl<'a> Machine<'_, 'a> {
         Ok(entries)
     }
 
-    fn rebuild_tensor(&self, storage: Handle, offset: Handle, shape: Handle, strides: Handle) -> Result<TensorRecord> {
+    fn rebuild_tensor(
+        &mut self,
+        storage: Handle,
+        offset: Handle,
+        shape: Handle,
+        strides: Handle,
+    ) -> Result<TensorRecord> {
         let Value::Storage(storage) = *self.value(storage) else {
             let found = self.value(storage).describe();
             return Err(self.cursor.error(format!("a tensor is made of {found}, expected a storage")));
@@ -161,6 +167,8 @@ impl<'a> Machine<'_, 'a> {
             shape: self.sizes(shape, "the shape of a tensor")?,
             strides: self.sizes(strides, "the strides of a tensor")?,
         };
+        // The memo may hold one shape that is copied again and again.
+        self.spend(record.shape.len() + record.strides.len())?;
         record.check(&self.storages[storage]).map_err(|reason| self.cursor.error(reason))?;
         Ok(record)
     }
