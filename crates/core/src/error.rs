@@ -216,6 +216,14 @@ pub enum Error {
         /// The limit with a unit.
         limit: String,
     },
+    /// All places for work of a kind are taken; later may work.
+    #[error("{limit} {what} are in progress, which is the limit")]
+    Exhausted {
+        /// The work, in the plural, e.g. "registrations".
+        what: String,
+        /// How many there may be at once.
+        limit: usize,
+    },
     /// A real feature that this program does not have.
     #[error("{what} is not supported: {reason}")]
     Unsupported {
@@ -348,6 +356,7 @@ impl Error {
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
+            Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
@@ -385,6 +394,7 @@ impl Error {
                 Some("register the original file again as a new version, or put the original bytes back".into())
             }
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
+            Error::Exhausted { .. } => Some("send it again when others are done".into()),
             _ => None,
         }
     }
