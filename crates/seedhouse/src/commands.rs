@@ -30,8 +30,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
-        Command::Serve(arguments) => serve::run(&cli.root, arguments)?,
-        Command::Demo(arguments) => demo::run(arguments)?,
+        Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
+        Command::Demo(arguments) => demo::run(arguments, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,42 +9,80 @@ use axum::serve::ListenerExt;
 use seedhouse_api::{Limits, router};
 use seedhouse_core::{Error, Result};
 use seedhouse_service::Service;
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
-use crate::output::print_line;
+use crate::output::{Output, print_line};
 use crate::registry::Registry;
 
-pub(super) fn run(root: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
-    check_loopback(arguments.listen)?;
+pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
+    let listener = Listener::bind(arguments.listen)?;
     let registry = Registry::open_or_create(root)?;
-    let limits =
-        Limits { json_bytes: arguments.max_json_bytes, upload_bytes: arguments.max_upload_bytes, ..Limits::default() };
     mend_links_in_background(registry.service.clone());
-    serve_until_stopped(registry.service.clone(), arguments.listen, limits)?;
+    serve_until_stopped(registry.service.clone(), listener, limits(arguments), output)?;
     registry.close()?;
     Ok(())
+}
+
+fn limits(arguments: &ServeArguments) -> Limits {
+    Limits {
+        json_bytes: arguments.max_json_bytes,
+        upload_bytes: arguments.max_upload_bytes,
+        inference_requests: arguments.max_inference_requests,
+        uploads: arguments.max_uploads,
+        idle: Duration::from_secs(arguments.idle_seconds),
+        ..Limits::default()
+    }
+}
+
+/// A bound address that nobody outside this machine reaches. There is no other way to serve.
+pub(super) struct Listener(std::net::TcpListener);
+
+impl Listener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a public address, [`Error::Unavailable`] when it cannot be bound.
+    pub(super) fn bind(listen: SocketAddr) -> Result<Listener> {
+        check_loopback(listen)?;
+        let bound = std::net::TcpListener::bind(listen).map_err(|error| cannot_listen(listen, &error))?;
+        Ok(Listener(bound))
+    }
+
+    /// Returns where it really listens: port 0 has become a free one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the system does not say.
+    pub(super) fn url(&self) -> Result<String> {
+        let unknown =
+            |error: std::io::Error| Error::Unavailable { what: "the address".into(), reason: error.to_string() };
+        Ok(format!("http://{}", self.0.local_addr().map_err(unknown)?))
+    }
 }
 
 /// How long requests in flight may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Threads for requests that compute or wait for the disk; further requests wait for one of them.
-const BLOCKING_THREADS: usize = 64;
-
-/// Serves until SIGTERM or SIGINT, then lets requests in flight finish.
-pub(super) fn serve_until_stopped(service: Arc<Service>, listen: SocketAddr, limits: Limits) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(listen, &error))?;
-        print_line(&format!("seedhouse {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?))?;
+/// Serves until SIGTERM or SIGINT, then lets requests in flight finish; a second signal ends at once.
+pub(super) fn serve_until_stopped(
+    service: Arc<Service>,
+    listener: Listener,
+    limits: Limits,
+    output: Output,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(limits.blocking_threads())
+        .build()?;
+    let grace = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        print_listening(&listener.url()?, output)?;
+        listener.0.set_nonblocking(true)?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // Without it a keep-alive client waits for the delayed acknowledgement of every answer's head.
-        let listener = listener.tap_io(|connection| {
+        let listener = TcpListener::from_std(listener.0)?.tap_io(|connection| {
             if let Err(error) = connection.set_nodelay(true) {
                 tracing::warn!(%error, "cannot set TCP_NODELAY");
             }
@@ -54,19 +92,51 @@ pub(super) fn serve_until_stopped(service: Arc<Service>, listen: SocketAddr, lim
             let _ = stopped.await;
         });
         let server = tokio::spawn(server.into_future());
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-        }
+        tracing::info!("stopping on {}", signals.next().await);
         drop(stop);
-        match tokio::time::timeout(DRAIN, server).await {
-            Ok(ended) => ended??,
-            Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight did not finish in time"),
+        let mut grace = Duration::from_secs(1);
+        tokio::select! {
+            ended = server => ended??,
+            () = tokio::time::sleep(DRAIN) => {
+                tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight did not finish in time");
+            }
+            signal = signals.next() => {
+                tracing::warn!("ending at once on a second signal, {signal}");
+                grace = Duration::ZERO;
+            }
         }
-        Ok::<_, anyhow::Error>(())
+        Ok::<_, anyhow::Error>(grace)
     })?;
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // A thread that works on has lost its client; the registry is whole at every moment.
+    runtime.shutdown_timeout(grace);
     Ok(())
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn print_listening(url: &str, output: Output) -> std::io::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    match output {
+        Output::Json => print_line(&json!({ "listens": url, "version": version }).to_string()),
+        Output::Text => print_line(&format!("seedhouse {version} listens on {url}")),
+    }
 }
 
 /// There is no authentication yet, so nobody else may reach the registry.
