@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use seedhouse_service::core::{Error, Result};
 
+use crate::admission::Permit;
+
 /// Runs a blocking call on a thread that may block.
 ///
 /// # Errors
@@ -14,6 +16,22 @@ pub(crate) async fn run<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Se
         Ok(result) => result,
         Err(error) => Err(Error::Internal(format!("a request's thread ended early: {error}"))),
     }
+}
+
+/// Runs admitted work: its place is taken until the thread is done, also when nobody waits for it any more.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_admitted<T: Send + 'static>(
+    permit: Permit,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    run(move || {
+        let result = call();
+        drop(permit);
+        result
+    })
+    .await
 }
 
 /// Tells a blocking call that nobody waits for it any more: the request's future was dropped.

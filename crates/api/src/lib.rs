@@ -6,22 +6,28 @@
 //! system     /health, /openapi.json
 //! access     the door before every route: Host, Origin, credentials, permission
 //! problem    one error envelope, computed from the error's code
+//! admission  how much work that lasts is let in at once
 //! blocking   from the asynchronous world to the service's blocking calls
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod access;
+mod admission;
 mod blocking;
 mod credentials;
+mod leftover;
 mod limits;
 mod native;
 mod origin;
+mod parameters;
 mod problem;
 mod request_body;
+mod request_stream;
 mod route_table;
 mod router;
 mod system;
+mod type_mistake;
 mod upload;
 
 pub use access::Doors;

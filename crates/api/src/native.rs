@@ -1,6 +1,7 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
 pub(crate) mod image;
+pub(crate) mod image_data;
 pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;

@@ -1,60 +1,56 @@
 //! JSON bodies: no `Content-Type` is asked for, because tools that MLflow and Triton users have send none.
 
-use std::sync::Arc;
-
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{FromRequest, Request};
-use http_body_util::LengthLimitError;
+use axum::extract::Request;
+use futures_util::StreamExt;
 use seedhouse_service::core::{Error, Result};
 use serde::de::DeserializeOwned;
 
+use crate::blocking;
 use crate::limits::Limits;
-use crate::problem::Failure;
+use crate::request_stream::RequestStream;
+use crate::type_mistake;
 
-/// A JSON body, decoded. Unknown fields are ignored, since newer clients send newer fields.
-pub(crate) struct JsonBody<T>(pub(crate) T);
+const WHAT: &str = "the JSON body";
 
-impl<S, T> FromRequest<S> for JsonBody<T>
+/// Reads a JSON body. Unknown fields are ignored, since newer clients send newer fields.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the field, [`Error::Malformed`] for what is not JSON, [`Error::TooLarge`],
+/// [`Error::BrokenUpload`].
+pub(crate) async fn read_json<T>(request: Request, limits: &Limits) -> Result<T>
 where
-    S: Send + Sync,
-    T: DeserializeOwned,
+    T: DeserializeOwned + Send + 'static,
 {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let limits = request.extensions().get::<Limits>().copied().unwrap_or_default();
-        Ok(JsonBody::from_body(request, &limits).await?)
-    }
+    let bytes = read_all(request, limits).await?;
+    // A nested image has tens of megabytes: decoding it is not work for a thread that serves other connections.
+    blocking::run(move || decode(&bytes)).await
 }
 
-impl<T: DeserializeOwned> JsonBody<T> {
-    /// Reads and decodes the body of a request.
-    pub(crate) async fn from_body(request: Request, limits: &Limits) -> Result<Self> {
-        let bytes = read_limited(request, limits.json_bytes).await?;
-        serde_json::from_slice(&bytes)
-            .map(JsonBody)
-            .map_err(|error| Error::malformed("the JSON body", error.to_string()))
+async fn read_all(request: Request, limits: &Limits) -> Result<Vec<u8>> {
+    let (_, mut stream) = RequestStream::of(request, limits.json_bytes as u64, limits.idle)?;
+    let progress = stream.progress();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+        progress.made();
     }
+    Ok(bytes)
 }
 
-/// Reads a whole body of at most `limit` bytes.
-async fn read_limited(request: Request, limit: usize) -> Result<Bytes> {
-    let announced = content_length(&request);
-    let too_large =
-        |size: String| Error::TooLarge { what: "the request body".into(), size, limit: format!("{limit} bytes") };
-    if let Some(length) = announced.filter(|length| *length > limit as u64) {
-        return Err(too_large(format!("{length} bytes")));
+/// Decodes an object; a mistake names its field.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // A derived decoder takes an array for an object with its fields in order, which nobody means.
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => {}
+        Some(other) => {
+            let reason = format!("it must be an object, but begins with `{}`", other.escape_ascii());
+            return Err(Error::malformed(WHAT, reason));
+        }
+        None => return Err(Error::malformed(WHAT, "it must be an object, but is empty")),
     }
-    to_bytes(request.into_body(), limit).await.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
-        true => too_large(format!("more than {limit} bytes")),
-        false => Error::BrokenUpload {
-            what: "the request body".into(),
-            source: Arc::new(std::io::ErrorKind::ConnectionAborted.into()),
-        },
-    })
-}
-
-/// Returns the length that the client announced.
-pub(crate) fn content_length(request: &Request) -> Option<u64> {
-    request.headers().get("content-length")?.to_str().ok()?.parse().ok()
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| type_mistake::explain(WHAT, &error.path().to_string(), error.inner()))?;
+    deserializer.end().map_err(|error| Error::malformed(WHAT, error.to_string()))?;
+    Ok(value)
 }

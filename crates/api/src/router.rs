@@ -19,11 +19,12 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::routes;
 
 use crate::access::{Doors, Guard};
+use crate::admission::Admission;
 use crate::limits::Limits;
 use crate::origin::cors;
 use crate::problem::{self, Failure};
 use crate::route_table::{RouteTable, SECURITY_SCHEMES};
-use crate::{native, system};
+use crate::{leftover, native, system};
 
 /// The head of the OpenAPI document; paths and schemas are collected from the route table.
 #[derive(OpenApi)]
@@ -81,20 +82,24 @@ pub fn router(service: Arc<Service>, limits: Limits, doors: Doors) -> Router {
     let router = router
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::unknown_method)
+        .layer(Extension(Admission::new(&limits)))
         .layer(Extension(limits))
         .layer(Extension(Arc::new(document)))
         .layer(Extension(Guard::new(service.clone(), doors)))
         // Every reader of a body has a limit of its own, with an error that names both values.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(leftover::drain))
         .layer(CatchPanicLayer::custom(panicked))
+        .with_state(service);
+    // Layers of a router run after routing: a path can only be rewritten around it, and only there is `Allow` known.
+    Router::new()
+        .fallback_service(MapRequestLayer::new(without_trailing_slash).layer(router))
         .layer(middleware::from_fn(problem::render))
         .layer(tower::util::option_layer(cors))
-        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        // A failure is logged once, where its envelope is made.
+        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .with_state(service);
-    // Layers of a router run after routing; a path can only be rewritten around it.
-    Router::new().fallback_service(MapRequestLayer::new(without_trailing_slash).layer(router))
 }
 
 /// The original's web client asks for `/api/models` and `/api/models/`; both are the same.
@@ -120,4 +125,18 @@ fn request_span(request: &Request) -> tracing::Span {
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
     let text = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
     Failure(Error::Internal(format!("a handler panicked: {}", text.unwrap_or("no message")))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `INSTA_UPDATE=always cargo test -p seedhouse-api` writes the description anew; read the difference.
+    #[test]
+    fn description_of_the_api_is_the_one_that_was_read() {
+        let mut document = openapi_document();
+        // A release changes nothing that a client could read here.
+        document.info.version = "0".into();
+        insta::assert_json_snapshot!(document);
+    }
 }

@@ -1,5 +1,6 @@
 //! Multipart bodies: text fields are collected, files are streamed into the service without being held in memory.
 
+use std::error::Error as _;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use seedhouse_service::{Received, Service};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::admission::Permit;
 use crate::blocking;
 use crate::limits::Limits;
-use crate::request_body::content_length;
+use crate::request_stream::{Progress, RequestStream, too_large};
 
 /// The text fields of a form, as a JSON object, and its files.
 #[derive(Default)]
@@ -23,80 +25,178 @@ pub(crate) struct Form {
     pub(crate) files: Vec<Received>,
 }
 
-/// The longest text field: hyper-parameters with a thousand labels fit many times.
-const LONGEST_TEXT_BYTES: u64 = 16 << 20;
-
 /// Returns whether the body is a form.
 pub(crate) fn is_multipart(request: &Request) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.to_ascii_lowercase().starts_with("multipart/form-data")
 }
 
-/// Returns the form's reader; a body that announces more than `limit` bytes is refused before it is read.
-pub(crate) async fn multipart(request: Request, limit: u64) -> Result<Multipart> {
-    if let Some(length) = content_length(&request).filter(|length| *length > limit) {
-        return Err(too_large("the request body", length, limit));
+/// Reads the parts of a form one after another, within limits for all of them together.
+pub(crate) struct FormReader {
+    multipart: Multipart,
+    progress: Progress,
+    parts: usize,
+    most_parts: usize,
+    text: TextBudget,
+}
+
+/// What text fields and names may take in memory, all together.
+struct TextBudget {
+    used: u64,
+    limit: u64,
+}
+
+/// A part of a form.
+pub(crate) struct Part<'f> {
+    field: Field<'f>,
+    progress: &'f Progress,
+    text: &'f mut TextBudget,
+}
+
+impl FormReader {
+    /// Starts to read a form.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a body that announces more than `limits.upload_bytes`, [`Error::Malformed`].
+    pub(crate) async fn new(request: Request, limits: &Limits) -> Result<FormReader> {
+        let (parts, stream) = RequestStream::of(request, limits.upload_bytes, limits.idle)?;
+        let progress = stream.progress();
+        let multipart = Multipart::from_request(Request::from_parts(parts, stream.into_body()), &())
+            .await
+            .map_err(|error| Error::malformed("the multipart body", error.body_text()))?;
+        let text = TextBudget { used: 0, limit: limits.form_text_bytes };
+        Ok(FormReader { multipart, progress, parts: 0, most_parts: limits.form_parts, text })
     }
-    Multipart::from_request(request, &())
-        .await
-        .map_err(|error| Error::malformed("the multipart body", error.body_text()))
+
+    /// Returns the next part.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for too many parts or too long names, [`Error::Malformed`], [`Error::BrokenUpload`].
+    pub(crate) async fn next(&mut self) -> Result<Option<Part<'_>>> {
+        let Some(field) = self.multipart.next_field().await.map_err(broken_form)? else { return Ok(None) };
+        self.progress.made();
+        self.parts += 1;
+        if self.parts > self.most_parts {
+            let (what, limit) = ("the number of parts of the form".into(), self.most_parts.to_string());
+            return Err(Error::TooLarge { what, size: format!("{} or more", self.parts), limit });
+        }
+        let names = field.name().map_or(0, str::len) + field.file_name().map_or(0, str::len);
+        self.text.charge(names)?;
+        Ok(Some(Part { field, progress: &self.progress, text: &mut self.text }))
+    }
+}
+
+impl TextBudget {
+    fn charge(&mut self, length: usize) -> Result<()> {
+        self.used = self.used.saturating_add(length as u64);
+        if self.used > self.limit {
+            return Err(too_large("the text of the form", format!("{} bytes or more", self.used), self.limit));
+        }
+        Ok(())
+    }
+}
+
+impl Part<'_> {
+    /// Returns the name of the field.
+    pub(crate) fn name(&self) -> &str {
+        self.field.name().unwrap_or_default()
+    }
+
+    /// Returns the name of the file, if the part is one.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        self.field.file_name()
+    }
+
+    /// Reads a text field.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the text fields are too long together, [`Error::Malformed`] for what is not UTF-8.
+    pub(crate) async fn text(mut self) -> Result<String> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            self.text.charge(chunk.len())?;
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes)
+            .map_err(|error| Error::malformed(format!("field `{}`", self.name()), format!("it is not UTF-8: {error}")))
+    }
+
+    /// Reads a file into memory.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for one that is longer than `limit`.
+    pub(crate) async fn bytes(mut self, what: &str, limit: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > limit {
+                return Err(too_large(what, format!("{} bytes or more", bytes.len()), limit as u64));
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let chunk = self.field.chunk().await.map_err(broken_form)?;
+        self.progress.made();
+        Ok(chunk)
+    }
 }
 
 /// Reads a form whose files become artifacts. A file part's name within the version is its `filename`.
-pub(crate) async fn read_form(service: &Arc<Service>, request: Request, limits: &Limits) -> Result<Form> {
-    let mut multipart = multipart(request, limits.upload_bytes).await?;
+pub(crate) async fn read_form(
+    service: &Arc<Service>,
+    request: Request,
+    limits: &Limits,
+    permit: &Permit,
+) -> Result<Form> {
+    let mut reader = FormReader::new(request, limits).await?;
     let mut form = Form::default();
-    let mut budget = limits.upload_bytes;
-    while let Some(field) = multipart.next_field().await.map_err(broken_form)? {
-        match field.file_name() {
+    while let Some(part) = reader.next().await? {
+        match part.file_name() {
             Some(name) => {
                 let path = name.parse()?;
-                form.files.push(receive(service, path, field, &mut budget, limits.upload_bytes).await?);
+                form.files.push(receive(service, path, part, permit.clone()).await?);
             }
             None => {
-                let (name, text) = read_text(field).await?;
-                form.fields.insert(name, Value::String(text));
+                let name = part.name().to_owned();
+                refuse_file_without_name(&name)?;
+                let text = part.text().await?;
+                if form.fields.insert(name.clone(), Value::String(text)).is_some() {
+                    return Err(given_twice(&name));
+                }
             }
         }
     }
     Ok(form)
 }
 
-/// Reads a text field.
-pub(crate) async fn read_text(field: Field<'_>) -> Result<(String, String)> {
-    let name = field.name().unwrap_or_default().to_owned();
-    let bytes = read_bytes(field, &format!("field `{name}`"), LONGEST_TEXT_BYTES).await?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| Error::malformed(format!("field `{name}`"), format!("it is not UTF-8: {error}")))?;
-    Ok((name, text))
+/// `curl -F 'file=<model.gguf'` sends the bytes as a text field; to ignore it would register a version without its file.
+fn refuse_file_without_name(name: &str) -> Result<()> {
+    match name {
+        "file" | "image" => Err(Error::invalid(
+            name,
+            "a part without `filename`",
+            "must be sent as a file, as `-F file=@model.gguf` does",
+        )),
+        _ => Ok(()),
+    }
 }
 
-/// Reads a part into memory.
-pub(crate) async fn read_bytes(mut field: Field<'_>, what: &str, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(broken_form)? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > limit {
-            return Err(too_large(what, bytes.len() as u64, limit));
-        }
-    }
-    Ok(bytes)
+/// Returns the error about a field that stands twice in a form.
+pub(crate) fn given_twice(field: &str) -> Error {
+    Error::invalid(field, "given twice", "must be given once")
 }
 
 /// Streams a part into the service: chunks travel through a short channel to the thread that hashes and writes them.
-async fn receive(
-    service: &Arc<Service>,
-    path: ManifestPath,
-    mut field: Field<'_>,
-    budget: &mut u64,
-    limit: u64,
-) -> Result<Received> {
+async fn receive(service: &Arc<Service>, path: ManifestPath, mut part: Part<'_>, permit: Permit) -> Result<Received> {
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let writer = tokio::spawn({
         let service = service.clone();
-        blocking::run(move || service.receive(path, &mut ChunkReader { receiver, chunk: Bytes::new() }))
+        let mut reader = ChunkReader { receiver, chunk: Bytes::new() };
+        blocking::run_admitted(permit, move || service.receive(path, &mut reader))
     });
-    let fed = feed(&mut field, &sender, budget, limit).await;
+    let fed = feed(&mut part, &sender).await;
     if fed.is_err() {
         // The writer must not take the end of the channel for the end of the file.
         let _ = sender.send(Err(io::ErrorKind::ConnectionAborted.into())).await;
@@ -111,11 +211,8 @@ const CHUNKS_IN_FLIGHT: usize = 16;
 
 type Chunk = io::Result<Bytes>;
 
-async fn feed(field: &mut Field<'_>, sender: &mpsc::Sender<Chunk>, budget: &mut u64, limit: u64) -> Result<()> {
-    while let Some(chunk) = field.chunk().await.map_err(broken_form)? {
-        *budget = budget
-            .checked_sub(chunk.len() as u64)
-            .ok_or_else(|| too_large("the upload", limit - *budget + chunk.len() as u64, limit))?;
+async fn feed(part: &mut Part<'_>, sender: &mpsc::Sender<Chunk>) -> Result<()> {
+    while let Some(chunk) = part.chunk().await? {
         if sender.send(Ok(chunk)).await.is_err() {
             // The writer gave up; its own error says why.
             return Ok(());
@@ -144,11 +241,14 @@ impl Read for ChunkReader {
     }
 }
 
-/// Turns a reader's error into ours.
-pub(crate) fn broken_form(error: MultipartError) -> Error {
+/// Turns a reader's error into ours: the one that our own stream gave, if that is the cause.
+fn broken_form(error: MultipartError) -> Error {
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        if let Some(ours) = source.downcast_ref::<Error>() {
+            return ours.clone();
+        }
+        cause = source.source();
+    }
     Error::malformed("the multipart body", error.body_text())
-}
-
-fn too_large(what: &str, size: u64, limit: u64) -> Error {
-    Error::TooLarge { what: what.into(), size: format!("{size} bytes or more"), limit: format!("{limit} bytes") }
 }

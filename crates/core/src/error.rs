@@ -250,6 +250,14 @@ pub enum Error {
         /// The limit with a unit.
         limit: String,
     },
+    /// All places for work of a kind are taken; later may work.
+    #[error("{limit} {what} are in progress, which is the limit")]
+    Exhausted {
+        /// The work, in the plural, e.g. "registrations".
+        what: String,
+        /// How many there may be at once.
+        limit: usize,
+    },
     /// A real feature that this program does not have.
     #[error("{what} is not supported: {reason}")]
     Unsupported {
@@ -433,6 +441,7 @@ impl Error {
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
+            Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
@@ -444,6 +453,7 @@ impl Error {
     pub fn field(&self) -> Option<&str> {
         match self {
             Error::Invalid { field, .. } | Error::Contradiction { field, .. } => Some(field),
+            Error::PublicWithoutToken { .. } => Some("listen"),
             _ => None,
         }
     }
@@ -499,6 +509,7 @@ impl Error {
             Error::PublicWithoutToken { .. } => {
                 Some("`seedhouse token create NAME --role admin` makes one, on the same --root".into())
             }
+            Error::Exhausted { .. } => Some("send it again when others are done".into()),
             _ => None,
         }
     }

@@ -29,6 +29,6 @@ pub use text::chat_template::Message;
 pub use text::generation::{FinishReason, GenerateRequest, Generation, Prompt};
 pub use text::sampling::Sampling;
 pub use text::tokenizer::SpecialTokens;
-pub use vision::pixel_image::PixelImage;
+pub use vision::pixel_image::{PixelImage, PixelRows};
 pub use vision::ranking::Prediction;
 pub use vision::{Classification, ClassifyRequest, ImageInput};

@@ -25,9 +25,12 @@ use self::ranking::{Prediction, best_classes};
 pub struct ClassifyRequest {
     /// The image.
     pub image: ImageInput,
-    /// How many of the most likely classes to return, at least 1.
-    pub top_k: usize,
+    /// How many of the most likely classes to return, at least 1; by default 5, or all where there are fewer.
+    pub top_k: Option<usize>,
 }
+
+/// As many classes as the original answers.
+const DEFAULT_TOP_K: usize = 5;
 
 /// An image as a caller sends it.
 #[derive(Debug, Clone)]
@@ -105,7 +108,8 @@ impl ImageClassifier {
         if let Some(labels) = &self.labels {
             labels.check_count(logits.len())?;
         }
-        let mut predictions = best_classes(&self.model_id, &logits, request.top_k)?;
+        let count = request.top_k.unwrap_or_else(|| logits.len().min(DEFAULT_TOP_K));
+        let mut predictions = best_classes(&self.model_id, &logits, count)?;
         for prediction in &mut predictions {
             prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).to_owned());
         }
@@ -186,7 +190,7 @@ mod tests {
         let labels = json!({"0": "红", "2": "blue", "1": "green"});
         let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4, "labels": labels}));
         for (colour, id, name) in [([200.0, 0.0, 0.0], 0, "红"), ([0.0, 0.0, 255.0], 2, "blue")] {
-            let answer = classifier.classify(&ClassifyRequest { image: pixels(colour), top_k: 2 }).unwrap();
+            let answer = classifier.classify(&ClassifyRequest { image: pixels(colour), top_k: Some(2) }).unwrap();
             assert_eq!((answer.predictions.len(), &answer.input_shape[..]), (2, &[1, 3, 4, 4][..]));
             assert_eq!(answer.predictions[0].class_id, id);
             assert_eq!(answer.predictions[0].class_name.as_deref(), Some(name));
@@ -197,7 +201,7 @@ mod tests {
     fn fixed_size_of_the_model_needs_no_declaration() {
         let shape = vec![Some(1), Some(3), Some(5), Some(6)];
         let classifier = ready(FakeClassifier::new(3).with_input_shape(shape), json!({}));
-        let answer = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: 1 }).unwrap();
+        let answer = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: Some(1) }).unwrap();
         assert_eq!(answer.input_shape, [1, 3, 5, 6]);
         assert_eq!(answer.predictions[0].class_name, None);
     }
@@ -234,10 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn model_with_fewer_than_five_classes_names_all_of_them_by_default() {
+        for (classes, named) in [(3, 3), (5, 5), (7, 5)] {
+            let classifier = ready(FakeClassifier::new(classes), json!({"image_size": 4}));
+            let answer = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: None }).unwrap();
+            assert_eq!(answer.predictions.len(), named, "{classes} classes");
+        }
+    }
+
+    #[test]
     fn number_of_classes_asked_for_is_checked() {
         let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4}));
         for top_k in [0, 4] {
-            let error = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k }).unwrap_err();
+            let request = ClassifyRequest { image: pixels([1.0; 3]), top_k: Some(top_k) };
+            let error = classifier.classify(&request).unwrap_err();
             assert_eq!((error.code(), error.field()), (Code::Invalid, Some("top_k")));
             assert!(error.to_string().contains(&format!("`{top_k}`")) && error.to_string().contains('3'), "{error}");
         }

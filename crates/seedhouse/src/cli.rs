@@ -324,21 +324,21 @@ pub(crate) struct GenerateArguments {
     #[arg(long, default_value_t = 100)]
     pub(crate) max_tokens: usize,
 
-    /// 0 takes the most likely token each time; above 0 tokens are drawn
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    pub(crate) temperature: f32,
+    /// 0 takes the most likely token each time, as without it; above 0 tokens are drawn
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f32>,
 
-    /// Draw among the k most likely tokens; 0 means all
-    #[arg(long, default_value_t = 0)]
-    pub(crate) top_k: usize,
+    /// With --temperature: draw among the k most likely tokens; 0 means all, as without it
+    #[arg(long)]
+    pub(crate) top_k: Option<usize>,
 
-    /// Draw among the most likely tokens that together reach this probability, above 0 and at most 1
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
-    pub(crate) top_p: f32,
+    /// With --temperature: draw among the most likely tokens that together reach this probability, above 0 and at most 1
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f32>,
 
-    /// The same seed gives the same text
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// With --temperature: the same seed gives the same text; 0 without it
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 
     /// A text that ends the generation and is not part of it; may be repeated
     #[arg(long)]
@@ -361,9 +361,9 @@ pub(crate) struct ClassifyArguments {
     /// A PNG or JPEG file
     pub(crate) image: PathBuf,
 
-    /// How many classes to print
-    #[arg(long, default_value_t = 5)]
-    pub(crate) top_k: usize,
+    /// How many classes to print; by default 5, or all where there are fewer
+    #[arg(long)]
+    pub(crate) top_k: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -387,6 +387,28 @@ pub(crate) struct ServeArguments {
     /// A web page that may send requests, e.g. `https://example.org`; may be repeated
     #[arg(long, value_name = "URL", env = "SEEDHOUSE_ALLOW_ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<AllowedOrigin>,
+
+    /// The most inference requests at once; the next one is refused
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) max_inference_requests: usize,
+
+    /// The most registrations at once; the next one is refused
+    #[arg(long, default_value_t = 32, value_parser = at_least_one)]
+    pub(crate) max_uploads: usize,
+
+    /// How many seconds a client may send nothing of its body, or take nothing of a stream
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) idle_seconds: u64,
+}
+
+/// Each may hold a thread.
+const MOST_AT_ONCE: usize = 10_000;
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_AT_ONCE).contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from 1 to {MOST_AT_ONCE}")),
+    }
 }
 
 #[derive(Debug, Subcommand)]

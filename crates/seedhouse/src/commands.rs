@@ -52,9 +52,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
-        Command::Serve(arguments) => serve::run(&cli.root, arguments)?,
+        Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
-        Command::Demo(arguments) => demo::run(arguments)?,
+        Command::Demo(arguments) => demo::run(arguments, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

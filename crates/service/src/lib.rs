@@ -43,7 +43,7 @@ pub use register::{Received, RegisterRequest};
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
     Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageInput, Message, PixelImage,
-    Prediction, Prompt, Sampling,
+    PixelRows, Prediction, Prompt, Sampling,
 };
 pub use verify::{Finding, VerifiedFile};
 

@@ -6,29 +6,44 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
-use seedhouse_service::{Answer, Classification, ClassifyRequest, ImageInput, PixelImage, Service};
+use seedhouse_service::{Answer, Classification, ClassifyRequest, ImageInput, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use crate::admission::Admission;
 use crate::blocking;
 use crate::limits::Limits;
+use crate::native::image_data::ImageData;
 use crate::native::result_response::ResultResponse;
-use crate::problem::{Failure, Problem};
-use crate::request_body::JsonBody;
-use crate::upload;
+use crate::parameters::reference;
+use crate::problem::{Failure, Problem, Problems};
+use crate::request_body::read_json;
+use crate::upload::{self, FormReader};
 
-/// What to classify: as JSON with `image_data`, or as a form with the fields `model_id`, `top_k` and one file.
+/// What to classify, with the pixels in the body.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct ClassificationRequest {
     /// Any reference to a version.
     model_id: String,
     /// Rows of pixels of red, green and blue, each 0 to 255.
     #[schema(value_type = Vec<Vec<Vec<f32>>>)]
-    image_data: Vec<Vec<Vec<f32>>>,
-    /// How many classes to answer.
-    #[serde(default = "default_top_k")]
-    top_k: usize,
+    image_data: ImageData,
+    /// How many classes to answer; by default 5, or all where there are fewer.
+    top_k: Option<usize>,
+}
+
+/// What to classify, with an image file.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form, which is read part by part")]
+pub(crate) struct ClassificationForm {
+    /// Any reference to a version.
+    model_id: String,
+    /// A PNG or JPEG file.
+    #[schema(format = Binary, value_type = String)]
+    file: Vec<u8>,
+    /// How many classes to answer; by default 5, or all where there are fewer.
+    top_k: Option<usize>,
 }
 
 /// One class of the answer.
@@ -41,59 +56,64 @@ pub(crate) struct PredictionResponse {
     class_name: String,
 }
 
-fn default_top_k() -> usize {
-    5
-}
-
 /// Classifies an image.
 #[utoipa::path(post, path = "/api/inference/image/classification", tag = "inference",
-    request_body(content((ClassificationRequest = "application/json"), (ClassificationRequest = "multipart/form-data"))),
-    responses((status = 200, body = ResultResponse), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    request_body(content((ClassificationRequest = "application/json"), (ClassificationForm = "multipart/form-data"))),
+    responses((status = 200, body = ResultResponse), (status = 404, body = Problem, description = "There is no such version."), Problems))]
 pub(crate) async fn classify(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
+    Extension(admission): Extension<Admission>,
     request: Request,
 ) -> Result<Json<ResultResponse>, Failure> {
     let started = Instant::now();
+    let permit = admission.inference()?;
     let (reference, request) = if upload::is_multipart(&request) {
         from_form(request, &limits).await?
     } else {
-        let JsonBody(body) = JsonBody::<ClassificationRequest>::from_body(request, &limits).await?;
-        let image = ImageInput::Pixels(PixelImage::new(&body.image_data)?);
-        (body.model_id.parse()?, ClassifyRequest { image, top_k: body.top_k })
+        let body: ClassificationRequest = read_json(request, &limits).await?;
+        let image = ImageInput::Pixels(body.image_data.0?);
+        (reference("model_id", &body.model_id)?, ClassifyRequest { image, top_k: body.top_k })
     };
-    let top_k = request.top_k;
-    let answer = blocking::run(move || service.classify(&reference, &request)).await?;
-    Ok(Json(response(answer, top_k, started)))
+    let answer = blocking::run_admitted(permit, move || service.classify(&reference, &request)).await?;
+    Ok(Json(response(answer, started)))
 }
 
 async fn from_form(request: Request, limits: &Limits) -> Result<(Reference, ClassifyRequest)> {
-    let limit = limits.image_bytes as u64;
-    let mut multipart = upload::multipart(request, limits.upload_bytes).await?;
-    let (mut model_id, mut image, mut top_k) = (None, None, default_top_k());
-    while let Some(field) = multipart.next_field().await.map_err(upload::broken_form)? {
-        if field.file_name().is_some() || matches!(field.name(), Some("file" | "image")) {
-            image = Some(upload::read_bytes(field, "the image", limit).await?);
-            continue;
-        }
-        let (name, text) = upload::read_text(field).await?;
-        match name.as_str() {
-            "model_id" => model_id = Some(text.parse()?),
-            "top_k" => {
-                top_k = text.parse().map_err(|_| Error::invalid("top_k", &text, "must be a whole number"))?;
-            }
-            // As everywhere, fields that newer clients send are ignored.
-            _ => {}
+    let mut reader = FormReader::new(request, limits).await?;
+    let (mut model_id, mut image, mut top_k) = (None, None, None);
+    while let Some(part) = reader.next().await? {
+        let name = part.name().to_owned();
+        let twice = match name.as_str() {
+            // curl's `-F file=<cat.png` gives the image no name; it is the image all the same.
+            _ if part.file_name().is_some() => replaced(&mut image, part.bytes("the image", limits.image_bytes).await?),
+            "file" | "image" => replaced(&mut image, part.bytes("the image", limits.image_bytes).await?),
+            "model_id" => replaced(&mut model_id, reference("model_id", &part.text().await?)?),
+            "top_k" => replaced(&mut top_k, whole_number("top_k", &part.text().await?)?),
+            // As everywhere, fields that newer clients send are ignored; they count towards the limits.
+            _ => part.text().await.map(|_| false)?,
+        };
+        if twice {
+            return Err(upload::given_twice(&name));
         }
     }
-    let missing = |field: &str| Error::invalid(field, "", "is required");
+    let missing = |field: &str| Error::invalid(field, "missing", "is required");
     let reference = model_id.ok_or_else(|| missing("model_id"))?;
     let image = ImageInput::Encoded(image.ok_or_else(|| missing("file"))?);
     Ok((reference, ClassifyRequest { image, top_k }))
 }
 
-fn response(answer: Answer<Classification>, top_k: usize, started: Instant) -> ResultResponse {
-    let figures = json!({ "input_shape": answer.value.input_shape, "top_k": top_k });
+/// Sets a value and returns whether there was one.
+fn replaced<T>(place: &mut Option<T>, value: T) -> bool {
+    place.replace(value).is_some()
+}
+
+fn whole_number(field: &str, text: &str) -> Result<usize> {
+    text.parse().map_err(|_| Error::invalid(field, text, "must be a whole number from 0"))
+}
+
+fn response(answer: Answer<Classification>, started: Instant) -> ResultResponse {
+    let figures = json!({ "input_shape": answer.value.input_shape, "top_k": answer.value.predictions.len() });
     let metadata = ResultResponse::metadata(&answer, figures);
     let predictions: Vec<PredictionResponse> = answer
         .value

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use seedhouse_service::core::{self, Entry, Reference};
+use seedhouse_service::core::{self, Entry};
 use seedhouse_service::{Caller, Overview, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::admission::Admission;
 use crate::blocking;
 use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
-use crate::native::new_model::NewModel;
-use crate::problem::{Failure, Problem};
-use crate::request_body::JsonBody;
+use crate::native::new_model::{NewModel, NewModelForm};
+use crate::parameters::{ModelIdPath, QueryParameters};
+use crate::problem::{Failure, Problem, Problems};
+use crate::request_body::read_json;
 use crate::upload::{self, Form};
 
 /// Filters of the list.
@@ -38,9 +40,8 @@ pub(crate) struct ListParameters {
     responses((status = 200, body = [ModelResponse]), (status = 400, body = Problem)))]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
-    parameters: Result<Query<ListParameters>, axum::extract::rejection::QueryRejection>,
+    QueryParameters(parameters): QueryParameters<ListParameters>,
 ) -> Result<Json<Vec<ModelResponse>>, Failure> {
-    let Query(parameters) = parameters.map_err(|error| core::Error::malformed("the query", error.body_text()))?;
     let query = core::Query {
         text: parameters.search,
         model_type: parameters.model_type.map(Into::into),
@@ -54,23 +55,29 @@ pub(crate) async fn list(
 /// Registers a version: JSON for a record without files, `multipart/form-data` with the same fields and one part
 /// per file (its `filename` is its path within the version).
 #[utoipa::path(post, path = "/api/models", tag = "models",
-    request_body(content((NewModel = "application/json"), (NewModel = "multipart/form-data"))),
-    responses((status = 201, body = ModelResponse), (status = 400, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
+    request_body(content((NewModel = "application/json"), (NewModelForm = "multipart/form-data"))),
+    responses((status = 201, body = ModelResponse), Problems))]
 pub(crate) async fn create(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
     Extension(caller): Extension<Caller>,
+    Extension(admission): Extension<Admission>,
     request: Request,
 ) -> Result<(StatusCode, Json<ModelResponse>), Failure> {
+    let permit = admission.upload()?;
     let (new_model, files) = if upload::is_multipart(&request) {
-        let Form { fields, files } = upload::read_form(&service, request, &limits).await?;
+        let Form { fields, files } = upload::read_form(&service, request, &limits, &permit).await?;
         (NewModel::from_form(fields)?, files)
     } else {
-        let JsonBody(new_model) = JsonBody::from_body(request, &limits).await?;
-        (new_model, Vec::new())
+        (read_json::<NewModel>(request, &limits).await?, Vec::new())
     };
     let register = new_model.into_request(caller.name)?;
-    let entry = blocking::run(move || service.register(register, files)).await?;
+    let entry = blocking::run_admitted(permit, move || service.register(register, files)).await?;
+    tracing::info!(
+        model.id = %entry.record.model_id,
+        digest = entry.record.digest().map(|digest| digest.to_string()),
+        "registered a version"
+    );
     Ok((StatusCode::CREATED, Json(entry.into())))
 }
 
@@ -79,9 +86,8 @@ pub(crate) async fn create(
     responses((status = 200, body = ModelResponse), (status = 404, body = Problem)))]
 pub(crate) async fn show(
     State(service): State<Arc<Service>>,
-    Path(model_id): Path<String>,
+    ModelIdPath(reference): ModelIdPath,
 ) -> Result<Json<ModelResponse>, Failure> {
-    let reference: Reference = model_id.parse()?;
     let entry = blocking::run(move || service.show(&reference)).await?;
     Ok(Json(entry.into()))
 }
@@ -129,9 +135,8 @@ impl From<Entry> for VersionResponse {
     responses((status = 200, body = VersionsResponse), (status = 404, body = Problem)))]
 pub(crate) async fn versions(
     State(service): State<Arc<Service>>,
-    Path(model_id): Path<String>,
+    ModelIdPath(reference): ModelIdPath,
 ) -> Result<Json<VersionsResponse>, Failure> {
-    let reference: Reference = model_id.parse()?;
     let entries = blocking::run(move || service.versions(&reference)).await?;
     Ok(Json(VersionsResponse { success: true, versions: entries.into_iter().map(VersionResponse::from).collect() }))
 }

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::type_mistake;
+
 /// What the client says about a new version.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(crate) struct NewModel {
@@ -23,9 +25,38 @@ pub(crate) struct NewModel {
     status: Option<String>,
     /// Checked against the files; also called `metadata`.
     #[serde(alias = "metadata")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     hyperparameters: Option<Value>,
 }
+
+/// The same as a form, with the version's files.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form, which is read part by part")]
+pub(crate) struct NewModelForm {
+    /// The name for people, 1 to 256 characters.
+    name: String,
+    /// The id; by default made from the name (`Wheat Leaves` gives `wheat-leaves_v1`).
+    model_id: Option<String>,
+    /// The label; by default `1`.
+    version: Option<String>,
+    /// `ai` and `ml` of the original are understood; by default what the files say.
+    model_type: Option<String>,
+    framework: Option<String>,
+    description: Option<String>,
+    /// By default `ready` if the files can be served, else `registered`.
+    status: Option<String>,
+    /// A JSON object, checked against the files; also called `metadata`.
+    hyperparameters: Option<String>,
+    /// The files; the `filename` of each is its path within the version.
+    #[schema(value_type = Vec<Binary>)]
+    file: Vec<Vec<u8>>,
+}
+
+/// The bytes of a file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes a part of a form")]
+pub(crate) struct Binary(Vec<u8>);
 
 impl NewModel {
     /// Reads the text fields of a form; `hyperparameters` is JSON there.
@@ -37,7 +68,8 @@ impl NewModel {
                 fields.insert(key.into(), value);
             }
         }
-        serde_json::from_value(Value::Object(fields)).map_err(|error| Error::malformed("the form", error.to_string()))
+        serde_path_to_error::deserialize(Value::Object(fields))
+            .map_err(|error| type_mistake::explain("the form", &error.path().to_string(), error.inner()))
     }
 
     /// Checks the fields and turns them into the service's words; `actor` is who asks.
@@ -68,7 +100,7 @@ impl NewModel {
         let stem: ModelId = match &self.model_id {
             Some(model_id) => model_id.parse()?,
             None => self.name.trim().to_lowercase().replace(' ', "-").parse().map_err(|error| match error {
-                Error::Invalid { value, rule, .. } => Error::invalid("name", value, rule),
+                Error::Invalid { rule, .. } => Error::invalid("name", self.name.escape_debug(), rule),
                 other => other,
             })?,
         };
@@ -131,6 +163,12 @@ mod tests {
             assert_eq!(request.model_id.unwrap().as_str(), model_id, "{body}");
             assert_eq!(request.version.unwrap().to_string(), version, "{body}");
         }
+    }
+
+    #[test]
+    fn name_is_refused_as_it_was_written() {
+        let error = request(json!({"name": "Wheat/Leaves"})).unwrap_err();
+        assert!(error.to_string().starts_with("`name` is `Wheat/Leaves`"), "{error}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) enum Picture {
 /// Decodes a PNG or JPEG file. Grey becomes RGB, 16 bits become 8, alpha is dropped.
 ///
 /// # Errors
-/// [`Error::Malformed`], [`Error::Unsupported`] for other formats, [`Error::TooLarge`] with size and limit.
+/// [`Error::Malformed`], [`Error::Invalid`] for other formats, [`Error::TooLarge`] with size and limit.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage> {
     let format = format_of(bytes)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -49,9 +49,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage> {
 fn format_of(bytes: &[u8]) -> Result<ImageFormat> {
     match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => Ok(format),
-        Ok(other) => {
-            Err(Error::unsupported(format!("image format `{}`", other.to_mime_type()), "images must be PNG or JPEG"))
-        }
+        Ok(other) => Err(Error::invalid("image", other.to_mime_type(), "must be a PNG or JPEG file")),
         Err(_) => {
             let head: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
             let reason =
@@ -151,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_png_or_jpeg_is_named() {
         let gif = decode(b"GIF89a\x01\x00\x01\x00").unwrap_err();
-        assert_eq!(gif.code(), Code::Unsupported);
+        assert_eq!(gif.code(), Code::Invalid);
         assert!(gif.to_string().contains("image/gif"), "{gif}");
         for bytes in [&b""[..], b"hello", b"\x80\x04\x95"] {
             assert!(decode(bytes).unwrap_err().to_string().starts_with("the image is malformed"), "{bytes:?}");

@@ -13,33 +13,74 @@ impl PixelImage {
     /// Checks values in the order height, width, channel.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the position and the value when rows are ragged or empty, a pixel has other than three
-    /// channels, or a value is not a number from 0 to 255; [`Error::TooLarge`] for more pixels than a file may have.
+    /// Those of [`PixelRows`].
     pub fn new(rows: &[Vec<Vec<f32>>]) -> Result<PixelImage> {
-        let width = rows.first().map_or(0, Vec::len);
-        if rows.is_empty() || width == 0 {
-            return Err(Error::invalid(
-                "image_data",
-                format!("[{}][{width}]", rows.len()),
-                "must have at least one pixel",
-            ));
+        let mut image = PixelRows::default();
+        for row in rows {
+            row.iter().try_for_each(|pixel| image.push(pixel))?;
+            image.end_row()?;
         }
-        let (height, width) = checked_sides(rows.len(), width)?;
-        let mut values = Vec::with_capacity(rows.len() * rows[0].len() * 3);
-        for (y, row) in rows.iter().enumerate() {
-            if row.len() != rows[0].len() {
-                let rule = format!("must have {} pixels, as the first row has", rows[0].len());
-                return Err(Error::invalid(format!("image_data[{y}]"), format!("{} pixels", row.len()), rule));
-            }
-            for (x, pixel) in row.iter().enumerate() {
-                values.extend_from_slice(checked_pixel(y, x, pixel)?);
-            }
-        }
-        Ok(PixelImage(picture(width, height, values)))
+        image.finish()
     }
 
     pub(crate) fn picture(&self) -> &Picture {
         &self.0
+    }
+}
+
+/// An image that is put together pixel by pixel, row after row; each is checked when it comes.
+#[derive(Debug, Default)]
+pub struct PixelRows {
+    values: Vec<f32>,
+    height: usize,
+    /// Of the first row.
+    width: usize,
+    in_row: usize,
+}
+
+impl PixelRows {
+    /// Adds a pixel to the row.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the position and the value when the pixel has other than three channels, or a value is not
+    /// a number from 0 to 255; [`Error::TooLarge`] for more pixels than a file may have.
+    pub fn push(&mut self, pixel: &[f32]) -> Result<()> {
+        let pixel = checked_pixel(self.height, self.in_row, pixel)?;
+        self.in_row += 1;
+        checked_sides(self.height + 1, self.in_row)?;
+        if self.height == 0 || self.in_row <= self.width {
+            self.values.extend_from_slice(pixel);
+        }
+        Ok(())
+    }
+
+    /// Ends the row.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a row of another length than the first one, [`Error::TooLarge`].
+    pub fn end_row(&mut self) -> Result<()> {
+        let pixels = std::mem::take(&mut self.in_row);
+        if self.height == 0 {
+            self.width = pixels;
+        } else if pixels != self.width {
+            let rule = format!("must have {} pixels, as the first row has", self.width);
+            return Err(Error::invalid(format!("image_data[{}]", self.height), format!("{pixels} pixels"), rule));
+        }
+        self.height += 1;
+        checked_sides(self.height, self.width).map(|_| ())
+    }
+
+    /// Returns the image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it has no pixel.
+    pub fn finish(self) -> Result<PixelImage> {
+        if self.values.is_empty() {
+            let size = format!("[{}][{}]", self.height, self.width);
+            return Err(Error::invalid("image_data", size, "must have at least one pixel"));
+        }
+        let (height, width) = checked_sides(self.height, self.width)?;
+        Ok(PixelImage(picture(width, height, self.values)))
     }
 }
 
@@ -110,7 +151,7 @@ mod tests {
 
     #[test]
     fn overlong_row_is_too_large_with_both_values() {
-        let error = PixelImage::new(&[vec![Vec::new(); 30_001]]).unwrap_err().to_string();
+        let error = PixelImage::new(&[vec![vec![0.0; 3]; 30_001]]).unwrap_err().to_string();
         assert!(error.contains("30001 x 1") && error.contains("30000"), "{error}");
     }
 }

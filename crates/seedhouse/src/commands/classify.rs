@@ -36,7 +36,7 @@ pub(super) fn classify(
     service: &Service,
     reference: &Reference,
     image: &Path,
-    top_k: usize,
+    top_k: Option<usize>,
 ) -> Result<Answer<Classification>> {
     let bytes = std::fs::read(image).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(Kind::File, image.display()),
@@ -51,7 +51,8 @@ pub(super) fn prediction_line(prediction: &Prediction) -> String {
     format!("{:.4}  {:>4}  {name}", prediction.confidence, prediction.class_id)
 }
 
-fn prediction_json(prediction: &Prediction) -> Value {
+/// Returns one class for machines.
+pub(super) fn prediction_json(prediction: &Prediction) -> Value {
     json!({
         "class_id": prediction.class_id,
         "class_name": prediction.class_name,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use seedhouse_core::Result;
+use seedhouse_core::{Error, Result};
 use seedhouse_service::{Answer, GenerateRequest, Generation, Message, Prompt, Sampling, Service};
 use serde_json::json;
 
@@ -33,8 +33,29 @@ fn request(arguments: &GenerateArguments) -> Result<GenerateRequest> {
     } else {
         Prompt::Text(arguments.prompt.clone())
     };
-    let sampling = Sampling::new(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed)?;
+    if arguments.max_tokens == 0 {
+        return Err(Error::invalid("--max-tokens", 0, "must be at least 1"));
+    }
+    let sampling = sampling(arguments)?;
     Ok(GenerateRequest { prompt, max_new_tokens: arguments.max_tokens, sampling, stop: arguments.stop.clone() })
+}
+
+fn sampling(arguments: &GenerateArguments) -> Result<Sampling> {
+    let temperature = arguments.temperature.unwrap_or(0.0);
+    let (top_k, top_p) = (arguments.top_k.unwrap_or(0), arguments.top_p.unwrap_or(1.0));
+    let sampling = Sampling::new(temperature, top_k, top_p, arguments.seed.unwrap_or(0))?;
+    if arguments.temperature.is_none() {
+        let given = [
+            ("--top-k", arguments.top_k.map(|value| value.to_string())),
+            ("--top-p", arguments.top_p.map(|value| value.to_string())),
+            ("--seed", arguments.seed.map(|value| value.to_string())),
+        ];
+        if let Some((option, value)) = given.into_iter().find_map(|(option, value)| Some((option, value?))) {
+            let rule = "needs `--temperature`, e.g. `--temperature 1`: without it no token is drawn";
+            return Err(Error::invalid(option, value, rule));
+        }
+    }
+    Ok(sampling)
 }
 
 fn print_text(

@@ -108,6 +108,10 @@ fn collect_files(paths: &[PathBuf]) -> Result<Vec<Source>> {
         if metadata.is_dir() {
             collect_folder(path, "", &mut sources)?;
         } else {
+            if !metadata.is_file() {
+                // A device may never end, and a pipe's size is not known before it does.
+                return Err(Error::invalid("path", path.display(), "must be a file or a folder"));
+            }
             let name = path.file_name().and_then(|name| name.to_str());
             sources.push(source(name, path, metadata.len())?);
         }

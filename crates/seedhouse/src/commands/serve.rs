@@ -7,31 +7,69 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
-use seedhouse_core::Error;
+use seedhouse_core::{Error, Result};
 use seedhouse_service::{Reach, Service};
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
-use crate::output::print_line;
+use crate::output::{Output, print_line};
 use crate::registry::Registry;
 
-pub(super) fn run(root: &Path, arguments: &ServeArguments) -> anyhow::Result<()> {
+pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
     let registry = Registry::open_or_create(root)?;
-    let limits =
-        Limits { json_bytes: arguments.max_json_bytes, upload_bytes: arguments.max_upload_bytes, ..Limits::default() };
-    let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
+    let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
-    serve_until_stopped(registry.service.clone(), arguments.listen, limits, allowed)?;
+    let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
+    serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, output)?;
     registry.close()?;
     Ok(())
 }
 
+fn limits(arguments: &ServeArguments) -> Limits {
+    Limits {
+        json_bytes: arguments.max_json_bytes,
+        upload_bytes: arguments.max_upload_bytes,
+        inference_requests: arguments.max_inference_requests,
+        uploads: arguments.max_uploads,
+        idle: Duration::from_secs(arguments.idle_seconds),
+        ..Limits::default()
+    }
+}
+
+/// A bound address that may be served on. There is no other way to serve.
+pub(super) struct Listener {
+    socket: std::net::TcpListener,
+    reach: Reach,
+}
+
+impl Listener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// [`Error::PublicWithoutToken`] for an address that others can reach while there is no active token,
+    /// [`Error::Unavailable`] when it cannot be bound.
+    pub(super) fn bind(service: &Service, listen: SocketAddr) -> Result<Listener> {
+        let reach = if listen.ip().is_loopback() { Reach::Loopback } else { Reach::Public };
+        service.access().check_reach(reach, listen)?;
+        let socket = std::net::TcpListener::bind(listen).map_err(|error| cannot_listen(listen, &error))?;
+        Ok(Listener { socket, reach })
+    }
+
+    /// Returns where it really listens: port 0 has become a free one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the system does not say.
+    pub(super) fn url(&self) -> Result<String> {
+        let unknown =
+            |error: std::io::Error| Error::Unavailable { what: "the address".into(), reason: error.to_string() };
+        Ok(format!("http://{}", self.socket.local_addr().map_err(unknown)?))
+    }
+}
+
 /// How long requests in flight may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
-
-/// Threads for requests that compute or wait for the disk; further requests wait for one of them.
-const BLOCKING_THREADS: usize = 64;
 
 /// Which names and web pages are allowed besides the server's own.
 #[derive(Default)]
@@ -40,27 +78,26 @@ pub(super) struct Allowed {
     pub(super) origins: Vec<AllowedOrigin>,
 }
 
-/// Serves until SIGTERM or SIGINT, then lets requests in flight finish. An address that others can reach is refused when
-/// there is no active token.
+/// Serves until SIGTERM or SIGINT, then lets requests in flight finish; a second signal ends at once.
 pub(super) fn serve_until_stopped(
     service: Arc<Service>,
-    listen: SocketAddr,
+    listener: Listener,
     limits: Limits,
     allowed: Allowed,
+    output: Output,
 ) -> anyhow::Result<()> {
-    let reach = if listen.ip().is_loopback() { Reach::Loopback } else { Reach::Public };
-    service.access().check_reach(reach, listen)?;
-    let doors = Doors { reach, hosts: allowed.hosts, origins: allowed.origins };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(listen, &error))?;
-        print_line(&format!("seedhouse {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?))?;
+    let doors = Doors { reach: listener.reach, hosts: allowed.hosts, origins: allowed.origins };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(limits.blocking_threads())
+        .build()?;
+    let grace = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        print_listening(&listener.url()?, output)?;
+        listener.socket.set_nonblocking(true)?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // Without it a keep-alive client waits for the delayed acknowledgement of every answer's head.
-        let listener = listener.tap_io(|connection| {
+        let listener = TcpListener::from_std(listener.socket)?.tap_io(|connection| {
             if let Err(error) = connection.set_nodelay(true) {
                 tracing::warn!(%error, "cannot set TCP_NODELAY");
             }
@@ -70,19 +107,51 @@ pub(super) fn serve_until_stopped(
             let _ = stopped.await;
         });
         let server = tokio::spawn(server.into_future());
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-        }
+        tracing::info!("stopping on {}", signals.next().await);
         drop(stop);
-        match tokio::time::timeout(DRAIN, server).await {
-            Ok(ended) => ended??,
-            Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight did not finish in time"),
+        let mut grace = Duration::from_secs(1);
+        tokio::select! {
+            ended = server => ended??,
+            () = tokio::time::sleep(DRAIN) => {
+                tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight did not finish in time");
+            }
+            signal = signals.next() => {
+                tracing::warn!("ending at once on a second signal, {signal}");
+                grace = Duration::ZERO;
+            }
         }
-        Ok::<_, anyhow::Error>(())
+        Ok::<_, anyhow::Error>(grace)
     })?;
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // A thread that works on has lost its client; the registry is whole at every moment.
+    runtime.shutdown_timeout(grace);
     Ok(())
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn print_listening(url: &str, output: Output) -> std::io::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    match output {
+        Output::Json => print_line(&json!({ "listens": url, "version": version }).to_string()),
+        Output::Text => print_line(&format!("seedhouse {version} listens on {url}")),
+    }
 }
 
 fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Error {

@@ -15,11 +15,11 @@ pub(super) fn run(service: &Service, arguments: &ShowArguments, output: Output) 
     let entry = service.show(&arguments.reference)?;
     match output {
         Output::Json => print_json(&entry_json(&entry)),
-        Output::Text => Ok(print_entry(&entry)?),
+        Output::Text => print_entry(&entry),
     }
 }
 
-fn print_entry(entry: &Entry) -> std::io::Result<()> {
+fn print_entry(entry: &Entry) -> anyhow::Result<()> {
     let record = &entry.record;
     let claims = claims(entry);
     print_line(&format!("{}  ({})", record.model_id, record.name))?;
@@ -51,13 +51,25 @@ fn print_entry(entry: &Entry) -> std::io::Result<()> {
             print_field(name, &brief(value))?;
         }
     }
+    for (name, value) in record.fields.iter().filter(|(name, _)| !SHOWN_ABOVE.contains(&name.as_str())) {
+        print_field(name, &marked(&brief(value), claims.contains(&name.as_str())))?;
+    }
     print_files(entry)
 }
 
-fn print_files(entry: &Entry) -> std::io::Result<()> {
-    let Some(digest) = entry.record.digest() else { return print_field("files", "none: every value is a claim") };
-    print_field("digest", &digest.to_string())?;
-    for file in entry.record.manifest().ok().flatten().iter().flat_map(|manifest| manifest.files()) {
+/// Fields of the record with lines of their own.
+const SHOWN_ABOVE: [&str; 9] =
+    ["aliases", "claims", "description", "digest", "files", "inspected", "metadata", "metrics", "tags"];
+
+fn print_files(entry: &Entry) -> anyhow::Result<()> {
+    // A manifest that cannot be read is a corrupt record, not one without files.
+    let Some(manifest) = entry.record.manifest()? else {
+        return Ok(print_field("files", "none: every value is a claim")?);
+    };
+    if let Some(digest) = entry.record.digest() {
+        print_field("digest", &digest.to_string())?;
+    }
+    for file in manifest.files() {
         print_field("file", &format!("{}  {}  {}", file.path, human_size(file.size_bytes), file.digest))?;
     }
     Ok(())
@@ -83,5 +95,28 @@ fn brief(value: &Value) -> String {
         Value::Array(items) if items.len() > 8 => format!("{} values", items.len()),
         Value::Object(items) if items.len() > 8 => format!("{} values", items.len()),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn manifest_that_cannot_be_read_is_an_error_and_not_a_record_without_files() {
+        let record = json!({
+            "model_id": "a_v1", "name": "a", "type": "vision", "framework": "onnx", "version": "1", "status": "ready",
+            "created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z", "files": "garbage",
+        });
+        let entry = Entry {
+            base: "a".parse().unwrap(),
+            ordinal: 1,
+            revision: 1,
+            record: serde_json::from_value(record).unwrap(),
+        };
+        let error = print_entry(&entry).unwrap_err().to_string();
+        assert!(error.contains("`files` of `a_v1`"), "{error}");
     }
 }

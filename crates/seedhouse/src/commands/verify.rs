@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::VerifyArguments;
 use crate::exit_code::exit_code;
+use crate::failure;
 use crate::output::{Output, human_size, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output) -> anyhow::Result<ExitCode> {
@@ -15,7 +16,7 @@ pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output
     let mut printed = Ok(());
     service.verify(&arguments.references, &mut |file| {
         if output == Output::Text && printed.is_ok() {
-            printed = print_file(&file);
+            printed = print_line(&file_line(&file));
         }
         files.push(file);
     })?;
@@ -29,23 +30,24 @@ pub(super) fn run(service: &Service, arguments: &VerifyArguments, output: Output
         Output::Text => print_line(&format!("{} files verified, {broken} not intact", files.len()))?,
     }
     for error in files.iter().filter_map(VerifiedFile::error) {
-        eprintln!("error: {error}");
+        failure::print(&error.into(), output);
     }
     Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit_code(Code::Corrupt)) })
 }
 
-/// Prints one file as it was found.
-pub(super) fn print_file(file: &VerifiedFile) -> std::io::Result<()> {
+/// Returns one file for people, as it was found.
+pub(super) fn file_line(file: &VerifiedFile) -> String {
     let (word, digest) = match &file.finding {
         Finding::Intact => ("intact ", file.expected.to_string()),
         Finding::Corrupt { actual } => ("CORRUPT", format!("{} expected, {actual} found", file.expected)),
         Finding::Missing => ("MISSING", format!("{} expected", file.expected)),
         Finding::Unreadable(error) => ("UNREAD ", format!("{} expected, {error}", file.expected)),
     };
-    print_line(&format!("{word}  {}  {}  {}  {digest}", file.model_id, file.path, human_size(file.size_bytes)))
+    format!("{word}  {}  {}  {}  {digest}", file.model_id, file.path, human_size(file.size_bytes))
 }
 
-fn file_json(file: &VerifiedFile) -> Value {
+/// Returns one file for machines.
+pub(super) fn file_json(file: &VerifiedFile) -> Value {
     let (finding, actual) = match &file.finding {
         Finding::Intact => ("intact", Some(file.expected)),
         Finding::Corrupt { actual } => ("corrupt", Some(*actual)),

@@ -89,6 +89,15 @@ fn hyper_parameters_that_contradict_the_file_are_refused_with_both_numbers() {
 }
 
 #[test]
+fn device_is_not_registered() {
+    let seedhouse = Seedhouse::new();
+    for device in ["/dev/zero", "/dev/null"] {
+        seedhouse.run(&["register", "endless", device]).assert_failed(2, &[device, "must be a file"]);
+    }
+    assert_eq!(seedhouse.stored_files(), Vec::<String>::new());
+}
+
+#[test]
 fn type_and_framework_that_contradict_the_file_are_refused() {
     let seedhouse = Seedhouse::new();
     let path = seedhouse.file("m.gguf", &tiny_llama_gguf(1));
@@ -143,7 +152,7 @@ fn wrong_generation_requests_are_refused_with_field_and_value() {
         (json!({"temperature": -1.0}), 400, 2, &["`temperature`", "-1"]),
         (json!({"top_p": 2.0}), 400, 2, &["`top_p`", "2"]),
         (json!({"top_p": 0.0}), 400, 2, &["`top_p`", "0"]),
-        (json!({"max_length": 0}), 400, 2, &["0"]),
+        (json!({"max_length": 0}), 400, 2, &["0", "at least 1"]),
         (json!({"prompt": long}), 400, 2, &["the prompt has", "tokens", "tiny_v1", "64"]),
         (json!({"prompt": ""}), 400, 2, &["prompt"]),
         (json!({"model_id": "../etc"}), 400, 2, &["../etc"]),
@@ -185,20 +194,115 @@ fn sampling_that_is_not_there_yet_is_refused_by_name_instead_of_ignored() {
 }
 
 #[test]
-fn broken_json_and_missing_fields_are_refused() {
+fn broken_json_is_refused_with_what_was_found() {
     let (_seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let deep_array = "[".repeat(100_000);
+    let deep_unknown = format!("{{\"unknown\": {}", "[".repeat(100_000));
     for path in ["/api/inference/text/generation", "/api/inference/image/classification", "/api/models"] {
-        for body in ["", "{", "not json", "[1]", "{\"name\": 7}", "{}", "\u{feff}"] {
-            server.post(path, body).assert_problem(400, &[]);
+        for (body, part) in [
+            ("", "is empty"),
+            ("{", "EOF"),
+            ("not json", "begins with `n`"),
+            ("[1]", "begins with `[`"),
+            ("\u{feff}", "begins with"),
+            ("{} {}", if path == "/api/models" { "`name`" } else { "`model_id`" }),
+            (&deep_array, "begins with `[`"),
+            (&deep_unknown, "EOF"),
+        ] {
+            server.post(path, body).assert_problem(400, &[part]);
         }
-        server.post(path, &"[".repeat(100_000)).assert_problem(400, &[]);
-        server.post(path, &format!("{{\"unknown\": {}", "[".repeat(100_000))).assert_problem(400, &[]);
     }
+    let trailing = r#"{"name": "x"} {}"#;
+    server.post("/api/models", trailing).assert_problem(400, &["trailing characters"]);
     let deep = format!(r#"{{"name": "deep", "hyperparameters": {{"x": {}"#, "[".repeat(100_000));
     server.post("/api/models", &deep).assert_problem(400, &["recursion limit"]);
-    let both = json!({"model_id": "tiny", "prompt": "a", "messages": []});
-    server.post_json("/api/inference/text/generation", &both).assert_problem(400, &["messages"]);
-    assert_eq!(server.get("/health").text, "OK");
+    assert_eq!(server.get("/api/models").json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn wrong_types_are_refused_with_field_value_and_rule() {
+    let (_seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let (text, image, models) =
+        ("/api/inference/text/generation", "/api/inference/image/classification", "/api/models");
+    let ask = |field: &str, value: Value| json!({"model_id": "tiny", "prompt": "hello", field: value});
+    let whole = "whole number from 0";
+    let cases: [(&str, Value, &str, &[&str]); 16] = [
+        (text, json!({}), "model_id", &["required"]),
+        (text, json!({"model_id": "tiny"}), "prompt", &["messages"]),
+        (text, ask("model_id", json!(7)), "model_id", &["`7`", "a string"]),
+        (text, ask("top_k", json!(-1)), "top_k", &["`-1`", whole]),
+        (text, ask("max_length", json!(1.5)), "max_length", &["`1.5`", whole]),
+        (text, ask("max_length", json!("many")), "max_length", &["`many`", whole]),
+        (text, ask("temperature", Value::Null), "temperature", &["`null`", "a number"]),
+        (text, ask("stream", json!("yes")), "stream", &["`yes`", "`true` or `false`"]),
+        (text, ask("stop", json!(["a", 7])), "stop[1]", &["`7`", "a string"]),
+        (text, ask("messages", json!([])), "messages", &["prompt"]),
+        (text, json!({"model_id": "tiny", "messages": [{"role": "user"}]}), "messages[0].content", &["required"]),
+        (image, json!({"model_id": "tiny"}), "image_data", &["required"]),
+        (
+            image,
+            json!({"model_id": "tiny", "image_data": [[[0, "x", 0]]]}),
+            "image_data[0][0][1]",
+            &["`x`", "a number"],
+        ),
+        (image, json!({"model_id": "tiny", "image_data": [[7]]}), "image_data[0][0]", &["`7`", "an array"]),
+        (models, json!({"name": 7}), "name", &["`7`", "a string"]),
+        (models, json!({"name": "x", "metadata": {}, "hyperparameters": {}}), "hyperparameters", &["once"]),
+    ];
+    for (path, body, field, parts) in cases {
+        server.post_json(path, &body).assert_problem_about(400, field, parts);
+    }
+    for (query, field, value) in
+        [("limit=-1", "limit", "`-1`"), ("limit=x", "limit", "`x`"), ("limit=1.5", "limit", "`1.5`")]
+    {
+        server.get(&format!("/api/models?{query}")).assert_problem_about(400, field, &[value, whole]);
+    }
+    let form = Form::new().text("model_id", "tiny").text("top_k", "-1").file("a.png", b"x");
+    server.post_form(image, &form).assert_problem_about(400, "top_k", &["`-1`", whole]);
+}
+
+#[test]
+fn fields_are_reported_as_the_user_wrote_them() {
+    let (seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let (text, image) = ("/api/inference/text/generation", "/api/inference/image/classification");
+    let zero = json!({"model_id": "tiny", "prompt": "a", "max_length": 0});
+    server.post_json(text, &zero).assert_problem_about(400, "max_length", &["`0`"]);
+    seedhouse.run(&["generate", "tiny", "a", "--max-tokens", "0"]).assert_failed(2, &["`--max-tokens`", "`0`"]);
+    for reference in ["../etc", "tiny:newest", "tiny@sha256:12", "tiny/0", ""] {
+        let named = format!("`{reference}`");
+        let body = json!({"model_id": reference, "prompt": "a"});
+        server.post_json(text, &body).assert_problem_about(400, "model_id", &[&named]);
+        let body = json!({"model_id": reference, "image_data": [[[0, 0, 0]]]});
+        server.post_json(image, &body).assert_problem_about(400, "model_id", &[&named]);
+        let form = Form::new().text("model_id", reference).file("a.png", b"x");
+        server.post_form(image, &form).assert_problem_about(400, "model_id", &[&named]);
+    }
+    server.get("/api/models/tiny:newest").assert_problem_about(400, "model_id", &["`tiny:newest`"]);
+    server.get("/api/models/tiny:newest/versions").assert_problem_about(400, "model_id", &["`tiny:newest`"]);
+    let name = json!({"name": "Wheat/Leaves"});
+    server.post_json("/api/models", &name).assert_problem_about(400, "name", &["`Wheat/Leaves`"]);
+}
+
+#[test]
+fn sampling_parameters_without_sampling_are_refused_unless_they_are_the_defaults() {
+    let (seedhouse, server) = serving("tiny", "tiny.gguf", &tiny_llama_gguf(1), "{}");
+    let path = "/api/inference/text/generation";
+    for (field, value) in [("temperature", json!(0.5)), ("top_k", json!(3)), ("top_p", json!(0.5)), ("seed", json!(7))]
+    {
+        let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 1, field: value});
+        server.post_json(path, &body).assert_problem_about(400, "do_sample", &[&format!("`{field}`")]);
+    }
+    let defaults = json!({"model_id": "tiny", "prompt": "hello", "max_length": 1, "temperature": 1.0, "repetition_penalty": 1.0,
+        "num_return_sequences": 1, "beam_search": false, "beam_width": 5, "early_stopping": true, "no_repeat_ngram_size": 0,
+        "do_sample": false, "top_p": 1.0, "top_k": 0});
+    assert_eq!(server.post_json(path, &defaults).status, 200, "what the original's clients send");
+    for (option, value) in [("--top-k", "3"), ("--top-p", "0.5"), ("--seed", "7")] {
+        let refused = seedhouse.run(&["generate", "tiny", "hello", option, value]);
+        refused.assert_failed(2, &[option, value, "--temperature"]);
+        let drawn =
+            seedhouse.run(&["generate", "tiny", "hello", "--max-tokens", "1", "--temperature", "1", option, value]);
+        assert_eq!(drawn.code, 0, "{}", drawn.stderr);
+    }
 }
 
 #[test]
@@ -230,15 +334,21 @@ fn what_is_not_an_image_is_refused() {
     let checkpoint = tiny_efficientnet_checkpoint(1, 3);
     let (seedhouse, server) = serving("net", "net.pth", &checkpoint, r#"{"image_size": 32}"#);
     let path = "/api/inference/image/classification";
-    let huge_header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\x01\x86\xa0\0\x01\x86\xa0\x08\x02\0\0\0";
-    for bytes in [b"".as_slice(), b"not an image", b"\x89PNG\r\n\x1a\n", &huge_header[..]] {
+    let huge_header =
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\x01\x86\xa0\0\x01\x86\xa0\x08\x02\0\0\0\x27\x30\x9c\x9f\0\0\0\x01IDAT";
+    let gif = b"GIF89a\x01\0\x01\0\0\0\0;";
+    let cases: [(&[u8], u16, i32, &str); 5] = [
+        (b"", 400, 2, "0 bytes"),
+        (b"not an image", 400, 2, "[6e 6f 74 20]"),
+        (b"\x89PNG\r\n\x1a\n", 400, 2, "the image"),
+        (gif, 400, 2, "`image/gif`"),
+        (huge_header, 413, 9, "100000 x 100000"),
+    ];
+    for (bytes, status, code, part) in cases {
         let form = Form::new().text("model_id", "net").file("cat.png", bytes);
-        let answer = server.post_form(path, &form);
-        assert!((400..=413).contains(&answer.status), "{}", answer.text);
-        answer.assert_problem(answer.status, &["image"]);
+        server.post_form(path, &form).assert_problem(status, &[part]);
         let file = seedhouse.file("cat.png", bytes);
-        let run = seedhouse.run(&["classify", "net", &file]);
-        assert!(run.code == 2 || run.code == 9, "{}: {}", run.code, run.stderr);
+        seedhouse.run(&["classify", "net", &file]).assert_failed(code, &[part]);
     }
     seedhouse.run(&["classify", "net", "/nonexistent.png"]).assert_failed(3, &["/nonexistent.png"]);
     let nested = |image_data: Value, top_k: i64| json!({"model_id": "net", "image_data": image_data, "top_k": top_k});
@@ -277,6 +387,7 @@ fn names_that_could_reach_a_path_are_refused_everywhere() {
         let form = Form::new().text("name", "x").file(file_name, b"bytes");
         server.post_form("/api/models", &form).assert_problem(400, &["path"]);
     }
+    server.get("/api/models/%ff").assert_problem_about(400, "model_id", &["UTF-8"]);
     for path in ["/api/models/..%2f..%2fetc%2fpasswd", "/api/models/%252e%252e", "/api/models/a%00b"] {
         assert!([400, 404].contains(&server.get(path).status), "{path}");
     }

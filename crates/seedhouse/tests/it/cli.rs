@@ -1,9 +1,12 @@
 //! The command line: what it prints, where, and how it ends.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use seedhouse_testkit::tiny_gguf::tiny_llama_gguf;
 use serde_json::json;
 
-use crate::support::Seedhouse;
+use crate::support::{RealModels, Seedhouse};
 
 fn with_tiny_model() -> (Seedhouse, serde_json::Value) {
     let seedhouse = Seedhouse::new();
@@ -141,6 +144,108 @@ fn mistakes_have_messages_hints_and_exit_codes() {
     assert_eq!(json.code, 3);
     let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
     assert_eq!(error["code"], "not_found");
+}
+
+#[test]
+fn every_failure_is_json_when_json_was_asked_for() {
+    let (seedhouse, _) = with_tiny_model();
+    type Case<'c> = (&'c [&'c str], i32, &'c str, Option<&'c str>, &'c str);
+    let cases: [Case<'_>; 6] = [
+        (&["--json", "frobnicate"], 2, "invalid", None, "frobnicate"),
+        (&["generate", "--json"], 2, "invalid", None, "<REFERENCE>"),
+        (&["show", "../x", "--json"], 2, "invalid", Some("REFERENCE"), "`../x`"),
+        (&["register", "x", "y", "--version", "newest", "--json"], 2, "invalid", Some("--version"), "`newest`"),
+        (&["serve", "--listen", "0.0.0.0:0", "--json"], 2, "invalid", Some("listen"), "loopback"),
+        (&["show", "rice", "--json"], 3, "not_found", None, "rice"),
+    ];
+    for (arguments, exit_code, code, field, part) in cases {
+        let run = seedhouse.run(arguments);
+        run.assert_failed(exit_code, &[part]);
+        let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap_or_else(|_| panic!("{}", run.stderr));
+        assert_eq!((error["code"].as_str(), error["field"].as_str()), (Some(code), field), "{error}");
+    }
+    let help = seedhouse.run(&["--json", "--help"]);
+    assert!(help.code == 0 && help.stdout.contains("Usage:"), "{}", help.stdout);
+    let version = seedhouse.run(&["--version", "--json"]);
+    assert!(version.code == 0 && version.stdout.starts_with("seedhouse "), "{}", version.stdout);
+}
+
+#[test]
+fn verification_errors_are_json_when_json_was_asked_for() {
+    let (seedhouse, record) = with_tiny_model();
+    let hash = record["hash"].as_str().unwrap();
+    std::fs::remove_file(seedhouse.root().join("blobs/sha256").join(&hash[..2]).join(hash)).unwrap();
+    let run = seedhouse.run(&["verify", "--json"]);
+    assert_eq!(run.code, 11);
+    let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap_or_else(|_| panic!("{}", run.stderr));
+    assert_eq!(error["code"], "corrupt");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap()["intact"], false);
+}
+
+#[test]
+fn demo_on_a_public_address_is_refused_before_anything_is_registered() {
+    let seedhouse = Seedhouse::new();
+    let run = seedhouse.run(&["demo", "--models", "/nonexistent", "--listen", "0.0.0.0:0"]);
+    run.assert_failed(2, &["0.0.0.0:0", "loopback"]);
+    assert_eq!(run.stdout, "", "nothing was begun");
+}
+
+#[test]
+fn address_that_is_taken_is_told_before_anything_is_registered() {
+    let seedhouse = Seedhouse::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = seedhouse.run(&["demo", "--models", "/nonexistent", "--listen", &address]);
+    run.assert_failed(15, &[&address]);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn demo_prints_the_address_that_port_0_became_and_json_for_machines() {
+    let Some(models) = RealModels::find() else { return };
+    let seedhouse = Seedhouse::new();
+    let folder = models.path("");
+    let mut command = seedhouse.command();
+    command.args(["demo", "--models", &folder, "--listen", "127.0.0.1:0"]);
+    let mut demo = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let usage = lines.find(|line| line.starts_with("curl ")).unwrap();
+    let listens = lines.find(|line| line.contains(" listens on ")).unwrap();
+    let url = listens.rsplit(' ').next().unwrap();
+    assert!(usage.contains(url) && !url.ends_with(":0"), "{usage} {listens}");
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+
+    let transcript = seedhouse.json(&["demo", "--models", &folder, "--once"]);
+    assert_eq!(transcript["registered"].as_array().unwrap().len(), 2);
+    assert!(transcript["verified"].as_array().unwrap().iter().all(|file| file["finding"] == "intact"));
+    assert!(transcript["generated"][0]["text"].as_str().unwrap().starts_with(" Paris"));
+    assert_eq!(transcript["classified"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn server_says_where_it_listens_as_json() {
+    let seedhouse = Seedhouse::new();
+    let mut command = seedhouse.command();
+    let mut server =
+        command.args(["serve", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(said["listens"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn show_prints_hash_path_and_what_it_does_not_know() {
+    let (seedhouse, record) = with_tiny_model();
+    let shown = seedhouse.run(&["show", "小麦"]).stdout;
+    for field in ["hash", "file_path", "size_bytes"] {
+        let value = record[field].as_str().map_or_else(|| record[field].to_string(), str::to_owned);
+        let line = shown.lines().find(|line| line.trim_start().starts_with(field)).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains(&value), "{line}");
+    }
 }
 
 #[test]

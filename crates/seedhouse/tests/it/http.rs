@@ -171,6 +171,21 @@ fn file_and_nested_array_of_the_same_image_are_classified_alike() {
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
 }
 
+#[test]
+fn model_with_fewer_than_five_classes_answers_all_of_them_by_default() {
+    let (_seedhouse, server) = with_tiny_models();
+    let path = "/api/inference/image/classification";
+    let pixels = [[[1, 2, 3]; 4]; 4];
+    let nested = server.post_json(path, &json!({"model_id": "tiny-image", "image_data": pixels}));
+    let form = Form::new().text("model_id", "tiny-image").file("a.png", &png(&[vec![[1, 2, 3]; 4]]));
+    for answer in [nested, server.post_form(path, &form)] {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let answer = answer.json();
+        assert_eq!(answer["predictions"].as_array().unwrap().len(), 3);
+        assert_eq!(answer["metadata"]["top_k"], 3);
+    }
+}
+
 fn png(pixels: &[Vec<[u8; 3]>]) -> Vec<u8> {
     let bytes: Vec<u8> = pixels.iter().flatten().flatten().copied().collect();
     let image = image::RgbImage::from_raw(pixels[0].len() as u32, pixels.len() as u32, bytes).unwrap();
@@ -203,5 +218,9 @@ fn unknown_route_and_method_are_problems_too() {
     let seedhouse = Seedhouse::new();
     let server = seedhouse.serve();
     server.get("/api/nothing").assert_problem(404, &["GET /api/nothing"]);
-    server.post("/health", "").assert_problem(405, &["POST /health"]);
+    let refused = server.post("/health", "");
+    refused.assert_problem_about(405, "method", &["`POST`", "`/health`", "GET"]);
+    assert_eq!(refused.allow, "GET,HEAD");
+    let refused = server.post("/api/models/x", "");
+    refused.assert_problem(405, &["`POST`", "GET"]);
 }

@@ -14,6 +14,7 @@ mod corruption;
 mod crash;
 mod http;
 mod image_model;
+mod load;
 mod original_files;
 mod shutdown;
 mod text_model;

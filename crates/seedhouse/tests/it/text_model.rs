@@ -5,7 +5,6 @@
 //! likely the two differ (53 of 56 steps agree), so top-1 is asked of the f32 values, and the first tokens, which are
 //! far from a tie, of both.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -177,6 +176,5 @@ fn generation_can_be_broken_off() {
         })
         .unwrap();
     assert_eq!(serde_json::to_value(generation.finish).unwrap(), "cancelled");
-    let distinct: BTreeSet<u32> = generation.token_ids.iter().copied().collect();
-    assert!(distinct.len() <= generation.token_ids.len() && generation.token_ids.len() < 10);
+    assert!((3..10).contains(&generation.token_ids.len()), "{:?}", generation.token_ids);
 }

@@ -20,9 +20,14 @@ impl Form {
     }
 
     /// Adds a file under the field name `file`.
-    pub(crate) fn file(mut self, file_name: &str, bytes: &[u8]) -> Form {
+    pub(crate) fn file(self, file_name: &str, bytes: &[u8]) -> Form {
+        self.named_file("file", file_name, bytes)
+    }
+
+    /// Adds a file.
+    pub(crate) fn named_file(mut self, name: &str, file_name: &str, bytes: &[u8]) -> Form {
         let head = format!(
-            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{file_name}\"\r\n\
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"{file_name}\"\r\n\
              content-type: application/octet-stream\r\n\r\n"
         );
         self.body.extend_from_slice(head.as_bytes());

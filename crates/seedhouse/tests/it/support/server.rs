@@ -1,8 +1,9 @@
 //! A server on a free port.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -28,6 +29,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) request_id: String,
+    pub(crate) allow: String,
+    pub(crate) retry_after: String,
     pub(crate) text: String,
 }
 
@@ -56,6 +59,14 @@ impl Server {
 
     pub(crate) fn process_id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Opens a connection and sends these bytes, nothing more.
+    pub(crate) fn connect(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
     }
 
     /// Posts a body in chunks, without announcing its length.
@@ -88,6 +99,18 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits for the end after a polite signal, but not longer than `limit`.
+    pub(crate) fn wait_at_most(&mut self, limit: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < limit, "the server still runs after {limit:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits for the end after a polite signal.
@@ -149,14 +172,21 @@ impl Answer {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
         let (content_type, request_id) = (header("content-type"), header("x-request-id"));
+        let (allow, retry_after) = (header("allow"), header("retry-after"));
         let mut text = String::new();
         response.body_mut().as_reader().read_to_string(&mut text)?;
-        Ok(Answer { status: response.status().as_u16(), content_type, request_id, text })
+        Ok(Answer { status: response.status().as_u16(), content_type, request_id, allow, retry_after, text })
     }
 
     /// Returns the body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// Checks that the request was refused about this field, with this status and a problem whose text has all of these parts.
+    pub(crate) fn assert_problem_about(&self, status: u16, field: &str, parts: &[&str]) {
+        self.assert_problem(status, parts);
+        assert_eq!(self.json()["field"], field, "{}", self.text);
     }
 
     /// Checks that the request was refused with this status and a problem whose text has all of these parts.
