@@ -50,6 +50,27 @@ impl Service {
         self.change(Action::MoveAlias(AliasMove { alias, model_id, expected }), origin)
     }
 
+    /// The same for an alias that is named by its model: the version must be one of that model.
+    ///
+    /// # Errors
+    /// Those of [`move_alias`](Service::move_alias); [`Error::Invalid`] for a version of another model.
+    pub fn move_alias_of(
+        &self,
+        base: &ModelName,
+        reference: &Reference,
+        alias: Alias,
+        expected: ExpectedHolder,
+        origin: Origin,
+    ) -> Result<Entry> {
+        let entry = self.store.version(reference)?;
+        if entry.base != *base {
+            let rule = format!("is a version of `{}`, and the alias is one of `{base}`", entry.base);
+            return Err(Error::invalid("model_id", reference, rule));
+        }
+        let model_id = entry.record.model_id;
+        self.change(Action::MoveAlias(AliasMove { alias, model_id, expected }), origin)
+    }
+
     /// Removes an alias of a model.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub(crate) struct ModelResponse {
     base: String,
     /// 1, 2, 3 … in order of registration.
     ordinal: u64,
+    /// Grows with every change of the version; `If-Match` takes it.
+    revision: u64,
     /// What it is for, e.g. `transformer`.
     model_type: String,
     /// The name for people.
@@ -57,6 +59,7 @@ impl From<Entry> for ModelResponse {
             model_id: record.model_id.to_string(),
             base: entry.base.to_string(),
             ordinal: entry.ordinal,
+            revision: entry.revision,
             model_type: record.model_type.to_string(),
             name: record.name,
             version: record.version.to_string(),

@@ -231,3 +231,43 @@ fn bytes_that_no_version_names_are_garbage() {
     assert!(!folder.join(orphan.hex()).exists());
     assert_eq!(seedhouse.json(&["verify"])["intact"], true);
 }
+
+#[test]
+fn changes_over_http_are_those_of_the_command_line() {
+    let seedhouse = with_two_versions();
+    let server = seedhouse.serve();
+    let revision = server.fetch("/api/models/小麦_v1").json()["revision"].as_u64().unwrap();
+    let body = json!({"description": "新", "tags": {"作物": "小麦"}, "reason": "because"});
+    let updated = server.send("PUT", "/api/models/小麦_v1", &[("if-match", &format!("\"{revision}\""))], &body);
+    assert_eq!(updated.status, 200, "{}", updated.text);
+    assert_eq!(updated.json()["tags"], json!({"作物": "小麦"}));
+    let stale = server.send("PUT", "/api/models/小麦_v1", &[("if-match", &format!("\"{revision}\""))], &body);
+    stale.assert_problem(409, &["小麦_v1", &format!("revision {revision}")]);
+    server.send("PUT", "/api/models/小麦_v1", &[("if-match", "x")], &body).assert_problem(400, &["If-Match"]);
+    server
+        .send("PUT", "/api/models/小麦_v1", &[], &json!({"hyperparameters": {}}))
+        .assert_problem(501, &["hyperparameters"]);
+
+    assert_eq!(server.send("PUT", "/api/models/小麦_v1/metrics", &[], &json!({"accuracy": 0.9})).status, 200);
+    assert_eq!(server.fetch("/api/models/小麦_v1").json()["claims"], json!(["metrics.accuracy", "accuracy"]));
+
+    let alias = "/api/models/小麦/aliases/champion";
+    let point = |model_id: &str, expected: Value| {
+        server.send("PUT", alias, &[], &json!({"model_id": model_id, "expected": expected}))
+    };
+    assert_eq!(point("小麦_v1", Value::Null).status, 200);
+    point("小麦_v2", Value::Null).assert_problem(409, &["小麦@champion", "小麦_v1"]);
+    assert_eq!(point("小麦_v2", json!("小麦_v1")).status, 200);
+    server.send("DELETE", "/api/models/小麦_v2", &[], &json!(null)).assert_problem(409, &["小麦@champion"]);
+    assert_eq!(server.send("POST", &format!("{alias}/rollback"), &[], &json!(null)).json()["model_id"], "小麦_v1");
+    assert_eq!(server.send("DELETE", "/api/models/小麦_v2", &[], &json!(null)).status, 200);
+    assert_eq!(server.fetch("/api/models/小麦_v2").status, 404);
+    assert_eq!(server.send("POST", "/api/models/小麦_v2/undelete", &[], &json!(null)).status, 200);
+    assert_eq!(server.send("DELETE", alias, &[], &json!(null)).status, 200);
+    assert_eq!(server.fetch("/api/models/小麦@champion").status, 404);
+
+    let history = server.fetch("/api/models/小麦_v1/history").json();
+    let told: Vec<(&Value, &Value)> =
+        history["events"].as_array().unwrap().iter().map(|event| (&event["action"], &event["reason"])).collect();
+    assert_eq!(told[1], (&json!("update"), &json!("because")));
+}

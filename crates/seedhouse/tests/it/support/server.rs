@@ -75,6 +75,23 @@ impl Server {
         Answer::from(request.send(ureq::SendBody::from_reader(&mut &body[..])).unwrap())
     }
 
+    /// Gets a path with characters that must be encoded.
+    pub(crate) fn fetch(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], &Value::Null)
+    }
+
+    /// Sends a JSON body with any method and further headers; a null body is none.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let path: String =
+            path.chars().map(|c| if c.is_ascii() { c.to_string() } else { percent_encoded(c) }).collect();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        Answer::from(self.client.agent.run(request.body(bytes).unwrap()).unwrap())
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
@@ -202,4 +219,8 @@ impl Answer {
             assert!(problem["detail"].as_str().unwrap().contains(part), "`{part}` is missing in {problem}");
         }
     }
+}
+
+fn percent_encoded(character: char) -> String {
+    character.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
