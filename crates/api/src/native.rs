@@ -6,5 +6,6 @@ pub(crate) mod image_data;
 pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;
+pub(crate) mod new_version;
 pub(crate) mod result_response;
 pub(crate) mod text;

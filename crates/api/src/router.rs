@@ -71,6 +71,7 @@ fn routes() -> RouteTable {
         .routes(Permission::Write, routes!(native::changes::remove_alias))
         .routes(Permission::Write, routes!(native::changes::roll_back_alias))
         .routes(Permission::Read, routes!(native::models::versions))
+        .routes(Permission::Write, routes!(native::new_version::create))
         .routes(Permission::Read, routes!(native::models::statistics))
         .routes(Permission::Read, routes!(native::text::generate))
         .routes(Permission::Read, routes!(native::image::classify))

@@ -16,6 +16,7 @@ use crate::blocking;
 use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
 use crate::native::new_model::{NewModel, NewModelForm};
+use crate::native::new_version::idempotency_key;
 use crate::parameters::{ModelIdPath, QueryParameters};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
@@ -65,13 +66,15 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<ModelResponse>), Failure> {
     let permit = admission.upload()?;
+    let key = idempotency_key(request.headers())?;
     let (new_model, files) = if upload::is_multipart(&request) {
         let Form { fields, files } = upload::read_form(&service, request, &limits, &permit).await?;
         (NewModel::from_form(fields)?, files)
     } else {
         (read_json::<NewModel>(request, &limits).await?, Vec::new())
     };
-    let register = new_model.into_request(caller.name)?;
+    let mut register = new_model.into_request(caller.name)?;
+    register.idempotency_key = key;
     let entry = blocking::run_admitted(permit, move || service.register(register, files)).await?;
     tracing::info!(
         model.id = %entry.record.model_id,

@@ -3,6 +3,7 @@
 use seedhouse_service::RegisterRequest;
 use seedhouse_service::core::{Error, ModelId, ModelName, ModelType, Result, Version};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -60,16 +61,8 @@ pub(crate) struct Binary(Vec<u8>);
 
 impl NewModel {
     /// Reads the text fields of a form; `hyperparameters` is JSON there.
-    pub(crate) fn from_form(mut fields: Map<String, Value>) -> Result<NewModel> {
-        for key in ["hyperparameters", "metadata"] {
-            if let Some(Value::String(text)) = fields.get(key) {
-                let value = serde_json::from_str(text)
-                    .map_err(|error| Error::malformed(format!("field `{key}`"), error.to_string()))?;
-                fields.insert(key.into(), value);
-            }
-        }
-        serde_path_to_error::deserialize(Value::Object(fields))
-            .map_err(|error| type_mistake::explain("the form", &error.path().to_string(), error.inner()))
+    pub(crate) fn from_form(fields: Map<String, Value>) -> Result<NewModel> {
+        form_json(fields)
     }
 
     /// Checks the fields and turns them into the service's words; `actor` is who asks.
@@ -87,11 +80,8 @@ impl NewModel {
         request.framework = self.framework.as_deref().map(Into::into);
         request.description = self.description;
         request.status = self.status.as_deref().map(str::parse).transpose()?;
-        request.metadata = match self.hyperparameters {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(object)) => object,
-            Some(other) => return Err(Error::invalid("hyperparameters", other, "must be an object")),
-        };
+        request.metadata =
+            self.hyperparameters.map_or_else(|| Ok(Map::new()), |value| hyper_parameters("hyperparameters", value))?;
         Ok(request)
     }
 
@@ -116,6 +106,28 @@ impl NewModel {
                 Ok((ModelId::of_version(&base, &version)?, version))
             }
         }
+    }
+}
+
+/// Reads the text fields of a form as if they were a JSON body; hyper-parameters are JSON there.
+pub(crate) fn form_json<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T> {
+    for key in ["hyperparameters", "metadata"] {
+        if let Some(Value::String(text)) = fields.get(key) {
+            let value = serde_json::from_str(text)
+                .map_err(|error| Error::malformed(format!("field `{key}`"), error.to_string()))?;
+            fields.insert(key.into(), value);
+        }
+    }
+    serde_path_to_error::deserialize(Value::Object(fields))
+        .map_err(|error| type_mistake::explain("the form", &error.path().to_string(), error.inner()))
+}
+
+/// Reads hyper-parameters: an object, or null for none.
+pub(crate) fn hyper_parameters(field: &str, value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Null => Ok(Map::new()),
+        Value::Object(object) => Ok(object),
+        other => Err(Error::invalid(field, other, "must be an object")),
     }
 }
 

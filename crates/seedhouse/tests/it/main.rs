@@ -18,3 +18,4 @@ mod load;
 mod original_files;
 mod shutdown;
 mod text_model;
+mod writers;

@@ -82,14 +82,7 @@ impl Server {
 
     /// Sends a JSON body with any method and further headers; a null body is none.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        let path: String =
-            path.chars().map(|c| if c.is_ascii() { c.to_string() } else { percent_encoded(c) }).collect();
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        Answer::from(self.client.agent.run(request.body(bytes).unwrap()).unwrap())
+        self.client.try_send(method, path, headers, body).unwrap()
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -159,6 +152,25 @@ impl Client {
     /// Posts a body without a content type, as many tools do.
     fn post(&self, path: &str, body: &str) -> Answer {
         Answer::from(self.agent.post(format!("{}{path}", self.url)).send(body.as_bytes()).unwrap())
+    }
+
+    /// Sends a JSON body to a server that may be killed meanwhile.
+    pub(crate) fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, ureq::Error> {
+        let path: String =
+            path.chars().map(|c| if c.is_ascii() { c.to_string() } else { percent_encoded(c) }).collect();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let mut response = self.agent.run(request.body(bytes).unwrap())?;
+        Answer::read(&mut response)
     }
 
     /// Posts a form to a server that may be killed meanwhile.
