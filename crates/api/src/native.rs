@@ -5,4 +5,5 @@ pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;
 pub(crate) mod result_response;
+pub(crate) mod search;
 pub(crate) mod text;

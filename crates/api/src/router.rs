@@ -41,6 +41,7 @@ fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(native::models::show))
         .routes(routes!(native::models::versions))
         .routes(routes!(native::models::statistics))
+        .routes(routes!(native::search::search))
         .routes(routes!(native::text::generate))
         .routes(routes!(native::image::classify))
         .routes(routes!(system::health))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seedhouse_core::{ModelId, ModelName, Reference, Version};
+use seedhouse_core::{Cursor, Filter, ModelId, ModelName, Order, Reference, Status, Version};
 
 use crate::output::Output;
 
@@ -113,9 +113,13 @@ pub(crate) struct RegisterArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
-    /// Substring of id, name, description or type
+    /// Words that must all occur in id, name, type, tags or description; parts of words count
     #[arg(long)]
     pub(crate) search: Option<String>,
+
+    /// Conditions, e.g. "type = vision AND metadata.num_classes >= 10 AND tags.作物 = '小麦'"
+    #[arg(long)]
+    pub(crate) filter: Option<Filter>,
 
     /// Only this type
     #[arg(long = "type", value_name = "TYPE")]
@@ -123,7 +127,19 @@ pub(crate) struct ListArguments {
 
     /// Only this status
     #[arg(long)]
-    pub(crate) status: Option<String>,
+    pub(crate) status: Option<Status>,
+
+    /// A field, with `-` before it for descending, e.g. -created_at or metrics.f1; by default the newest registration first
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) order: Option<Order>,
+
+    /// At most this many; with this or --cursor, --json prints {"entries": […], "next_cursor": …}
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+
+    /// Where the page before said that the next one begins
+    #[arg(long)]
+    pub(crate) cursor: Option<Cursor>,
 }
 
 #[derive(Debug, Args)]

@@ -56,7 +56,7 @@ impl Service {
     /// [`Error::NotFound`] for a reference, [`Error::Io`] when a file cannot be read. Corrupt files are findings, not errors.
     pub fn verify(&self, references: &[Reference], report: &mut dyn FnMut(VerifiedFile)) -> Result<()> {
         let entries = match references {
-            [] => self.store.search(&Query::default())?,
+            [] => self.store.search(&Query::default())?.entries,
             references => references.iter().map(|reference| self.store.version(reference)).collect::<Result<_>>()?,
         };
         let mut seen = HashMap::new();

@@ -1,16 +1,18 @@
 //! Metadata in memory, for tests and for registries that end with the process.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use seedhouse_core::query::{Direction, Position, Value};
 use seedhouse_core::{
-    Applied, Change, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Query, Reference, Result, Selector,
-    Statistics, Timestamp, Version,
+    Applied, Change, Count, Cursor, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Page, Query,
+    Reference, Result, Selector, Statistics, Timestamp, Version,
 };
 
 use crate::register::{self, LastEvent, Ledger};
 use crate::resolve::{BaseFound, missing, resolved};
-use crate::search_text::{folded, search_text};
+use crate::search_tokens::{search_text, words};
 
 /// A metadata store without a file. It keeps every promise of the port but durability.
 #[derive(Default)]
@@ -45,6 +47,42 @@ impl State {
     fn of_base(&self, base: &ModelName) -> Vec<&Entry> {
         let positions = self.by_base.get(base).map(Vec::as_slice).unwrap_or_default();
         positions.iter().map(|position| &self.entries[*position]).collect()
+    }
+
+    /// Returns the positions of the entries that match.
+    fn matching(&self, query: &Query) -> impl Iterator<Item = usize> {
+        let words = words(query.text.as_deref().unwrap_or_default());
+        let matches = move |entry: &Entry| {
+            let text = if words.is_empty() { String::new() } else { search_text(&entry.record) };
+            words.iter().all(|word| text.contains(word)) && query.filter.matches(entry)
+        };
+        self.entries.iter().enumerate().filter(move |(_, entry)| matches(entry)).map(|(row, _)| row)
+    }
+}
+
+/// Where a version stands in an order.
+#[derive(Clone)]
+struct Place {
+    row: usize,
+    value: Option<Value>,
+}
+
+impl Place {
+    fn of(query: &Query, row: usize, entries: &[Entry]) -> Place {
+        Place { row, value: query.order.value_of(&entries[row]) }
+    }
+
+    /// Compares as a page shows them: what has no value comes last in both directions.
+    fn compare(&self, other: &Place, direction: Direction) -> Ordering {
+        let directed = |ordering: Ordering| match direction {
+            Direction::Ascending => ordering,
+            Direction::Descending => ordering.reverse(),
+        };
+        let by_value = match (&self.value, &other.value) {
+            (Some(own), Some(other)) => directed(own.cmp(other)),
+            (own, other) => own.is_none().cmp(&other.is_none()),
+        };
+        by_value.then(directed(self.row.cmp(&other.row)))
     }
 }
 
@@ -109,17 +147,28 @@ impl MetadataStore for MemoryStore {
         Ok(entries.into_iter().cloned().collect())
     }
 
-    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let text = query.text.as_deref().map(folded);
-        let matches = |entry: &&Entry| {
-            let record = &entry.record;
-            text.as_ref().is_none_or(|text| search_text(record).contains(text))
-                && query.model_type.as_ref().is_none_or(|wanted| record.model_type == *wanted)
-                && query.status.is_none_or(|wanted| record.status == wanted)
-        };
+    fn search(&self, query: &Query) -> Result<Page> {
+        let position = query.check()?;
+        let limit = query.limit.unwrap_or(usize::MAX);
         let state = self.state()?;
-        let found = state.entries.iter().rev().filter(matches).take(query.limit.unwrap_or(usize::MAX));
-        Ok(found.cloned().collect())
+        let mut places: Vec<Place> = state.matching(query).map(|row| Place::of(query, row, &state.entries)).collect();
+        places.sort_by(|a, b| a.compare(b, query.order.direction));
+        if let Some(Position { row, value }) = position {
+            let last = Place { row: usize::try_from(row).unwrap_or(usize::MAX), value };
+            places.retain(|place| place.compare(&last, query.order.direction) == Ordering::Greater);
+        }
+        let next = (places.len() > limit).then(|| {
+            let Place { row, value } = places[limit - 1].clone();
+            Cursor::new(query, &Position { row: row as u64, value })
+        });
+        places.truncate(limit);
+        Ok(Page { entries: places.iter().map(|place| state.entries[place.row].clone()).collect(), next })
+    }
+
+    fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        query.check()?;
+        let number = self.state()?.matching(query).count() as u64;
+        Ok(Count { number: number.min(most), exact: number <= most })
     }
 
     fn statistics(&self) -> Result<Statistics> {

@@ -13,13 +13,16 @@ mod ledger;
 mod reader;
 mod rows;
 mod schema;
+mod search;
+mod search_index;
+mod values;
 mod writer;
 
 use std::fs;
 use std::path::Path;
 
 use seedhouse_core::{
-    Applied, Change, Entry, Error, Event, MetadataStore, ModelName, Query, Reference, Result, Statistics,
+    Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelName, Page, Query, Reference, Result, Statistics,
 };
 
 use crate::durable::sync_folder;
@@ -64,8 +67,12 @@ impl MetadataStore for SqliteStore {
         self.readers.versions(base)
     }
 
-    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+    fn search(&self, query: &Query) -> Result<Page> {
         self.readers.search(query)
+    }
+
+    fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        self.readers.count(query, most)
     }
 
     fn statistics(&self) -> Result<Statistics> {

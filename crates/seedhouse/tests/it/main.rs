@@ -12,5 +12,6 @@ mod crash;
 mod http;
 mod image_model;
 mod original_files;
+mod search;
 mod shutdown;
 mod text_model;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use seedhouse_core::{Error, Result};
 
+use super::values::add_functions;
+
 /// How long a connection waits for the write lock of another process.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,6 +30,7 @@ fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed("open the database", path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("set up a connection", path))?;
     connection.execute_batch(pragmas).map_err(failed("set up a connection", path))?;
+    add_functions(&connection).map_err(failed("set up a connection", path))?;
     Ok(connection)
 }
 

@@ -8,8 +8,8 @@ use seedhouse_core::{Digest, Entry, Error, Event, ModelId, ModelName, Result, Ti
 
 use super::connection::failed;
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
+use super::search_index::index_version;
 use crate::register::{LastEvent, Ledger};
-use crate::search_text::search_text;
 use crate::version_key::version_key;
 
 /// Answers and inserts through one connection, on which a transaction is open.
@@ -41,8 +41,8 @@ impl SqliteLedger<'_> {
         let text = serde_json::to_string(record).expect("a record has string keys only");
         self.insert_row(
             "INSERT INTO version (model_id, base, ordinal, label, version_key, type, framework, status, name, digest,
-                 size_bytes, created_at_us, search_text, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 size_bytes, created_at_us, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 record.model_id.as_str(),
                 base.as_str(),
@@ -56,10 +56,11 @@ impl SqliteLedger<'_> {
                 record.digest().as_ref().map(Digest::to_string),
                 record.size_bytes().map(|size| whole_number("size_bytes", size)).transpose()?,
                 record.created_at.as_microseconds(),
-                search_text(record),
                 text,
             ],
-        )
+        )?;
+        let row_id = self.connection.last_insert_rowid();
+        index_version(self.connection, row_id, entry).map_err(failed("index a version", self.path))
     }
 
     fn insert_event(&self, event: &Event) -> Result<()> {

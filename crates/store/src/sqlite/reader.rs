@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
-use seedhouse_core::{Entry, Error, Event, Kind, ModelName, Query, Reference, Result, Selector, Statistics, Status};
+use seedhouse_core::query::Position;
+use seedhouse_core::{
+    Count, Cursor, Entry, Error, Event, Kind, ModelName, Page, Query, Reference, Result, Selector, Statistics, Status,
+};
 
 use super::connection::{failed, reading};
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
+use super::search::Search;
 use crate::resolve::{BaseFound, missing, resolved};
-use crate::search_text::folded;
 
 /// Connections beyond this number are closed after use.
 const MOST_IDLE: usize = 8;
@@ -61,23 +63,36 @@ impl Readers {
         entries_of(rows)
     }
 
-    /// Returns the versions that match, newest registration first.
-    pub(super) fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let mut conditions = vec!["TRUE"];
-        let mut parameters = Vec::new();
-        let mut narrow = |condition, parameter: String| {
-            conditions.push(condition);
-            parameters.push(Value::Text(parameter));
-        };
-        // `instr` knows no wildcards, so the text means itself.
-        query.text.iter().for_each(|text| narrow("instr(search_text, ?) > 0", folded(text)));
-        query.model_type.iter().for_each(|wanted| narrow("type = ?", wanted.to_string()));
-        query.status.iter().for_each(|wanted| narrow("status = ?", wanted.to_string()));
-        parameters.push(Value::Integer(query.limit.map_or(-1, at_most)));
-        let condition = format!("{} ORDER BY id DESC LIMIT ?", conditions.join(" AND "));
-        let found =
-            self.with("search", |connection| rows(connection, &condition, rusqlite::params_from_iter(parameters)))?;
-        entries_of(found)
+    /// Returns the versions that match, in the order of the query.
+    pub(super) fn search(&self, query: &Query) -> Result<Page> {
+        let position = query.check()?;
+        let (found, more) = self.with("search", |connection| {
+            // One transaction, so that the answer is of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            let limit = query.limit.unwrap_or(usize::MAX);
+            let mut ids = Search::new(&transaction, query)?.ids(position.as_ref(), limit.saturating_add(1))?;
+            let more = ids.len() > limit;
+            ids.truncate(limit);
+            let rows = ids.iter().map(|id| row_by_id(&transaction, *id)).collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((rows, more.then(|| ids.last().copied()).flatten()))
+        })?;
+        let entries = entries_of(found)?;
+        let next = more.zip(entries.last()).map(|(row, last)| {
+            let row = u64::try_from(row).expect("SQLite numbers its rows from 1");
+            Cursor::new(query, &Position { row, value: query.order.value_of(last) })
+        });
+        Ok(Page { entries, next })
+    }
+
+    /// Returns how many versions match, counting to at most `most`.
+    pub(super) fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        query.check()?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
+        let number = self.with("count", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Search::new(&transaction, query)?.count(most + 1)
+        })?;
+        Ok(Count { number: number.min(most).unsigned_abs(), exact: number <= most })
     }
 
     /// Returns counts over the whole registry.
@@ -195,6 +210,11 @@ fn base_found(connection: &Connection, base: &ModelName) -> rusqlite::Result<Bas
 fn row(connection: &Connection, condition: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Option<VersionRow>> {
     let sql = format!("SELECT {VERSION_COLUMNS} FROM version WHERE {condition}");
     connection.prepare_cached(&sql)?.query_row(parameters, VersionRow::read).optional()
+}
+
+fn row_by_id(connection: &Connection, id: i64) -> rusqlite::Result<VersionRow> {
+    let sql = format!("SELECT {VERSION_COLUMNS} FROM version WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id], VersionRow::read)
 }
 
 fn rows(

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
+use super::search_index;
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -31,7 +32,6 @@ const TABLES: &str = "
         digest        TEXT,
         size_bytes    INTEGER,
         created_at_us INTEGER NOT NULL,
-        search_text   TEXT NOT NULL,
         record        TEXT NOT NULL,
         UNIQUE (base, ordinal),
         UNIQUE (base, label)
@@ -73,6 +73,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     // Another process may have made them since the check.
     if Found::read_within(&transaction)?.layout == 0 {
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(search_index::TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }

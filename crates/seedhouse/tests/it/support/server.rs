@@ -28,6 +28,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) request_id: String,
+    pub(crate) link: String,
     pub(crate) text: String,
 }
 
@@ -143,10 +144,10 @@ impl Answer {
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
-        let (content_type, request_id) = (header("content-type"), header("x-request-id"));
+        let (content_type, request_id, link) = (header("content-type"), header("x-request-id"), header("link"));
         let mut text = String::new();
         response.body_mut().as_reader().read_to_string(&mut text)?;
-        Ok(Answer { status: response.status().as_u16(), content_type, request_id, text })
+        Ok(Answer { status: response.status().as_u16(), content_type, request_id, link, text })
     }
 
     /// Returns the body as JSON.
