@@ -101,8 +101,8 @@ impl Readers {
             let transaction = connection.unchecked_transaction()?;
             let number = |sql| transaction.query_row(sql, [], |row| count(row, 0));
             // High and low halves, because the sum of sizes that somebody claimed may be beyond 64 bits.
-            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version")?;
-            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version")?;
+            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version_search")?;
+            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version_search")?;
             Ok(Statistics {
                 total_models: number("SELECT count(*) FROM version")?,
                 total_bases: number("SELECT count(DISTINCT base) FROM version")?,

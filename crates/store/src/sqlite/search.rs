@@ -7,7 +7,8 @@
 //! many match    walk in the order asked for, keep what matches, stop when the page is full  costs limit · all / matches
 //! ```
 //!
-//! The two cost the same at `sqrt(limit · all)` matches, so nobody counts further than that. By order of registration the
+//! The two cost the same at `sqrt(limit · all)` matches, so nobody counts further than that; of several conditions that each
+//! narrow the walk a little, further: see [`few`]. By order of registration the
 //! index of texts and labels is walked newest first by itself, and several of its tokens are intersected there, so that way
 //! needs no count.
 
@@ -53,12 +54,11 @@ impl<'a> Search<'a> {
     /// Returns the rows of at most `limit` versions that match and stand behind a position, in the order of the query.
     pub(super) fn ids(&self, position: Option<&Position>, limit: usize) -> rusqlite::Result<Vec<i64>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let few = few(limit, self.total);
         let OrderBy::Field(field) = &self.query.order.by else {
-            let source = self.best_source(few, Walk::Registration)?;
+            let source = self.best_source(limit, Walk::Registration)?;
             return self.by_registration(&source, None, position, limit);
         };
-        let few_source = self.best_source(few, Walk::Field)?;
+        let few_source = self.best_source(limit, Walk::Field)?;
         let in_missing = position.is_some_and(|position| position.value.is_none());
         let mut ids = Vec::new();
         if !in_missing {
@@ -69,7 +69,7 @@ impl<'a> Search<'a> {
         }
         let left = limit - i64::try_from(ids.len()).unwrap_or(limit);
         if let (Some(missing), 1..) = (order_key(self.connection, field)?.missing, left) {
-            let source = if few_source.is_few { few_source } else { self.best_source(few, Walk::Registration)? };
+            let source = if few_source.is_few { few_source } else { self.best_source(limit, Walk::Registration)? };
             let position = position.filter(|_| in_missing);
             ids.extend(self.by_registration(&source, Some(missing), position, left)?);
         }
@@ -78,22 +78,30 @@ impl<'a> Search<'a> {
 
     /// Returns the number of versions that match, counting to at most `most`.
     pub(super) fn count(&self, most: i64) -> rusqlite::Result<i64> {
-        let source = self.best_source(most, Walk::Registration)?;
+        let source = self.best_source(most, Walk::Count)?;
         let mut statement = Statement::of(&source, self, None)?;
         statement.parameters.push(SqlValue::Integer(most));
         let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT ?)", statement.text());
         self.connection.prepare_cached(&sql)?.query_row(params_from_iter(statement.parameters), |row| row.get(0))
     }
 
-    /// Returns the source to collect from if it is small, else the one to walk.
-    fn best_source(&self, few: i64, walk: Walk) -> rusqlite::Result<Source> {
+    /// Returns the source to collect `limit` versions from if it is small, else the one to walk.
+    fn best_source(&self, limit: i64, walk: Walk) -> rusqlite::Result<Source> {
         let mut best: Option<(i64, Source)> = None;
         let mut walkable = Source::everything();
         let sources = sources(self.connection, self.query, &self.words)?;
         let alone = sources.len() == 1;
+        let few = match walk {
+            Walk::Registration => {
+                let narrowing = sources.iter().filter(|source| !source.is_text).count();
+                few(limit, self.total, narrowing, 4.0)
+            }
+            Walk::Field => few(limit, self.total, sources.len(), 1.0),
+            Walk::Count => limit,
+        };
         for mut source in sources {
             // Nothing to weigh against, and it comes in the right order by itself.
-            if alone && source.is_ordered && walk == Walk::Registration {
+            if alone && source.is_ordered && walk != Walk::Field {
                 return Ok(source);
             }
             let most = best.as_ref().map_or(few, |(count, _)| few.min(*count));
@@ -139,7 +147,7 @@ impl<'a> Search<'a> {
     ) -> rusqlite::Result<Vec<i64>> {
         let key = order_key(self.connection, field)?;
         let mut statement = Statement::of(source, self, None)?;
-        statement.needs_row = true;
+        statement.needs_row |= !matches!(field, Field::Path(_));
         statement.join.push_str(&key.join.replace("{id}", source.id));
         self.in_order(statement, key, source.id, position, limit)
     }
@@ -147,8 +155,7 @@ impl<'a> Search<'a> {
     /// Walks the index of the field until enough are found.
     fn walked(&self, field: &Field, position: Option<&Position>, limit: i64) -> rusqlite::Result<Vec<i64>> {
         let (source, expression) = ordered_source(self.connection, field)?;
-        let mut statement = Statement::of(&source, self, Some((field, &expression)))?;
-        statement.needs_row |= matches!(field, Field::Path(_));
+        let statement = Statement::of(&source, self, Some((field, &expression)))?;
         let condition = Some(format!("{expression} IS NOT NULL"));
         let key = OrderKey { expression, join: String::new(), condition, missing: None };
         self.in_order(statement, key, source.id, position, limit)
@@ -192,6 +199,8 @@ impl<'a> Search<'a> {
 enum Walk {
     /// In order of registration.
     Registration,
+    /// In no order: all that match are counted.
+    Count,
     /// Along the index of a field.
     Field,
 }
@@ -222,11 +231,13 @@ impl Statement {
             if source.settled.contains(&index) {
                 continue;
             }
-            let predicate = match walked {
-                Some((field, expression)) if condition.field == *field => Predicate::on(expression, &condition.test),
-                _ => Predicate::of(search.connection, condition)?,
+            let (predicate, needs_row) = match walked {
+                Some((field, expression)) if condition.field == *field => {
+                    (Predicate::on(expression, &condition.test), false)
+                }
+                _ => Predicate::of(search.connection, condition, source.id)?,
             };
-            statement.needs_row = true;
+            statement.needs_row |= needs_row;
             statement.conditions.push(predicate.sql);
             statement.parameters.extend(predicate.parameters);
         }
@@ -273,10 +284,15 @@ fn order_key(connection: &Connection, field: &Field) -> rusqlite::Result<OrderKe
     })
 }
 
-/// Returns the number of matches up to which collecting them is cheaper than walking.
-fn few(limit: i64, total: i64) -> i64 {
-    let product = limit.min(total).saturating_mul(total);
-    product.isqrt().max(64)
+/// Returns the size of a set up to which collecting it is cheaper than walking all versions until `limit` match.
+///
+/// If each of `k` conditions lets `c` of `n` versions through, and independently, a walk looks at `limit · (n / c)^k` of them,
+/// and collecting looks at `c`: as many at the root number `k + 1` of `limit · n^k`. What is collected lies all over the tables
+/// and costs `dearness` times as much as what is walked in order of registration.
+fn few(limit: i64, total: i64, conditions: usize, dearness: f64) -> i64 {
+    let (limit, total) = (limit.min(total).max(1) as f64, total.max(1) as f64);
+    let power = conditions.clamp(1, 8) as f64;
+    ((limit.ln() + power * total.ln() - dearness.ln()) / (power + 1.0)).exp().ceil().max(64.0) as i64
 }
 
 fn row_number(position: &Position) -> SqlValue {

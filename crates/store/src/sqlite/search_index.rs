@@ -157,3 +157,60 @@ fn key_id_or_new(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     }
     connection.prepare_cached("INSERT INTO value_key (name) VALUES (?1)")?.insert([name])
 }
+
+#[cfg(test)]
+mod tests {
+    use seedhouse_core::Status;
+    use serde_json::json;
+
+    use super::*;
+    use crate::sqlite::{connection, schema};
+
+    fn entry() -> Entry {
+        let record = json!({
+            "model_id": "小麦_v1", "name": "小麦", "type": "vision", "framework": "pytorch", "version": "1", "status": "ready",
+            "created_at": "2026-03-01T12:00:00Z", "updated_at": "2026-03-01T12:00:00Z",
+            "metadata": {"num_classes": 12, "backbone": "resnet"}, "metrics": {"f1": 0.5}, "tags": {"作物": "小麦"},
+        });
+        Entry { base: "小麦".parse().unwrap(), ordinal: 1, record: serde_json::from_value(record).unwrap() }
+    }
+
+    fn number(connection: &Connection, sql: &str) -> i64 {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Rows of the three tables that say something about versions.
+    fn rows(connection: &Connection) -> [i64; 3] {
+        ["version_search", "version_text", "version_value"]
+            .map(|table| number(connection, &format!("SELECT count(*) FROM {table}")))
+    }
+
+    fn labelled(connection: &Connection, label: &str, value: &str) -> i64 {
+        let token = format!("\"{}\"", label_token(label, value).unwrap());
+        let sql = "SELECT count(*) FROM version_text WHERE version_text MATCH ?1";
+        connection.query_row(sql, [token], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn index_follows_a_version_through_change_and_removal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seedhouse.db");
+        let mut connection = connection::writing(&path).unwrap();
+        schema::prepare(&mut connection, &path).unwrap();
+        let mut entry = entry();
+        index_version(&connection, 7, &entry).unwrap();
+        assert_eq!(rows(&connection), [1, 1, 4]);
+        entry.record.status = Status::Stopped;
+        entry.record.fields.shift_remove("metrics");
+        index_version(&connection, 7, &entry).unwrap();
+        assert_eq!(rows(&connection), [1, 1, 3]);
+        assert_eq!(
+            [labelled(&connection, STATUS_LABEL, "ready"), labelled(&connection, STATUS_LABEL, "stopped")],
+            [0, 1]
+        );
+        remove_from_index(&connection, 7).unwrap();
+        remove_from_index(&connection, 7).unwrap();
+        assert_eq!(rows(&connection), [0, 0, 0]);
+        assert_eq!(labelled(&connection, TYPE_LABEL, "vision"), 0);
+    }
+}

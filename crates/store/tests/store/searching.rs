@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use seedhouse_core::query::{Comparison, Condition, Pattern, Test, Value};
-use seedhouse_core::{Field, Filter, Framework, MetadataStore, ModelType, Order, Query, Registration, Status};
+use seedhouse_core::{Filter, Framework, MetadataStore, ModelType, Order, Query, Registration, Status};
 use seedhouse_store::{MemoryStore, SqliteStore};
 use serde_json::{Map, Value as Json, json};
 

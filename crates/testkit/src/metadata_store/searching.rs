@@ -209,7 +209,7 @@ pub(super) fn order_is_by_any_field_and_what_lacks_it_comes_last(store: Store) {
 pub(super) fn pages_neither_skip_nor_repeat_while_versions_are_added(store: Store) {
     let add = |number: u32| {
         let mut registration = described("m", &format!("{}", number % 3), "模型");
-        if number % 4 != 0 {
+        if !number.is_multiple_of(4) {
             registration.fields.insert("metrics".into(), json!({"f1": number % 5}));
         }
         register(&*store, registration).record.model_id.to_string()

@@ -1,4 +1,4 @@
-//! Conditions as SQL over one row `s` of `version_search`. They are checked row by row: no index is used.
+//! Conditions as SQL over one version. They are checked row by row: no index is used.
 
 use rusqlite::Connection;
 use rusqlite::types::Value as SqlValue;
@@ -14,20 +14,20 @@ pub(super) struct Predicate {
 }
 
 impl Predicate {
-    /// Returns the predicate of a condition on a row that is at hand.
-    pub(super) fn of(connection: &Connection, condition: &Condition) -> rusqlite::Result<Predicate> {
+    /// Returns the predicate of a condition on the version whose number is `id`, and whether it needs the row `s`.
+    pub(super) fn of(connection: &Connection, condition: &Condition, id: &str) -> rusqlite::Result<(Predicate, bool)> {
         let expression = match &condition.field {
             Field::Path(path) => {
                 let key = key_of(connection, path)?;
-                format!("(SELECT value FROM version_value WHERE version_id = s.id AND key_id = {key})")
+                format!("(SELECT value FROM version_value WHERE version_id = {id} AND key_id = {key})")
             }
-            Field::Ordinal => "(SELECT ordinal FROM version WHERE id = s.id)".into(),
-            Field::Digest => "(SELECT digest FROM version WHERE id = s.id)".into(),
-            Field::Description => DESCRIPTION.into(),
+            Field::Ordinal => format!("(SELECT ordinal FROM version WHERE id = {id})"),
+            Field::Digest => format!("(SELECT digest FROM version WHERE id = {id})"),
+            Field::Description => DESCRIPTION.replace("{id}", id),
             // The plus keeps SQLite from walking an index of the column instead of the source that was chosen.
             typed => format!("+s.{}", typed_column(typed)),
         };
-        Ok(Predicate::on(&expression, &condition.test))
+        Ok((Predicate::on(&expression, &condition.test), expression.starts_with("+s.")))
     }
 
     /// Returns the predicate of a test on an expression; where there is nothing the expression must be NULL.
@@ -52,7 +52,7 @@ impl Predicate {
 
 /// The description stands in the record only, and counts if it is a text.
 const DESCRIPTION: &str = "(SELECT CASE json_type(record, '$.description') WHEN 'text'
-     THEN json_extract(record, '$.description') END FROM version WHERE id = s.id)";
+     THEN json_extract(record, '$.description') END FROM version WHERE id = {id})";
 
 /// To SQLite every number is less than every text, and the empty text is the least: it fences the two off.
 fn compared(expression: &str, comparison: Comparison, value: &Value) -> String {

@@ -29,6 +29,8 @@ pub(super) struct Source {
     pub(super) settled_words: BTreeSet<String>,
     /// Whether it can be walked in order of registration.
     pub(super) is_ordered: bool,
+    /// Whether it is the index of texts and labels.
+    pub(super) is_text: bool,
     /// Whether nothing has been narrowed.
     pub(super) is_everything: bool,
     /// Whether it was counted and is small enough to be collected.
@@ -51,6 +53,7 @@ impl Source {
             settled: BTreeSet::new(),
             settled_words: BTreeSet::new(),
             is_ordered: false,
+            is_text: false,
             is_everything: false,
             is_few: false,
         }
@@ -160,6 +163,7 @@ fn text_source(query: &Query, searched: &[String], labels: &[(usize, Vec<String>
         return None;
     }
     source.is_ordered = true;
+    source.is_text = true;
     source.conditions.push("t.version_text MATCH ?".into());
     source.parameters.push(SqlValue::Text(terms.into_iter().collect::<Vec<_>>().join(" AND ")));
     Some(source)
@@ -198,8 +202,9 @@ fn condition_source(connection: &Connection, index: usize, condition: &Condition
             Some(source)
         }
         Field::Digest => {
-            let from = "version d INDEXED BY version_by_digest";
-            let source = Source::of(from, " CROSS JOIN version_search s ON s.id = d.id", "d.id");
+            // Joined in any case: a row of `version` that was removed from the index may not be found.
+            let from = "version d INDEXED BY version_by_digest CROSS JOIN version_search s ON s.id = d.id";
+            let source = Source::of(from, "", "d.id");
             Some(source.narrowed(Predicate::on("d.digest", test), index))
         }
         typed => column_index(typed).map(|name| {
