@@ -8,4 +8,5 @@ pub(crate) mod models;
 pub(crate) mod new_model;
 pub(crate) mod new_version;
 pub(crate) mod result_response;
+pub(crate) mod search;
 pub(crate) mod text;

@@ -73,6 +73,7 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::models::versions))
         .routes(Permission::Write, routes!(native::new_version::create))
         .routes(Permission::Read, routes!(native::models::statistics))
+        .routes(Permission::Read, routes!(native::search::search))
         .routes(Permission::Read, routes!(native::text::generate))
         .routes(Permission::Read, routes!(native::image::classify))
         .routes(Permission::Open, routes!(system::health))

@@ -1,6 +1,6 @@
 //! The metadata port: records, versions and events.
 
-use crate::{Applied, Change, Entry, Event, ModelId, ModelName, Query, Reference, Result, Statistics};
+use crate::{Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Statistics};
 
 /// Keeps records and history. Deleted versions are shown by no method that does not say so. Calls block; implementations are shared between threads.
 ///
@@ -27,8 +27,19 @@ pub trait MetadataStore: Send + Sync {
     /// [`Error::NotFound`](crate::Error::NotFound) when the base does not exist.
     fn versions(&self, base: &ModelName) -> Result<Vec<Entry>>;
 
-    /// Returns the versions that match, newest registration first.
-    fn search(&self, query: &Query) -> Result<Vec<Entry>>;
+    /// Returns the versions that match, in the order of the query, as far as its limit goes.
+    ///
+    /// A page that follows another is not disturbed by what is registered meanwhile: nothing is skipped, nothing comes twice.
+    ///
+    /// # Errors
+    /// Those of [`Query::check`].
+    fn search(&self, query: &Query) -> Result<Page>;
+
+    /// Returns how many versions match, counting to at most `most`; limit, order and cursor do not matter.
+    ///
+    /// # Errors
+    /// Those of [`Query::check`].
+    fn count(&self, query: &Query, most: u64) -> Result<Count>;
 
     /// Returns counts over the whole registry.
     fn statistics(&self) -> Result<Statistics>;
@@ -47,6 +58,10 @@ pub trait MetadataStore: Send + Sync {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound).
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry>;
+
+    /// Returns all versions that are not deleted, oldest registration first, from the records themselves: what must not miss
+    /// a version (collecting garbage, auditing) does not trust an index.
+    fn shown(&self) -> Result<Vec<Entry>>;
 
     /// Returns all versions that are deleted, oldest registration first.
     fn deleted(&self) -> Result<Vec<Entry>>;

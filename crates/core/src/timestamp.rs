@@ -48,6 +48,11 @@ impl Timestamp {
         jiff::Timestamp::from_microsecond(later.as_microsecond()).ok().map(Timestamp)
     }
 
+    /// Returns the time at this many microseconds since 1970-01-01T00:00:00Z; `None` outside the years -9999 to 9999.
+    pub fn from_microseconds(microseconds: i64) -> Option<Timestamp> {
+        jiff::Timestamp::from_microsecond(microseconds).ok().map(Timestamp)
+    }
+
     /// Returns microseconds since 1970-01-01T00:00:00Z.
     pub fn as_microseconds(self) -> i64 {
         self.0.as_microsecond()

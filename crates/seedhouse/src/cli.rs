@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin};
-use seedhouse_core::{Alias, ModelId, ModelName, Reference, Role, Status, Timestamp, TokenName, Version};
+use seedhouse_core::{
+    Alias, Cursor, Filter, ModelId, ModelName, Order, Reference, Role, Status, Timestamp, TokenName, Version,
+};
 
 use crate::lifetime::Lifetime;
 use crate::output::Output;
@@ -136,9 +138,13 @@ pub(crate) struct RegisterArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
-    /// Substring of id, name, description or type
+    /// Words that must all occur in id, name, type, tags or description; parts of words count
     #[arg(long)]
     pub(crate) search: Option<String>,
+
+    /// Conditions, e.g. "type = vision AND metadata.num_classes >= 10 AND tags.作物 = '小麦'"
+    #[arg(long)]
+    pub(crate) filter: Option<Filter>,
 
     /// Only this type
     #[arg(long = "type", value_name = "TYPE")]
@@ -146,10 +152,22 @@ pub(crate) struct ListArguments {
 
     /// Only this status
     #[arg(long)]
-    pub(crate) status: Option<String>,
+    pub(crate) status: Option<Status>,
+
+    /// A field, with `-` before it for descending, e.g. -created_at or metrics.f1; by default the newest registration first
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) order: Option<Order>,
+
+    /// At most this many; with this or --cursor, --json prints {"entries": […], "next_cursor": …}
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+
+    /// Where the page before said that the next one begins
+    #[arg(long)]
+    pub(crate) cursor: Option<Cursor>,
 
     /// List what is deleted instead
-    #[arg(long, conflicts_with_all = ["search", "model_type", "status"])]
+    #[arg(long, conflicts_with_all = ["search", "filter", "model_type", "status", "order", "limit", "cursor"])]
     pub(crate) deleted: bool,
 }
 

@@ -10,8 +10,8 @@ use seedhouse_core::adopt::{
 };
 use seedhouse_core::runtime::{Inspection, LoadOptions};
 use seedhouse_core::{
-    Action, Adoption, Digest, Entry, Error, HoldKind, Manifest, ManifestPath, ModelId, ModelName, Query, RegistryFile,
-    Result, SetAside, Status, Version,
+    Action, Adoption, Digest, Entry, Error, HoldKind, Manifest, ManifestPath, ModelId, ModelName, RegistryFile, Result,
+    SetAside, Status, Version,
 };
 use seedhouse_engine::LoadRequest;
 use serde::Serialize;
@@ -142,7 +142,7 @@ impl Service {
             let seen = digests_of(events.iter().map(|event| &event.happening.after));
             Ok(Registered { entry, seen })
         };
-        let entries = self.store.search(&Query::default())?.into_iter().chain(self.store.deleted()?);
+        let entries = self.store.shown()?.into_iter().chain(self.store.deleted()?);
         entries.map(with_history).collect()
     }
 

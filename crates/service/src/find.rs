@@ -1,6 +1,6 @@
 //! Looking at the registry: one version, all versions of a base, a filtered list, figures.
 
-use seedhouse_core::{Entry, Query, Reference, Result, Statistics};
+use seedhouse_core::{Count, Entry, Page, Query, Reference, Result, Statistics};
 use serde::Serialize;
 
 use crate::Service;
@@ -24,12 +24,28 @@ impl Service {
         self.store.version(reference)
     }
 
-    /// Returns the versions that match, newest registration first.
+    /// Returns the versions that match, in the order of the query, and where the next page begins.
     ///
     /// # Errors
-    /// Those of the metadata store.
-    pub fn list(&self, query: &Query) -> Result<Vec<Entry>> {
+    /// [`Error::Invalid`](seedhouse_core::Error::Invalid) naming what is wrong with the query.
+    pub fn list(&self, query: &Query) -> Result<Page> {
         self.store.search(query)
+    }
+
+    /// Returns a page as [`list`](Service::list) does, and how many versions match in all. Of very many only the first ten
+    /// thousand are counted, so that a broad search costs no more than a narrow one.
+    ///
+    /// # Errors
+    /// Those of [`list`](Service::list).
+    pub fn search(&self, query: &Query) -> Result<(Page, Count)> {
+        const MOST_COUNTED: u64 = 10_000;
+        let page = self.store.search(query)?;
+        // What fits on the first page has been counted.
+        let count = match (&query.cursor, &page.next) {
+            (None, None) => Count { number: page.entries.len() as u64, exact: true },
+            _ => self.store.count(query, MOST_COUNTED)?,
+        };
+        Ok((page, count))
     }
 
     /// Returns all versions of the base that a reference names, newest version first.

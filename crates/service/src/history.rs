@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use seedhouse_core::{
-    Alias, Digest, Entry, Error, Event, Happening, Kind, ModelId, ModelName, Query, Record, Reference, Result,
-    Selector, Timestamp,
+    Alias, Digest, Entry, Error, Event, Happening, Kind, ModelId, ModelName, Record, Reference, Result, Selector,
+    Timestamp,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -104,7 +104,7 @@ impl Service {
             }
             events.iter().for_each(|event| chain.check(event));
         }
-        let mut entries = self.store.search(&Query::default())?;
+        let mut entries = self.store.shown()?;
         entries.extend(self.store.deleted()?);
         entries.iter().for_each(|entry| chain.check_version(entry));
         chain.check_missing(&entries);

@@ -170,7 +170,7 @@ impl Service {
     /// # Errors
     /// Those of the metadata store; a name that cannot be given is logged and does not stop the others.
     pub fn mend_links(&self) -> Result<()> {
-        for entry in self.store.search(&seedhouse_core::Query::default())? {
+        for entry in self.store.shown()? {
             if let Some(manifest) = entry.record.manifest()? {
                 self.link(&entry, &manifest);
             }

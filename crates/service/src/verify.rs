@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use seedhouse_core::{Digest, Entry, Error, ManifestPath, ModelId, Query, Reference, Result};
+use seedhouse_core::{Digest, Entry, Error, ManifestPath, ModelId, Reference, Result};
 
 use crate::Service;
 
@@ -66,7 +66,7 @@ impl Service {
     /// [`Error::NotFound`] for a reference. Corrupt, missing and unreadable files are findings, not errors.
     pub fn verify(&self, references: &[Reference], report: &mut dyn FnMut(VerifiedFile)) -> Result<()> {
         let entries = match references {
-            [] => self.store.search(&Query::default())?,
+            [] => self.store.shown()?,
             references => references.iter().map(|reference| self.store.version(reference)).collect::<Result<_>>()?,
         };
         let mut seen = HashMap::new();

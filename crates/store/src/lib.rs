@@ -16,7 +16,7 @@
 //! # let root = folder.path();
 //! let store = SqliteStore::open(&root.join("seedhouse.db"))?;
 //! let artifacts = LocalArtifacts::open(root)?;
-//! assert!(store.search(&Query::default())?.is_empty());
+//! assert!(store.search(&Query::default())?.entries.is_empty());
 //! # drop(artifacts);
 //! # Ok(())
 //! # }
@@ -31,7 +31,7 @@ mod memory;
 mod memory_tokens;
 mod metadata_file;
 mod resolve;
-mod search_text;
+mod search_tokens;
 mod set_aside;
 mod sqlite;
 mod version_key;

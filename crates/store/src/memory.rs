@@ -1,16 +1,18 @@
 //! Metadata in memory, for tests and for registries that end with the process.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
+use seedhouse_core::query::{Direction, Position, Value};
 use seedhouse_core::{
-    Alias, Applied, Change, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Query, Reference, Result,
-    Selector, Statistics, Timestamp, Version,
+    Alias, Applied, Change, Count, Cursor, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Page, Query,
+    Reference, Result, Selector, Statistics, Timestamp, Version,
 };
 
 use crate::execute::{LastEvent, Ledger, Remembered, execute};
 use crate::resolve::{BaseFound, missing, resolved};
-use crate::search_text::{folded, search_text};
+use crate::search_tokens::{search_text, words};
 
 /// A metadata store without a file. It keeps every promise of the port but durability.
 #[derive(Default)]
@@ -52,6 +54,16 @@ impl State {
     fn shown_of_base(&self, base: &ModelName) -> Vec<&Entry> {
         self.of_base(base).filter(shown).collect()
     }
+
+    /// Returns the positions of the entries that match.
+    fn matching(&self, query: &Query) -> impl Iterator<Item = usize> {
+        let words = words(query.text.as_deref().unwrap_or_default());
+        let matches = move |entry: &Entry| {
+            let text = if words.is_empty() { String::new() } else { search_text(&entry.record) };
+            shown(&entry) && words.iter().all(|word| text.contains(word)) && query.filter.matches(entry)
+        };
+        self.entries.iter().enumerate().filter(move |(_, entry)| matches(entry)).map(|(row, _)| row)
+    }
 }
 
 fn shown(entry: &&Entry) -> bool {
@@ -60,6 +72,32 @@ fn shown(entry: &&Entry) -> bool {
 
 fn is_child_of(entry: &Entry, model_id: &ModelId) -> bool {
     entry.record.fields.get("parent").is_some_and(|parent| parent == model_id.as_str())
+}
+
+/// Where a version stands in an order.
+#[derive(Clone)]
+struct Place {
+    row: usize,
+    value: Option<Value>,
+}
+
+impl Place {
+    fn of(query: &Query, row: usize, entries: &[Entry]) -> Place {
+        Place { row, value: query.order.value_of(&entries[row]) }
+    }
+
+    /// Compares as a page shows them: what has no value comes last in both directions.
+    fn compare(&self, other: &Place, direction: Direction) -> Ordering {
+        let directed = |ordering: Ordering| match direction {
+            Direction::Ascending => ordering,
+            Direction::Descending => ordering.reverse(),
+        };
+        let by_value = match (&self.value, &other.value) {
+            (Some(own), Some(other)) => directed(own.cmp(other)),
+            (own, other) => own.is_none().cmp(&other.is_none()),
+        };
+        by_value.then(directed(self.row.cmp(&other.row)))
+    }
 }
 
 impl Ledger for State {
@@ -158,17 +196,28 @@ impl MetadataStore for MemoryStore {
         Ok(entries.into_iter().cloned().collect())
     }
 
-    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let text = query.text.as_deref().map(folded);
-        let matches = |entry: &&Entry| {
-            let record = &entry.record;
-            text.as_ref().is_none_or(|text| search_text(record).contains(text))
-                && query.model_type.as_ref().is_none_or(|wanted| record.model_type == *wanted)
-                && query.status.is_none_or(|wanted| record.status == wanted)
-        };
+    fn search(&self, query: &Query) -> Result<Page> {
+        let position = query.check()?;
+        let limit = query.limit.unwrap_or(usize::MAX);
         let state = self.state()?;
-        let found = state.entries.iter().rev().filter(shown).filter(matches).take(query.limit.unwrap_or(usize::MAX));
-        Ok(found.cloned().collect())
+        let mut places: Vec<Place> = state.matching(query).map(|row| Place::of(query, row, &state.entries)).collect();
+        places.sort_by(|a, b| a.compare(b, query.order.direction));
+        if let Some(Position { row, value }) = position {
+            let last = Place { row: usize::try_from(row).unwrap_or(usize::MAX), value };
+            places.retain(|place| place.compare(&last, query.order.direction) == Ordering::Greater);
+        }
+        let next = (places.len() > limit).then(|| {
+            let Place { row, value } = places[limit - 1].clone();
+            Cursor::new(query, &Position { row: row as u64, value })
+        });
+        places.truncate(limit);
+        Ok(Page { entries: places.iter().map(|place| state.entries[place.row].clone()).collect(), next })
+    }
+
+    fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        query.check()?;
+        let number = self.state()?.matching(query).count() as u64;
+        Ok(Count { number: number.min(most), exact: number <= most })
     }
 
     fn statistics(&self) -> Result<Statistics> {
@@ -204,6 +253,10 @@ impl MetadataStore for MemoryStore {
 
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         self.state()?.by_id(model_id)?.ok_or_else(|| Error::not_found(Kind::ModelId, model_id))
+    }
+
+    fn shown(&self) -> Result<Vec<Entry>> {
+        Ok(self.state()?.entries.iter().filter(shown).cloned().collect())
     }
 
     fn deleted(&self) -> Result<Vec<Entry>> {

@@ -13,14 +13,18 @@ mod ledger;
 mod reader;
 mod rows;
 mod schema;
+mod search;
+mod search_index;
 mod tokens;
+mod values;
 mod writer;
 
 use std::fs;
 use std::path::Path;
 
 use seedhouse_core::{
-    Applied, Change, Entry, Error, Event, MetadataStore, ModelId, ModelName, Query, Reference, Result, Statistics,
+    Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result,
+    Statistics,
 };
 
 use crate::durable::sync_folder;
@@ -71,8 +75,12 @@ impl MetadataStore for SqliteStore {
         self.readers.versions(base)
     }
 
-    fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+    fn search(&self, query: &Query) -> Result<Page> {
         self.readers.search(query)
+    }
+
+    fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        self.readers.count(query, most)
     }
 
     fn statistics(&self) -> Result<Statistics> {
@@ -93,6 +101,10 @@ impl MetadataStore for SqliteStore {
 
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         self.readers.version_even_deleted(model_id)
+    }
+
+    fn shown(&self) -> Result<Vec<Entry>> {
+        self.readers.shown()
     }
 
     fn deleted(&self) -> Result<Vec<Entry>> {

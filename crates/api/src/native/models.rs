@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::LINK;
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{self, Entry};
 use seedhouse_service::{Caller, Overview, Service};
@@ -22,35 +24,71 @@ use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 use crate::upload::{self, Form};
 
-/// Filters of the list.
+/// What is listed, in which order, and how many.
 #[derive(Debug, Deserialize, IntoParams)]
 pub(crate) struct ListParameters {
-    /// Substring of id, name, description or type.
+    /// Words that must all occur in id, name, type, tags or description; parts of words count.
     search: Option<String>,
+    /// Conditions, like `type = vision AND metadata.num_classes >= 10`; `docs/search.md` describes them.
+    filter: Option<String>,
     /// Only this type.
     #[serde(rename = "type")]
     model_type: Option<String>,
     /// Only this status.
     status: Option<String>,
-    /// At most this many.
+    /// A field, `-` before it for descending: `-created_at`, `metrics.f1`; by default the newest registration first.
+    order_by: Option<String>,
+    /// At most this many; the header `Link` then names the next page.
     limit: Option<usize>,
+    /// Where the next page begins.
+    cursor: Option<String>,
 }
 
-/// Lists versions, newest registration first.
+impl ListParameters {
+    fn into_query(self) -> core::Result<core::Query> {
+        let mut filter: core::Filter = self.filter.as_deref().unwrap_or_default().parse()?;
+        if let Some(model_type) = self.model_type {
+            filter = filter.and_equal(core::Field::Type, model_type);
+        }
+        if let Some(status) = self.status {
+            filter = filter.and_equal(core::Field::Status, status.parse::<core::Status>()?.as_str());
+        }
+        Ok(core::Query {
+            text: self.search,
+            filter,
+            order: self.order_by.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+            limit: self.limit,
+            cursor: self.cursor.map(core::Cursor::from),
+        })
+    }
+}
+
+/// Lists versions. The answer is a bare array; if a limit leaves something over, the header `Link` (`rel="next"`) has the
+/// address of the next page.
 #[utoipa::path(get, path = "/api/models", tag = "models", params(ListParameters),
     responses((status = 200, body = [ModelResponse]), (status = 400, body = Problem)))]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
+    uri: Uri,
     QueryParameters(parameters): QueryParameters<ListParameters>,
-) -> Result<Json<Vec<ModelResponse>>, Failure> {
-    let query = core::Query {
-        text: parameters.search,
-        model_type: parameters.model_type.map(Into::into),
-        status: parameters.status.as_deref().map(str::parse).transpose()?,
-        limit: parameters.limit,
-    };
-    let entries = blocking::run(move || service.list(&query)).await?;
-    Ok(Json(entries.into_iter().map(ModelResponse::from).collect()))
+) -> Result<Response, Failure> {
+    let query = parameters.into_query()?;
+    let page = blocking::run(move || service.list(&query)).await?;
+    let entries: Vec<ModelResponse> = page.entries.into_iter().map(ModelResponse::from).collect();
+    let mut response = Json(entries).into_response();
+    if let Some(link) = page.next.and_then(|next| next_link(&uri, &next)) {
+        response.headers_mut().insert(LINK, link);
+    }
+    Ok(response)
+}
+
+/// Returns the value of `Link` (RFC 8288): the same address with another cursor.
+fn next_link(uri: &Uri, next: &core::Cursor) -> Option<HeaderValue> {
+    let parameters = uri.query().unwrap_or_default().split('&');
+    let kept = parameters.filter(|parameter| !parameter.is_empty() && !parameter.starts_with("cursor="));
+    let mut address = format!("{}?", uri.path());
+    kept.for_each(|parameter| address.extend([parameter, "&"]));
+    HeaderValue::try_from(format!("<{address}cursor={next}>; rel=\"next\"")).ok()
 }
 
 /// Registers a version: JSON for a record without files, `multipart/form-data` with the same fields and one part

@@ -1,7 +1,8 @@
-//! `seedhouse list`: versions, newest registration first.
+//! `seedhouse list`: versions that match, page by page if asked.
 
-use seedhouse_core::{Entry, Query};
+use seedhouse_core::{Entry, Field, Query};
 use seedhouse_service::Service;
+use serde_json::json;
 
 use crate::cli::ListArguments;
 use crate::output::{Output, entry_json, human_size, print_json, print_table};
@@ -10,13 +11,34 @@ pub(super) fn run(service: &Service, arguments: &ListArguments, output: Output) 
     if arguments.deleted {
         return print_entries(&service.deleted()?, output);
     }
-    let query = Query {
+    let page = service.list(&query(arguments))?;
+    let in_pages = arguments.limit.is_some() || arguments.cursor.is_some();
+    if output == Output::Json && in_pages {
+        let entries: Vec<_> = page.entries.iter().map(entry_json).collect();
+        return print_json(&json!({ "entries": entries, "next_cursor": page.next.map(|next| next.to_string()) }));
+    }
+    print_entries(&page.entries, output)?;
+    if let Some(next) = page.next {
+        eprintln!("more: --cursor {next}");
+    }
+    Ok(())
+}
+
+fn query(arguments: &ListArguments) -> Query {
+    let mut filter = arguments.filter.clone().unwrap_or_default();
+    if let Some(model_type) = &arguments.model_type {
+        filter = filter.and_equal(Field::Type, model_type);
+    }
+    if let Some(status) = &arguments.status {
+        filter = filter.and_equal(Field::Status, status.as_str());
+    }
+    Query {
         text: arguments.search.clone(),
-        model_type: arguments.model_type.as_deref().map(Into::into),
-        status: arguments.status.as_deref().map(str::parse).transpose()?,
-        limit: None,
-    };
-    print_entries(&service.list(&query)?, output)
+        filter,
+        order: arguments.order.clone().unwrap_or_default(),
+        limit: arguments.limit,
+        cursor: arguments.cursor.clone(),
+    }
 }
 
 /// Prints versions as a table or as an array.

@@ -16,6 +16,7 @@ mod http;
 mod image_model;
 mod load;
 mod original_files;
+mod search;
 mod shutdown;
 mod text_model;
 mod writers;

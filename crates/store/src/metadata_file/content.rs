@@ -9,7 +9,7 @@ use serde_json::Map;
 pub(super) fn registry_file(store: &dyn MetadataStore) -> Result<RegistryFile> {
     let mut file = RegistryFile::default();
     let mut positions: HashMap<ModelName, usize> = HashMap::new();
-    for entry in store.search(&Query::default())?.into_iter().rev() {
+    for entry in store.search(&Query::default())?.entries.into_iter().rev() {
         let record = entry.record;
         let version = VersionEntry {
             model_id: record.model_id.clone(),

@@ -8,8 +8,8 @@ use seedhouse_core::{Alias, Digest, Entry, Error, Event, ModelId, ModelName, Rec
 
 use super::connection::failed;
 use super::rows::{VERSION_COLUMNS, VersionRow};
+use super::search_index::{index_version, remove_from_index};
 use crate::execute::{LastEvent, Ledger, Remembered};
-use crate::search_text::search_text;
 use crate::version_key::version_key;
 
 /// Answers and writes through one connection, on which a transaction is open.
@@ -66,10 +66,21 @@ impl SqliteLedger<'_> {
                 record.conventional_name(),
                 record.deleted_at().is_some(),
                 whole_number("revision", *revision)?,
-                search_text(record),
                 text,
             ],
-        )
+        )?;
+        self.write_index(entry)
+    }
+
+    /// Keeps searches in step; a deleted version is not found by them.
+    fn write_index(&self, entry: &Entry) -> Result<()> {
+        let sql = "SELECT id FROM version WHERE model_id = ?1";
+        let Some(row_id) = self.one(sql, [entry.record.model_id.as_str()], |row| row.get(0))? else { return Ok(()) };
+        let indexed = match entry.record.deleted_at() {
+            Some(_) => remove_from_index(self.connection, row_id),
+            None => index_version(self.connection, row_id, entry),
+        };
+        indexed.map_err(failed("index a version", self.path))
     }
 
     fn write_aliases(&self, entry: &Entry) -> Result<()> {
@@ -152,8 +163,8 @@ impl Ledger for SqliteLedger<'_> {
     fn insert(&mut self, entry: &Entry) -> Result<()> {
         self.write_version(
             "INSERT INTO version (model_id, base, ordinal, label, version_key, type, framework, status, name, digest,
-                 size_bytes, created_at_us, parent, file_name, deleted, revision, search_text, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                 size_bytes, created_at_us, parent, file_name, deleted, revision, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             entry,
         )?;
         self.write_aliases(entry)
@@ -163,7 +174,7 @@ impl Ledger for SqliteLedger<'_> {
         self.write_version(
             "UPDATE version SET base = ?2, ordinal = ?3, label = ?4, version_key = ?5, type = ?6, framework = ?7,
                  status = ?8, name = ?9, digest = ?10, size_bytes = ?11, created_at_us = ?12, parent = ?13,
-                 file_name = ?14, deleted = ?15, revision = ?16, search_text = ?17, record = ?18
+                 file_name = ?14, deleted = ?15, revision = ?16, record = ?17
              WHERE model_id = ?1",
             entry,
         )?;

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use seedhouse_core::query::Position;
 use seedhouse_core::{
-    Entry, Error, Event, Kind, ModelId, ModelName, Query, Reference, Result, Selector, Statistics, Status,
+    Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, Result, Selector, Statistics,
+    Status,
 };
 
 use super::connection::{failed, reading};
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
+use super::search::Search;
 use crate::resolve::{BaseFound, missing, resolved};
-use crate::search_text::folded;
 
 /// Connections beyond this number are closed after use.
 const MOST_IDLE: usize = 8;
@@ -63,23 +64,36 @@ impl Readers {
         entries_of(rows)
     }
 
-    /// Returns the versions that match, newest registration first.
-    pub(super) fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let mut conditions = vec!["NOT deleted"];
-        let mut parameters = Vec::new();
-        let mut narrow = |condition, parameter: String| {
-            conditions.push(condition);
-            parameters.push(Value::Text(parameter));
-        };
-        // `instr` knows no wildcards, so the text means itself.
-        query.text.iter().for_each(|text| narrow("instr(search_text, ?) > 0", folded(text)));
-        query.model_type.iter().for_each(|wanted| narrow("type = ?", wanted.to_string()));
-        query.status.iter().for_each(|wanted| narrow("status = ?", wanted.to_string()));
-        parameters.push(Value::Integer(query.limit.map_or(-1, at_most)));
-        let condition = format!("{} ORDER BY id DESC LIMIT ?", conditions.join(" AND "));
-        let found =
-            self.with("search", |connection| rows(connection, &condition, rusqlite::params_from_iter(parameters)))?;
-        entries_of(found)
+    /// Returns the versions that match, in the order of the query.
+    pub(super) fn search(&self, query: &Query) -> Result<Page> {
+        let position = query.check()?;
+        let (found, more) = self.with("search", |connection| {
+            // One transaction, so that the answer is of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            let limit = query.limit.unwrap_or(usize::MAX);
+            let mut ids = Search::new(&transaction, query)?.ids(position.as_ref(), limit.saturating_add(1))?;
+            let more = ids.len() > limit;
+            ids.truncate(limit);
+            let rows = ids.iter().map(|id| row_by_id(&transaction, *id)).collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((rows, more.then(|| ids.last().copied()).flatten()))
+        })?;
+        let entries = entries_of(found)?;
+        let next = more.zip(entries.last()).map(|(row, last)| {
+            let row = u64::try_from(row).expect("SQLite numbers its rows from 1");
+            Cursor::new(query, &Position { row, value: query.order.value_of(last) })
+        });
+        Ok(Page { entries, next })
+    }
+
+    /// Returns how many versions match, counting to at most `most`.
+    pub(super) fn count(&self, query: &Query, most: u64) -> Result<Count> {
+        query.check()?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
+        let number = self.with("count", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Search::new(&transaction, query)?.count(most + 1)
+        })?;
+        Ok(Count { number: number.min(most).unsigned_abs(), exact: number <= most })
     }
 
     /// Returns counts over the whole registry.
@@ -88,19 +102,16 @@ impl Readers {
             let transaction = connection.unchecked_transaction()?;
             let number = |sql| transaction.query_row(sql, [], |row| count(row, 0));
             // High and low halves, because the sum of sizes that somebody claimed may be beyond 64 bits.
-            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version WHERE NOT deleted")?;
-            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version WHERE NOT deleted")?;
+            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version_search")?;
+            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version_search")?;
             Ok(Statistics {
-                total_models: number("SELECT count(*) FROM version WHERE NOT deleted")?,
-                total_bases: number("SELECT count(DISTINCT base) FROM version WHERE NOT deleted")?,
-                by_type: groups(&transaction, "SELECT type, count(*) FROM version WHERE NOT deleted GROUP BY type")?,
-                by_status: groups(
-                    &transaction,
-                    "SELECT status, count(*) FROM version WHERE NOT deleted GROUP BY status",
-                )?,
+                total_models: number("SELECT count(*) FROM version_search")?,
+                total_bases: number("SELECT count(DISTINCT base) FROM version_search")?,
+                by_type: groups(&transaction, "SELECT type, count(*) FROM version_search GROUP BY type")?,
+                by_status: groups(&transaction, "SELECT status, count(*) FROM version_search GROUP BY status")?,
                 by_framework: groups(
                     &transaction,
-                    "SELECT framework, count(*) FROM version WHERE NOT deleted GROUP BY framework",
+                    "SELECT framework, count(*) FROM version_search GROUP BY framework",
                 )?,
                 size_bytes: high.saturating_mul(1 << 32).saturating_add(low),
             })
@@ -137,6 +148,11 @@ impl Readers {
         let row =
             self.with("read a version", |connection| row(connection, "model_id = ?1", params![model_id.as_str()]))?;
         row.ok_or_else(|| Error::not_found(Kind::ModelId, model_id))?.into_entry()
+    }
+
+    /// Returns the versions that are not deleted, oldest registration first.
+    pub(super) fn shown(&self) -> Result<Vec<Entry>> {
+        entries_of(self.with("read versions", |connection| rows(connection, "NOT deleted ORDER BY id", []))?)
     }
 
     /// Returns the versions that are deleted, oldest registration first.
@@ -232,6 +248,11 @@ fn base_found(connection: &Connection, base: &ModelName) -> rusqlite::Result<Bas
 fn row(connection: &Connection, condition: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Option<VersionRow>> {
     let sql = format!("SELECT {VERSION_COLUMNS} FROM version WHERE {condition}");
     connection.prepare_cached(&sql)?.query_row(parameters, VersionRow::read).optional()
+}
+
+fn row_by_id(connection: &Connection, id: i64) -> rusqlite::Result<VersionRow> {
+    let sql = format!("SELECT {VERSION_COLUMNS} FROM version WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id], VersionRow::read)
 }
 
 fn rows(

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
-use super::tokens;
+use super::{search_index, tokens};
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -36,7 +36,6 @@ const TABLES: &str = "
         file_name     TEXT UNIQUE,
         deleted       INTEGER NOT NULL,
         revision      INTEGER NOT NULL,
-        search_text   TEXT NOT NULL,
         record        TEXT NOT NULL,
         UNIQUE (base, ordinal),
         UNIQUE (base, label)
@@ -99,6 +98,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     if Found::read_within(&transaction)?.layout == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(tokens::TABLE)?;
+        transaction.execute_batch(search_index::TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }

@@ -5,6 +5,7 @@
 mod local_artifacts;
 mod metadata_file;
 mod registering;
+mod searching;
 mod sqlite;
 mod tokens;
 

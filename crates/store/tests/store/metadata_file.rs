@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use seedhouse_core::{
-    Applied, Change, Clock, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Query, Record, Reference,
-    RegistryFile, Result, Statistics, SystemClock, Timestamp,
+    Applied, Change, Clock, Count, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Record,
+    Reference, RegistryFile, Result, Statistics, SystemClock, Timestamp,
 };
 use seedhouse_store::{MemoryStore, MetadataFile, SqliteStore};
 use serde_json::json;
@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     fn registered(&self) -> Vec<Record> {
-        self.store.search(&Query::default()).unwrap().into_iter().rev().map(|entry| entry.record).collect()
+        self.store.search(&Query::default()).unwrap().entries.into_iter().rev().map(|entry| entry.record).collect()
     }
 
     fn set_aside_files(&self) -> Vec<PathBuf> {
@@ -230,11 +230,14 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         edits: AtomicU32,
     }
     impl MetadataStore for Editing {
-        fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+        fn search(&self, query: &Query) -> Result<Page> {
             if self.edits.fetch_add(1, Ordering::Relaxed) == 1 {
                 fs::write(&self.path, "edited at the worst moment").unwrap();
             }
             self.inner.search(query)
+        }
+        fn count(&self, query: &Query, most: u64) -> Result<Count> {
+            self.inner.count(query, most)
         }
         fn apply(&self, change: Change) -> Result<Applied> {
             self.inner.apply(change)
@@ -259,6 +262,9 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         }
         fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
             self.inner.version_even_deleted(model_id)
+        }
+        fn shown(&self) -> Result<Vec<Entry>> {
+            self.inner.shown()
         }
         fn deleted(&self) -> Result<Vec<Entry>> {
             self.inner.deleted()

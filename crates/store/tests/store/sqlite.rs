@@ -18,7 +18,7 @@ fn reopening_keeps_everything() {
         register(&store, base).unwrap();
     }
     let everything = |store: &SqliteStore| {
-        let entries = store.search(&Query::default()).unwrap();
+        let entries = store.search(&Query::default()).unwrap().entries;
         (entries, store.events(0, 10).unwrap(), store.statistics().unwrap(), store.revision().unwrap())
     };
     let before = everything(&store);

@@ -43,8 +43,8 @@ pub(super) fn update_changes_the_record_and_its_revision(store: Store) {
     assert_eq!((after.record.created_at, after.ordinal), (before.record.created_at, before.ordinal));
     assert!(after.record.updated_at >= before.record.updated_at && after.revision > before.revision);
     assert_eq!(store.version(&"小麦_v1".parse().unwrap()).unwrap(), after);
-    let query = Query { status: Some(Status::Stopped), ..Query::default() };
-    assert_eq!(ids(&store.search(&query).unwrap()), ["小麦_v1"]);
+    let query = Query { filter: "status = stopped".parse().unwrap(), ..Query::default() };
+    assert_eq!(ids(&store.search(&query).unwrap().entries), ["小麦_v1"]);
 }
 
 pub(super) fn update_of_an_older_revision_is_refused(store: Store) {
@@ -127,7 +127,7 @@ pub(super) fn deleted_version_is_hidden_and_comes_back_identical(store: Store) {
     for reference in ["m", "m_v1", "m/1", "m:1"] {
         assert!(matches!(found(&store, reference), Err(Error::NotFound { kind: Kind::Model, .. })), "{reference}");
     }
-    assert!(store.search(&Query::default()).unwrap().is_empty());
+    assert!(store.search(&Query::default()).unwrap().entries.is_empty());
     assert!(store.versions(&"m".parse().unwrap()).is_err());
     assert_eq!(store.statistics().unwrap().total_models, 0);
     assert_eq!(store.deleted().unwrap(), std::slice::from_ref(&deleted));

@@ -74,7 +74,7 @@ pub(super) fn refused_registration_leaves_no_trace(store: Store) {
     let base = too_long.base.clone();
     assert_eq!(try_register(&*store, too_long).unwrap_err().field(), Some("model_id"));
     assert!(matches!(store.versions(&base), Err(Error::NotFound { kind: Kind::Model, .. })));
-    assert_eq!(store.search(&Query::default()).unwrap().len(), 2);
+    assert_eq!(store.search(&Query::default()).unwrap().entries.len(), 2);
 }
 
 pub(super) fn taken_model_id_is_refused_with_its_date(store: Store) {
@@ -131,7 +131,7 @@ pub(super) fn unknown_fields_and_nulls_are_kept_in_their_order(store: Store) {
     let entry = register(&*store, Registration { fields: fields.clone(), ..registration("m") });
     let found = store.version(&"m_v1".parse().unwrap()).unwrap();
     assert_eq!(found, entry);
-    assert_eq!(store.search(&Query::default()).unwrap(), [entry]);
+    assert_eq!(store.search(&Query::default()).unwrap().entries, [entry]);
     let keys: Vec<&String> = found.record.fields.keys().filter(|key| *key != "schema").collect();
     assert_eq!(keys, fields.keys().collect::<Vec<_>>());
     for (key, value) in &fields {
@@ -164,5 +164,5 @@ pub(super) fn what_could_not_be_read_again_is_refused(store: Store) {
     let nested = (0..126).fold(json!(1), |inner, _| json!([inner]));
     deep.fields.insert("metadata".into(), nested);
     assert_eq!(try_register(&*store, deep).unwrap_err().field(), Some("metadata"));
-    assert!(store.search(&Query::default()).unwrap().is_empty());
+    assert!(store.search(&Query::default()).unwrap().entries.is_empty());
 }
