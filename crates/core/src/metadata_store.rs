@@ -60,7 +60,7 @@ pub trait MetadataStore: Send + Sync {
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry>;
 
     /// Returns all versions that are not deleted, oldest registration first, from the records themselves: what must not miss
-    /// a version (collecting garbage, auditing) does not trust an index.
+    /// a version (collecting garbage, auditing, `metadata.json`) does not trust an index.
     fn shown(&self) -> Result<Vec<Entry>>;
 
     /// Returns all versions that are deleted, oldest registration first.

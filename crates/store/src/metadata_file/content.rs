@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use seedhouse_core::{MetadataStore, ModelName, Query, RegistryFile, Result, VersionEntry};
+use seedhouse_core::{MetadataStore, ModelName, RegistryFile, Result, VersionEntry};
 use serde_json::Map;
 
 /// Returns the whole registry: records, and the versions of each base, both in order of registration as in the original.
 pub(super) fn registry_file(store: &dyn MetadataStore) -> Result<RegistryFile> {
     let mut file = RegistryFile::default();
     let mut positions: HashMap<ModelName, usize> = HashMap::new();
-    for entry in store.search(&Query::default())?.entries.into_iter().rev() {
+    for entry in store.shown()? {
         let record = entry.record;
         let version = VersionEntry {
             model_id: record.model_id.clone(),

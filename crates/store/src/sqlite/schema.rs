@@ -42,9 +42,6 @@ const TABLES: &str = "
     ) STRICT;
     CREATE INDEX version_by_order ON version (base, version_key, status);
     CREATE INDEX version_by_digest ON version (digest);
-    CREATE INDEX version_by_type ON version (type);
-    CREATE INDEX version_by_framework ON version (framework);
-    CREATE INDEX version_by_status ON version (status);
     CREATE INDEX version_by_parent ON version (parent) WHERE parent IS NOT NULL;
     CREATE INDEX version_deleted ON version (id) WHERE deleted;
 
