@@ -44,7 +44,7 @@ impl Slot {
 
     /// Continues a prompt, giving text to `on_text` as it becomes certain.
     ///
-    /// The pieces given to `on_text` are never empty, and together they are [`Generation::text`].
+    /// Together the pieces given to `on_text` are [`Generation::text`]. An empty one only asks whether to go on.
     ///
     /// # Errors
     /// [`Error::WrongTask`] when this is not a language model, [`Error::Invalid`] when a value of the request breaks a rule,

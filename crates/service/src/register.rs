@@ -132,7 +132,8 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Contradiction`] between a claim and the file, [`Error::Malformed`] files,
-    /// [`Error::Invalid`] fields. After an error nothing is registered and nothing stored.
+    /// [`Error::Invalid`] fields. After an error nothing is registered. Nothing is stored either, unless another
+    /// registration took the name in the last moment: then bytes that no version names are left for a collection.
     pub fn register(&self, request: RegisterRequest, files: Vec<Received>) -> Result<Entry> {
         self.check_free(&request)?;
         check_words(&request)?;
