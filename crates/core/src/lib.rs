@@ -8,7 +8,7 @@
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, registry_file (metadata.json), change, event, query, statistics
-//! ports    metadata_store, artifact_store, token_store, runtime, clock
+//! ports    metadata_store, artifact_store, token_store, runtime, clock, progress
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
 
@@ -27,6 +27,7 @@ mod manifest;
 mod metadata_store;
 mod model_kind;
 mod name;
+mod progress;
 pub mod query;
 mod record;
 mod record_edit;
@@ -55,6 +56,7 @@ pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::MetadataStore;
 pub use model_kind::{Framework, ModelType};
 pub use name::{Alias, ModelId, ModelName, TokenName};
+pub use progress::{Progress, ProgressUnit, Unwatched};
 pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
