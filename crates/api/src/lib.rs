@@ -16,6 +16,7 @@ mod access;
 mod admission;
 mod blocking;
 mod credentials;
+mod entity_tag;
 mod leftover;
 mod limits;
 mod native;

@@ -1,8 +1,11 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
+pub(crate) mod card;
 pub(crate) mod changes;
+pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
+pub(crate) mod lineage;
 pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;

@@ -1,4 +1,4 @@
-//! JSON bodies: no `Content-Type` is asked for, because tools that MLflow and Triton users have send none.
+//! Bodies that are read whole. Of JSON no `Content-Type` is asked for, because tools that MLflow and Triton users have send none.
 
 use axum::extract::Request;
 use futures_util::StreamExt;
@@ -21,13 +21,27 @@ pub(crate) async fn read_json<T>(request: Request, limits: &Limits) -> Result<T>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let bytes = read_all(request, limits).await?;
+    let bytes = read_all(request, limits.json_bytes, limits).await?;
     // A nested image has tens of megabytes: decoding it is not work for a thread that serves other connections.
     blocking::run(move || decode(&bytes)).await
 }
 
-async fn read_all(request: Request, limits: &Limits) -> Result<Vec<u8>> {
-    let (_, mut stream) = RequestStream::of(request, limits.json_bytes as u64, limits.idle)?;
+/// Reads a body of text, whatever its `Content-Type` says.
+///
+/// # Errors
+/// [`Error::TooLarge`], [`Error::Malformed`] about `what` for text that is not UTF-8, [`Error::BrokenUpload`].
+pub(crate) async fn read_text(
+    request: Request,
+    limits: &Limits,
+    what: &'static str,
+    most_bytes: usize,
+) -> Result<String> {
+    let bytes = read_all(request, most_bytes, limits).await?;
+    String::from_utf8(bytes).map_err(|error| Error::malformed(what, error.utf8_error().to_string()))
+}
+
+async fn read_all(request: Request, most_bytes: usize, limits: &Limits) -> Result<Vec<u8>> {
+    let (_, mut stream) = RequestStream::of(request, most_bytes as u64, limits.idle)?;
     let progress = stream.progress();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

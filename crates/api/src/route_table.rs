@@ -45,7 +45,11 @@ impl RouteTable {
 
     /// Returns the routes and their document.
     pub(crate) fn split(self) -> (axum::Router<Arc<Service>>, OpenApi) {
-        self.router.split_for_parts()
+        let (router, mut document) = self.router.split_for_parts();
+        // The router marks parameters that may contain `/`; OpenAPI has no word for them.
+        let paths = std::mem::take(&mut document.paths.paths).into_iter();
+        document.paths.paths = paths.map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+        (router, document)
     }
 }
 

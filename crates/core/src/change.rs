@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::record::SCHEMA;
 use crate::{
-    Alias, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp,
+    Alias, Card, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp,
     Version,
 };
 
@@ -98,6 +98,8 @@ pub enum Edit {
     Name(String),
     /// Changes the text for people.
     Description(String),
+    /// Sets the model card, or removes it.
+    Card(Option<Card>),
     /// Sets a tag, or removes it.
     Tag {
         /// Its key.
@@ -111,6 +113,13 @@ pub enum Edit {
         name: String,
         /// Its value.
         value: f64,
+    },
+    /// Sets figures that somebody claims, and says where they come from.
+    ReportedMetrics {
+        /// Names and values.
+        metrics: Vec<(String, f64)>,
+        /// What they say: a run, a data digest, a command.
+        source: Value,
     },
     /// Sets figures that a run measured.
     MeasuredMetrics {

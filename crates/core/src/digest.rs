@@ -20,6 +20,11 @@ impl Digest {
         Digest(Sha256::digest(bytes.as_ref()).into())
     }
 
+    /// Returns the digest as it is computed.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Returns the 64 hexadecimal digits without the `sha256:` prefix.
     pub fn hex(&self) -> String {
         hex::encode(self.0)

@@ -7,7 +7,7 @@
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
-//! truth    record, registry_file (metadata.json), change, event, query, statistics
+//! truth    record, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! ports    metadata_store, artifact_store, token_store, runtime, clock, progress
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
@@ -17,12 +17,14 @@
 mod access;
 pub mod adopt;
 mod artifact_store;
+mod card;
 mod change;
 mod clock;
 mod digest;
 mod error;
 mod event;
 mod hyper_parameters;
+mod lineage;
 mod manifest;
 mod metadata_store;
 mod model_kind;
@@ -43,6 +45,7 @@ mod version;
 
 pub use access::{Permission, Role};
 pub use artifact_store::{ArtifactStore, HoldKind, StagedArtifact, StoredArtifact};
+pub use card::{Card, CardFrontMatter};
 pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
     Registration, SetAside, Update,
@@ -52,6 +55,7 @@ pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
+pub use lineage::Relation;
 pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::MetadataStore;
 pub use model_kind::{Framework, ModelType};

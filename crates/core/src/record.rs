@@ -20,7 +20,7 @@ const DEEPEST: usize = 64;
 ///
 /// # Errors
 /// [`Error::Invalid`] naming the field.
-fn check_text(field: &str, text: &str, most_characters: usize) -> Result<()> {
+pub(crate) fn check_text(field: &str, text: &str, most_characters: usize) -> Result<()> {
     if let Some(control) =
         text.chars().find(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
     {

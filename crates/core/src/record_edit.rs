@@ -1,8 +1,8 @@
 //! What may change of a record, and what a change does to its other fields.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::{Edit, Error, Record, Result};
+use crate::{Edit, Error, Record, Result, check_depth};
 
 /// The longest key and value of a tag in bytes, and the most tags of a version.
 const LONGEST_TAG_KEY: usize = 250;
@@ -26,10 +26,21 @@ impl Record {
             Edit::Description(text) => {
                 self.fields.insert("description".into(), text.clone().into());
             }
+            Edit::Card(card) => self.set_card(card.as_ref()),
             Edit::Tag { key, value } => self.set_tag(key, value.as_deref())?,
             Edit::ClaimedMetric { name, value } => {
                 self.set_metric(name, *value)?;
                 self.mark_claims(name, Claim::Made);
+            }
+            Edit::ReportedMetrics { metrics, source } => {
+                check_depth("source", source)?;
+                for (name, value) in metrics {
+                    self.set_metric(name, *value)?;
+                    self.mark_claims(name, Claim::Made);
+                }
+                let figures: Map<String, Value> =
+                    metrics.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
+                self.add_receipt(&json!({ "reported": true, "metrics": figures, "source": source }));
             }
             Edit::MeasuredMetrics { metrics, receipt } => {
                 for (name, value) in metrics {
@@ -152,6 +163,14 @@ mod tests {
         assert_eq!(record.fields["metrics"], json!({"loss": 0.5, "accuracy": 0.92}));
         assert_eq!(record.fields["accuracy"], 0.92);
         assert_eq!(record.fields["claims"], json!(["type", "metrics.accuracy", "accuracy"]));
+        let reported = Edit::ReportedMetrics {
+            metrics: vec![("accuracy".into(), 0.91)],
+            source: json!({"run": "nightly-7", "dataset": "sha256:…"}),
+        };
+        record.edit(&reported).unwrap();
+        assert_eq!((&record.fields["accuracy"], record.claims().len()), (&json!(0.91), 3), "a source is a claim too");
+        assert_eq!(record.fields["receipts"][0]["source"]["run"], "nightly-7");
+        record.fields.remove("receipts");
         let measured = Edit::MeasuredMetrics { metrics: vec![("accuracy".into(), 0.9)], receipt: json!({"data": "x"}) };
         record.edit(&measured).unwrap();
         assert_eq!(record.fields["accuracy"], 0.9);

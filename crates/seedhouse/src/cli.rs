@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin};
 use seedhouse_core::{
-    Alias, Cursor, Filter, ModelId, ModelName, Order, Reference, Role, Status, Timestamp, TokenName, Version,
+    Alias, Cursor, Filter, ModelId, ModelName, Order, Reference, Relation, Role, Status, Timestamp, TokenName, Version,
 };
 
 use crate::lifetime::Lifetime;
@@ -63,6 +63,10 @@ pub(crate) enum Command {
     Versions(VersionsArguments),
     /// Change the status, texts, tags or figures of a version
     Update(UpdateArguments),
+    /// Print, set or remove the model card of a version
+    Card(CardArguments),
+    /// List what a version was made from, and what was made from it
+    Lineage(LineageArguments),
     /// Point an alias at a version, back, or nowhere
     #[command(subcommand)]
     Alias(AliasCommand),
@@ -126,6 +130,14 @@ pub(crate) struct RegisterArguments {
     /// A text for people
     #[arg(long)]
     pub(crate) description: Option<String>,
+
+    /// A version that it was made from
+    #[arg(long, value_name = "REFERENCE", requires = "relation")]
+    pub(crate) parent: Option<Reference>,
+
+    /// How it was made from that one: quantized, finetuned, converted or exported
+    #[arg(long, requires = "parent")]
+    pub(crate) relation: Option<Relation>,
 
     /// Hyper-parameters: a JSON object, or a file with one; checked against the model's file
     #[arg(long, value_name = "JSON|FILE")]
@@ -216,6 +228,10 @@ pub(crate) struct UpdateArguments {
     #[arg(long = "metric", value_name = "NAME=NUMBER")]
     pub(crate) metrics: Vec<String>,
 
+    /// Where the claimed figures come from, e.g. {"run": "nightly-7", "dataset": "sha256:…"}; kept with them
+    #[arg(long, value_name = "JSON", requires = "metrics")]
+    pub(crate) source: Option<String>,
+
     /// Refuse if the version was changed since this revision (`show` prints it)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) expected_revision: Option<u64>,
@@ -295,6 +311,37 @@ pub(crate) struct GcArguments {
     /// Keep the bytes of versions that were deleted within this many days
     #[arg(long, default_value_t = 30)]
     pub(crate) retention_days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CardArguments {
+    /// The version
+    pub(crate) reference: Reference,
+
+    /// Set the card: a file of Markdown, with YAML between two lines `---` at its beginning for programs
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    pub(crate) set: Option<PathBuf>,
+
+    /// Remove the card
+    #[arg(long)]
+    pub(crate) remove: bool,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+impl CardArguments {
+    /// Returns whether nothing is to be changed.
+    pub(crate) fn is_question(&self) -> bool {
+        self.set.is_none() && !self.remove
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LineageArguments {
+    /// The version
+    pub(crate) reference: Reference,
 }
 
 #[derive(Debug, Args)]

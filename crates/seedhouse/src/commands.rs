@@ -3,12 +3,14 @@
 mod adopt;
 mod alias;
 mod audit;
+mod card;
 mod classify;
 mod delete;
 mod demo;
 mod gc;
 mod generate;
 mod history;
+mod lineage;
 mod list;
 mod register;
 mod serve;
@@ -42,6 +44,11 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Update(arguments) => {
             changing(cli, |service| update::run(service, arguments, output))?;
         }
+        Command::Card(arguments) if arguments.is_question() => {
+            card::print(&Registry::open(&cli.root)?.service, arguments)?;
+        }
+        Command::Card(arguments) => changing(cli, |service| card::change(service, arguments, output))?,
+        Command::Lineage(arguments) => lineage::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Alias(command) => changing(cli, |service| alias::run(service, command, output))?,
         Command::Delete(arguments) => changing(cli, |service| delete::run(service, arguments, output))?,
         Command::Undelete(arguments) => changing(cli, |service| delete::undelete(service, arguments, output))?,

@@ -29,6 +29,12 @@ pub(crate) fn print_line(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// Prints a text of several lines.
+pub(crate) fn print_text(text: &str) -> io::Result<()> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write!(io::stdout().lock(), "{text}{end}")
+}
+
 /// Prints columns, as wide as their widest cell; Chinese characters are two columns wide.
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let width = |column: usize| {

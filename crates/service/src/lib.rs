@@ -4,8 +4,11 @@
 //! access     tokens: make, list, revoke; who is calling, and may they
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
 //! adopt      plan -> look for the files -> one Change per version, and a report
+//! files      the bytes of a version, one file at a time
 //! find       show, list, versions, statistics
 //! change     update, alias, rollback, delete, undelete
+//! card       what a model card says
+//! lineage    what a version was made from, and what was made from it
 //! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
@@ -18,11 +21,14 @@
 
 mod access;
 mod adopt;
+mod card;
 mod change;
+mod files;
 mod find;
 mod garbage;
 mod history;
 mod infer;
+mod lineage;
 mod register;
 mod verify;
 
@@ -34,11 +40,13 @@ use seedhouse_engine::Engine;
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use change::Origin;
+pub use files::StoredFile;
 pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};
 pub use history::Audit;
 pub use infer::Answer;
-pub use register::{Received, RegisterRequest};
+pub use lineage::{KnownRelative, Lineage, Relative};
+pub use register::{Parent, Received, RegisterRequest};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{

@@ -9,13 +9,14 @@ use std::io::Read;
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
     Action, Change, Entry, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ManifestPath, ModelId, ModelName,
-    ModelType, Reference, Registration, Result, Selector, StagedArtifact, Status, Version, check_depth,
+    ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, Version, check_depth,
     check_hyper_parameters,
 };
 use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
 
 use crate::Service;
+use crate::card::card_among;
 
 /// A version as the user describes it. What is left out is read from the files or settled by the registry.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct RegisterRequest {
     pub description: Option<String>,
     /// Hyper-parameters; each is checked against the file where the file says something about it.
     pub metadata: Map<String, Value>,
+    /// What it was made from.
+    pub parent: Option<Parent>,
     /// A word chosen by the caller: registering again with the same word returns the version made the first time.
     pub idempotency_key: Option<String>,
     /// Who asks.
@@ -57,15 +60,25 @@ impl RegisterRequest {
             status: None,
             description: None,
             metadata: Map::new(),
+            parent: None,
             idempotency_key: None,
             actor: actor.into(),
         }
     }
 }
 
+/// What a version was made from, as its maker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// A version of the registry.
+    pub reference: Reference,
+    /// How it was made from that one.
+    pub relation: Relation,
+}
+
 /// A file that was received, hashed, and is not part of the registry yet. Dropping it removes the bytes.
 pub struct Received {
-    path: ManifestPath,
+    pub(crate) path: ManifestPath,
     pub(crate) staged: Box<dyn StagedArtifact>,
 }
 
@@ -140,7 +153,11 @@ impl Service {
         let manifest = manifest_of(&files)?;
         let findings = self.examine(&request, &files)?;
         let status = first_status(&request, &findings)?;
-        let fields = record_fields(&request, &findings);
+        let mut fields = record_fields(&request, &findings);
+        fields.extend(card_among(&files)?.map(|card| card.fields()).unwrap_or_default());
+        if let Some(parent) = &request.parent {
+            self.name_parent(parent, &mut fields)?;
+        }
         // Until the record stands, its bytes would look like garbage to a collection.
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
         for file in files {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use seedhouse_service::core::{
     Alias, DeletionGuard, Edit, Error, Event, ExpectedHolder, ModelId, ModelName, Reference, Result, Selector,
@@ -15,6 +14,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::blocking;
+use crate::entity_tag::{TaggedModel, expected_revision};
 use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
 use crate::parameters::{ModelIdPath, QueryParameters};
@@ -62,24 +62,13 @@ pub(crate) async fn update(
     Extension(caller): Extension<Caller>,
     ModelIdPath(reference): ModelIdPath,
     request: Request,
-) -> Result<Json<ModelResponse>, Failure> {
+) -> Result<TaggedModel, Failure> {
     let expected_revision = expected_revision(request.headers())?;
     let body: UpdateRequest = read_json(request, &limits).await?;
     let origin = Origin { actor: caller.name, reason: body.reason.clone() };
     let edits = body.edits()?;
     let entry = blocking::run(move || service.update(&reference, expected_revision, edits, origin)).await?;
-    Ok(Json(entry.into()))
-}
-
-/// Reads `If-Match`: the version's revision in quotes, or `*` for any.
-fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>> {
-    let Some(value) = headers.get("if-match") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    if text == "*" {
-        return Ok(None);
-    }
-    let revision = text.trim_matches('"').parse();
-    revision.map(Some).map_err(|_| Error::invalid("If-Match", text, "must be a version's `revision` in quotes"))
+    Ok(TaggedModel(entry))
 }
 
 /// A line of text about what was done.
@@ -92,9 +81,32 @@ fn message(text: String) -> Json<MessageResponse> {
     Json(MessageResponse { message: text })
 }
 
-/// Sets figures of a version; others stay. They are recorded as claims.
+/// Figures by name, and where they come from.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct MetricsRequest {
+    /// What produced the figures: a run, a dataset digest, a command; kept as a receipt that says it was reported.
+    #[schema(value_type = Option<Object>)]
+    source: Option<Value>,
+    /// Names and numbers.
+    #[serde(flatten)]
+    metrics: BTreeMap<String, f64>,
+}
+
+impl MetricsRequest {
+    fn edits(self) -> Result<Vec<Edit>> {
+        let metrics = self.metrics.into_iter();
+        match self.source {
+            None => Ok(metrics.map(|(name, value)| Edit::ClaimedMetric { name, value }).collect()),
+            Some(source @ Value::Object(_)) => Ok(vec![Edit::ReportedMetrics { metrics: metrics.collect(), source }]),
+            Some(other) => Err(Error::invalid("source", other, "must be an object")),
+        }
+    }
+}
+
+/// Sets figures of a version; others stay. They are recorded as claims, also where `source` says where they come from: the
+/// registry has not measured them.
 #[utoipa::path(put, path = "/api/models/{model_id}/metrics", tag = "models", params(("model_id" = String, Path)),
-    request_body = BTreeMap<String, f64>, responses((status = 200, body = MessageResponse), Problems))]
+    request_body = MetricsRequest, responses((status = 200, body = MessageResponse), Problems))]
 pub(crate) async fn update_metrics(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
@@ -102,8 +114,8 @@ pub(crate) async fn update_metrics(
     ModelIdPath(reference): ModelIdPath,
     request: Request,
 ) -> Result<Json<MessageResponse>, Failure> {
-    let metrics: BTreeMap<String, f64> = read_json(request, &limits).await?;
-    let edits = metrics.into_iter().map(|(name, value)| Edit::ClaimedMetric { name, value }).collect();
+    let body: MetricsRequest = read_json(request, &limits).await?;
+    let edits = body.edits()?;
     let origin = Origin { actor: caller.name, reason: None };
     let entry = blocking::run(move || service.update(&reference, None, edits, origin)).await?;
     Ok(message(format!("metrics of `{}` recorded as claims", entry.record.model_id)))

@@ -48,6 +48,14 @@ pub(crate) struct ModelResponse {
     fields: Map<String, Value>,
 }
 
+impl ModelResponse {
+    /// Leaves out what is too long for a list: the text of the model card.
+    pub(crate) fn brief(mut entry: Entry) -> ModelResponse {
+        entry.record.fields.shift_remove("card");
+        entry.into()
+    }
+}
+
 impl From<Entry> for ModelResponse {
     fn from(entry: Entry) -> ModelResponse {
         let record = entry.record;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::LINK;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{self, Entry};
@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::admission::Admission;
 use crate::blocking;
+use crate::entity_tag::TaggedModel;
 use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
 use crate::native::new_model::{NewModel, NewModelForm};
@@ -74,7 +75,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Failure> {
     let query = parameters.into_query()?;
     let page = blocking::run(move || service.list(&query)).await?;
-    let entries: Vec<ModelResponse> = page.entries.into_iter().map(ModelResponse::from).collect();
+    let entries: Vec<ModelResponse> = page.entries.into_iter().map(ModelResponse::brief).collect();
     let mut response = Json(entries).into_response();
     if let Some(link) = page.next.and_then(|next| next_link(&uri, &next)) {
         response.headers_mut().insert(LINK, link);
@@ -122,15 +123,16 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(entry.into())))
 }
 
-/// Shows one version. Any reference works: a `model_id`, a base, `base:1.0.3`, `base@sha256:…`, `base/3` (with `/` as `%2F`).
+/// Shows one version; `ETag` is its revision. Any reference works: a `model_id`, a base, `base:1.0.3`, `base@sha256:…`, `base/3` (with `/` as `%2F`).
 #[utoipa::path(get, path = "/api/models/{model_id}", tag = "models", params(("model_id" = String, Path)),
-    responses((status = 200, body = ModelResponse), (status = 404, body = Problem)))]
+    responses((status = 200, body = ModelResponse), (status = 304, description = "`If-None-Match` names this revision"), (status = 404, body = Problem)))]
 pub(crate) async fn show(
     State(service): State<Arc<Service>>,
     ModelIdPath(reference): ModelIdPath,
-) -> Result<Json<ModelResponse>, Failure> {
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let entry = blocking::run(move || service.show(&reference)).await?;
-    Ok(Json(entry.into()))
+    Ok(TaggedModel(entry).unless_known(&headers))
 }
 
 /// The versions of a model, newest first.

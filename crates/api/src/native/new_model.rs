@@ -1,12 +1,13 @@
 //! The body that creates a version, as JSON or as the text fields of a form.
 
-use seedhouse_service::RegisterRequest;
 use seedhouse_service::core::{Error, ModelId, ModelName, ModelType, Result, Version};
+use seedhouse_service::{Parent, RegisterRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::parameters::reference;
 use crate::type_mistake;
 
 /// What the client says about a new version.
@@ -22,6 +23,10 @@ pub(crate) struct NewModel {
     model_type: Option<String>,
     framework: Option<String>,
     description: Option<String>,
+    /// A version that it was made from; any reference works.
+    parent: Option<String>,
+    /// How it was made from that one: quantized, finetuned, converted or exported.
+    relation: Option<String>,
     /// By default `ready` if the files can be served, else `registered`.
     status: Option<String>,
     /// Checked against the files; also called `metadata`.
@@ -44,6 +49,10 @@ pub(crate) struct NewModelForm {
     model_type: Option<String>,
     framework: Option<String>,
     description: Option<String>,
+    /// A version that it was made from; any reference works.
+    parent: Option<String>,
+    /// How it was made from that one: quantized, finetuned, converted or exported.
+    relation: Option<String>,
     /// By default `ready` if the files can be served, else `registered`.
     status: Option<String>,
     /// A JSON object, checked against the files; also called `metadata`.
@@ -79,6 +88,7 @@ impl NewModel {
         request.model_type = self.model_type.as_deref().map(model_type);
         request.framework = self.framework.as_deref().map(Into::into);
         request.description = self.description;
+        request.parent = parent(self.parent.as_deref(), self.relation.as_deref())?;
         request.status = self.status.as_deref().map(str::parse).transpose()?;
         request.metadata =
             self.hyperparameters.map_or_else(|| Ok(Map::new()), |value| hyper_parameters("hyperparameters", value))?;
@@ -120,6 +130,18 @@ pub(crate) fn form_json<T: DeserializeOwned>(mut fields: Map<String, Value>) -> 
     }
     serde_path_to_error::deserialize(Value::Object(fields))
         .map_err(|error| type_mistake::explain("the form", &error.path().to_string(), error.inner()))
+}
+
+/// Reads what a version was made from; `parent` and `relation` come together.
+pub(crate) fn parent(parent: Option<&str>, relation: Option<&str>) -> Result<Option<Parent>> {
+    match (parent, relation) {
+        (None, None) => Ok(None),
+        (Some(parent), Some(relation)) => {
+            Ok(Some(Parent { reference: reference("parent", parent)?, relation: relation.parse()? }))
+        }
+        (Some(parent), None) => Err(Error::invalid("parent", parent, "says nothing without `relation`")),
+        (None, Some(relation)) => Err(Error::invalid("relation", relation, "says nothing without `parent`")),
+    }
 }
 
 /// Reads hyper-parameters: an object, or null for none.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::admission::Admission;
 use crate::blocking;
 use crate::limits::Limits;
-use crate::native::new_model::{form_json, hyper_parameters};
+use crate::native::new_model::{form_json, hyper_parameters, parent};
 use crate::parameters::ModelIdPath;
 use crate::problem::{Failure, Problems};
 use crate::request_body::read_json;
@@ -31,6 +31,10 @@ pub(crate) struct NewVersion {
     model_type: Option<String>,
     framework: Option<String>,
     description: Option<String>,
+    /// A version that it was made from; any reference works.
+    parent: Option<String>,
+    /// How it was made from that one: quantized, finetuned, converted or exported.
+    relation: Option<String>,
     status: Option<String>,
     /// Checked against the files; also called `hyperparameters`.
     #[serde(alias = "hyperparameters")]
@@ -96,6 +100,7 @@ impl NewVersion {
         request.model_type = self.model_type.as_deref().map(Into::into);
         request.framework = self.framework.as_deref().map(Into::into);
         request.description = self.description;
+        request.parent = parent(self.parent.as_deref(), self.relation.as_deref())?;
         request.status = self.status.as_deref().map(str::parse).transpose()?;
         request.metadata = self.metadata.map_or_else(|| Ok(Map::new()), |value| hyper_parameters("metadata", value))?;
         Ok(request)

@@ -44,10 +44,10 @@ pub enum Field {
 pub struct FieldPath(String);
 
 /// Groups of the record whose scalars can be named.
-pub(super) const GROUPS: [&str; 5] = ["metadata", "metrics", "tags", "quantization", "inspected"];
+pub(super) const GROUPS: [&str; 6] = ["metadata", "metrics", "tags", "quantization", "inspected", "card_data"];
 
 /// Scalars that stand in the record itself.
-pub(super) const SCALARS: [&str; 4] = ["accuracy", "is_pretrained", "pretrained_source", "parent"];
+pub(super) const SCALARS: [&str; 5] = ["accuracy", "is_pretrained", "pretrained_source", "parent", "relation"];
 
 /// Stands between the names of a path; keys of JSON objects hardly ever contain it.
 const SEPARATOR: char = '\u{1f}';

@@ -95,6 +95,8 @@ impl Demo<'_> {
             framework: None,
             status: None,
             description: None,
+            parent: None,
+            relation: None,
             metadata,
             labels,
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seedhouse_core::{Entry, Error, Kind, ManifestPath, Result};
-use seedhouse_service::{Received, RegisterRequest, Service};
+use seedhouse_service::{Parent, Received, RegisterRequest, Service};
 use serde_json::{Map, Value};
 
 use crate::cli::RegisterArguments;
@@ -56,6 +56,9 @@ fn request(arguments: &RegisterArguments) -> Result<RegisterRequest> {
     request.framework = arguments.framework.as_deref().map(Into::into);
     request.status = arguments.status.as_deref().map(str::parse).transpose()?;
     request.description = arguments.description.clone();
+    if let (Some(reference), Some(relation)) = (arguments.parent.clone(), arguments.relation) {
+        request.parent = Some(Parent { reference, relation });
+    }
     if let Some(metadata) = &arguments.metadata {
         request.metadata = read_metadata(metadata)?;
     }
@@ -86,7 +89,7 @@ fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| missing_or_unreadable(path, error))
 }
 
-fn missing_or_unreadable(path: &Path, error: std::io::Error) -> Error {
+pub(super) fn missing_or_unreadable(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(Kind::File, path.display()),
         _ => Error::io("read", path)(error),

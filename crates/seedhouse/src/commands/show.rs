@@ -58,8 +58,8 @@ fn print_entry(entry: &Entry) -> anyhow::Result<()> {
 }
 
 /// Fields of the record with lines of their own.
-const SHOWN_ABOVE: [&str; 9] =
-    ["aliases", "claims", "description", "digest", "files", "inspected", "metadata", "metrics", "tags"];
+const SHOWN_ABOVE: [&str; 10] =
+    ["aliases", "card", "claims", "description", "digest", "files", "inspected", "metadata", "metrics", "tags"];
 
 fn print_files(entry: &Entry) -> anyhow::Result<()> {
     // A manifest that cannot be read is a corrupt record, not one without files.

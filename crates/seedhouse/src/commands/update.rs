@@ -2,6 +2,7 @@
 
 use seedhouse_core::{Edit, Error, Result};
 use seedhouse_service::Service;
+use serde_json::Value;
 
 use crate::cli::UpdateArguments;
 use crate::commands::{origin, print_changed};
@@ -23,10 +24,10 @@ fn edits(arguments: &UpdateArguments) -> Result<Vec<Edit>> {
         edits.push(Edit::Tag { key: key.to_owned(), value: Some(value.to_owned()) });
     }
     edits.extend(arguments.removed_tags.iter().map(|key| Edit::Tag { key: key.clone(), value: None }));
-    for metric in &arguments.metrics {
-        let (name, value) = split("metric", metric)?;
-        let value = value.parse().map_err(|_| Error::invalid(format!("metrics.{name}"), value, "must be a number"))?;
-        edits.push(Edit::ClaimedMetric { name: name.to_owned(), value });
+    let metrics = arguments.metrics.iter().map(|metric| read_metric(metric)).collect::<Result<Vec<_>>>()?;
+    match &arguments.source {
+        Some(source) => edits.push(Edit::ReportedMetrics { metrics, source: read_source(source)? }),
+        None => edits.extend(metrics.into_iter().map(|(name, value)| Edit::ClaimedMetric { name, value })),
     }
     if edits.is_empty() {
         return Err(Error::invalid(
@@ -36,6 +37,19 @@ fn edits(arguments: &UpdateArguments) -> Result<Vec<Edit>> {
         ));
     }
     Ok(edits)
+}
+
+fn read_metric(metric: &str) -> Result<(String, f64)> {
+    let (name, value) = split("metric", metric)?;
+    let value = value.parse().map_err(|_| Error::invalid(format!("metrics.{name}"), value, "must be a number"))?;
+    Ok((name.to_owned(), value))
+}
+
+fn read_source(text: &str) -> Result<Value> {
+    match serde_json::from_str(text) {
+        Ok(source @ Value::Object(_)) => Ok(source),
+        _ => Err(Error::invalid("source", text, "must be a JSON object, e.g. {\"run\": \"nightly-7\"}")),
+    }
 }
 
 fn split<'a>(field: &str, text: &'a str) -> Result<(&'a str, &'a str)> {

@@ -32,6 +32,7 @@ pub(crate) struct Answer {
     pub(crate) allow: String,
     pub(crate) retry_after: String,
     pub(crate) link: String,
+    pub(crate) headers: ureq::http::HeaderMap,
     pub(crate) text: String,
 }
 
@@ -174,6 +175,13 @@ impl Client {
         Answer::read(&mut response)
     }
 
+    /// Puts a text.
+    pub(crate) fn put_text(&self, path: &str, headers: &[(&str, &str)], text: &str) -> Answer {
+        let request = self.agent.put(format!("{}{path}", self.url));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Answer::from(request.send(text).unwrap())
+    }
+
     /// Posts a form to a server that may be killed meanwhile.
     pub(crate) fn try_post_form(&self, path: &str, form: &Form) -> Result<Answer, ureq::Error> {
         let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", form.content_type());
@@ -205,7 +213,14 @@ impl Answer {
         let (allow, retry_after) = (header("allow"), header("retry-after"));
         let mut text = String::new();
         response.body_mut().as_reader().read_to_string(&mut text)?;
-        Ok(Answer { status: response.status().as_u16(), content_type, request_id, link, allow, retry_after, text })
+        let headers = response.headers().clone();
+        let status = response.status().as_u16();
+        Ok(Answer { status, content_type, request_id, link, allow, retry_after, headers, text })
+    }
+
+    /// Returns a header as text; empty without it.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Returns the body as JSON.
