@@ -1,10 +1,12 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
+pub(crate) mod absent;
 pub(crate) mod card;
 pub(crate) mod changes;
 pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
+pub(crate) mod import;
 pub(crate) mod lineage;
 pub(crate) mod model_response;
 pub(crate) mod models;
@@ -12,4 +14,5 @@ pub(crate) mod new_model;
 pub(crate) mod new_version;
 pub(crate) mod result_response;
 pub(crate) mod search;
+pub(crate) mod serving;
 pub(crate) mod text;

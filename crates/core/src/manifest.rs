@@ -1,10 +1,12 @@
 //! Manifests: the files of a version, and the one digest that names them all.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::{Digest, Error, ModelId, Result};
 
@@ -97,11 +99,23 @@ pub struct FileEntry {
 #[serde(try_from = "Vec<FileEntry>", into = "Vec<FileEntry>")]
 pub struct Manifest(Vec<FileEntry>);
 
+/// Checks that no two paths look the same. Some systems write `é` as two characters and take both spellings for one file.
+fn check_spellings(files: &[FileEntry]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for file in files {
+        if let Some(other) = seen.insert(file.path.as_str().nfc().collect::<String>(), &file.path) {
+            let rule = format!("is another spelling of `{}`", other.as_str().escape_unicode());
+            return Err(Error::invalid("files", file.path.as_str().escape_unicode(), rule));
+        }
+    }
+    Ok(())
+}
+
 impl Manifest {
     /// Sorts the files by path.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no file, two have the same path, one is a folder of another, or the sizes overflow.
+    /// [`Error::Invalid`] when there is no file, two have the same path or spell it in two ways, one is a folder of another, or the sizes overflow.
     pub fn new(mut files: Vec<FileEntry>) -> Result<Manifest> {
         if files.is_empty() {
             return Err(Error::invalid("files", "[]", "a version with artifacts has at least one file"));
@@ -110,6 +124,7 @@ impl Manifest {
         if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
             return Err(Error::invalid("files", &pair[0].path, "each path may occur once"));
         }
+        check_spellings(&files)?;
         check_folders(&files)?;
         check_sizes(&files)?;
         Ok(Manifest(files))
@@ -204,6 +219,13 @@ mod tests {
         let one = Manifest::new(vec![file("a", "1")]).unwrap();
         let two = Manifest::new(vec![file("b", "1")]).unwrap();
         assert_ne!(one.digest(), two.digest());
+    }
+
+    #[test]
+    fn two_spellings_of_one_path_are_refused() {
+        let error = Manifest::new(vec![file("café.txt", "1"), file("cafe\u{301}.txt", "2")]).unwrap_err().to_string();
+        assert!(error.contains("\\u{301}") && error.contains("\\u{e9}"), "{error}");
+        Manifest::new(vec![file("cafe\u{301}.txt", "2")]).unwrap();
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::{Error, Result, Version};
 
@@ -106,6 +108,7 @@ fn check(field: &str, text: &str, longest_bytes: usize) -> Result<()> {
     if let Some(character) = text.chars().find(|character| RESERVED.contains(character) || character.is_control()) {
         return refuse(format!("must not contain `{}`", character.escape_debug()));
     }
+    check_one_spelling(field, text)?;
     if text.starts_with('.') {
         return refuse("must not start with a dot".into());
     }
@@ -113,6 +116,36 @@ fn check(field: &str, text: &str, longest_bytes: usize) -> Result<()> {
         return refuse("must not start or end with white space".into());
     }
     Ok(())
+}
+
+/// Checks that no other text looks the same: `é` is one character, not two (Unicode normalisation form C), and nothing in it
+/// is invisible. Two versions could otherwise share a name on the screen, and on some file systems a file.
+fn check_one_spelling(field: &str, text: &str) -> Result<()> {
+    let refuse = |rule: String| Err(Error::invalid(field, escaped_marks(text), rule));
+    if let Some(character) = text.chars().find(|character| is_invisible(*character)) {
+        return refuse(format!("must not contain the invisible character U+{:04X}", u32::from(character)));
+    }
+    if !is_nfc(text) {
+        let composed: String = text.nfc().collect();
+        return refuse(format!("must be in Unicode normalisation form C, where it is `{composed}`"));
+    }
+    Ok(())
+}
+
+/// Shows what cannot be seen, and a base character apart from its marks.
+fn escaped_marks(text: &str) -> String {
+    let shown = |character: char| match is_invisible(character) || is_combining_mark(character) {
+        true => character.escape_unicode().to_string(),
+        false => character.escape_debug().to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// Joiners, marks of direction, soft hyphens and other characters without width.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What the registry itself keeps in its folder, where a version's files get names that start with its id.
@@ -201,6 +234,24 @@ text_newtype!(TokenName, check_token_name);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_that_looks_like_another_is_refused() {
+        for (text, part) in [
+            ("cafe\u{301}", "`café`"),
+            ("\u{1112}\u{1161}\u{11ab}", "`한`"),
+            ("wheat\u{200b}", "U+200B"),
+            ("\u{202e}taehw", "U+202E"),
+            ("whe\u{ad}at", "U+00AD"),
+        ] {
+            let error = text.parse::<ModelName>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(format!("{text}_v1").parse::<ModelId>().is_err() && text.parse::<Alias>().is_err());
+        }
+        for text in ["café", "한국", "小麦（冬）", "ｆｕｌｌ", "हिन्दी"] {
+            text.parse::<ModelName>().unwrap();
+        }
+    }
 
     #[test]
     fn suffix_is_a_version_only_if_it_parses_as_one() {

@@ -17,10 +17,9 @@ impl Record {
     pub fn edit(&mut self, edit: &Edit) -> Result<()> {
         match edit {
             Edit::Status(next) if *next == self.status => {}
-            Edit::Status(next) if self.status.can_become(*next) => self.status = *next,
             Edit::Status(next) => {
-                let model_id = self.model_id.to_string();
-                return Err(Error::StatusChange { model_id, from: self.status, to: *next });
+                self.status.check_change(*next, &self.model_id)?;
+                self.status = *next;
             }
             Edit::Name(name) => self.name.clone_from(name),
             Edit::Description(text) => {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, ModelId, Result};
 
 /// Where a version stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +81,17 @@ impl Status {
             Archived => &[Stopped],
         };
         successors.contains(&next)
+    }
+
+    /// Checks that a version with this status may become `next`.
+    ///
+    /// # Errors
+    /// [`Error::StatusChange`] with both.
+    pub fn check_change(self, next: Status, model_id: &ModelId) -> Result<()> {
+        match self.can_become(next) {
+            true => Ok(()),
+            false => Err(Error::StatusChange { model_id: model_id.to_string(), from: self, to: next }),
+        }
     }
 
     /// Returns whether a version with this status, and with files that a runtime can load, answers inference requests.

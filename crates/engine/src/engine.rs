@@ -74,7 +74,23 @@ impl Engine {
 
     /// Returns how many versions are loaded.
     pub fn loaded_count(&self) -> usize {
-        self.slots.made_count()
+        self.slots.made().len()
+    }
+
+    /// Returns the ids of the loaded versions, sorted.
+    pub fn loaded(&self) -> Vec<String> {
+        sorted_ids(&self.slots.made())
+    }
+
+    /// Forgets a loaded version, so that the next call loads it again. Its memory is freed when the last request that uses it
+    /// ends. Returns whether it was loaded.
+    pub fn unload(&self, key: &Digest) -> bool {
+        self.slots.forget(key).is_some()
+    }
+
+    /// Does the same with every loaded version, and returns their ids, sorted.
+    pub fn unload_all(&self) -> Vec<String> {
+        sorted_ids(&self.slots.forget_all())
     }
 
     fn runtime_of(&self, files: &LocalFiles) -> Result<Option<(&dyn Runtime, Inspection)>> {
@@ -98,6 +114,12 @@ impl Engine {
         let model = runtime.load(&request.files, &request.options)?;
         Slot::new(&request.model_id, model, &request.options.metadata, started)
     }
+}
+
+fn sorted_ids(slots: &[Arc<Slot>]) -> Vec<String> {
+    let mut ids: Vec<String> = slots.iter().map(|slot| slot.model_id().to_owned()).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn names_of(files: &LocalFiles) -> String {

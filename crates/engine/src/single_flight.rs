@@ -45,10 +45,24 @@ impl<K: Eq + Hash + Clone, V> SingleFlight<K, V> {
         attempt.end(made)
     }
 
-    /// Returns how many values are made and kept.
-    pub(crate) fn made_count(&self) -> usize {
+    /// Returns what is made and kept, in no order.
+    pub(crate) fn made(&self) -> Vec<Arc<V>> {
         let flights: Vec<_> = lock(&self.flights).values().cloned().collect();
-        flights.iter().filter(|flight| matches!(*lock(&flight.state), State::Made(_))).count()
+        flights.iter().filter_map(|flight| flight.made()).collect()
+    }
+
+    /// Forgets a value and returns it; those who hold it keep it. One that is being made is not disturbed.
+    pub(crate) fn forget(&self, key: &K) -> Option<Arc<V>> {
+        let mut flights = lock(&self.flights);
+        let made = flights.get(key)?.made()?;
+        flights.remove(key);
+        Some(made)
+    }
+
+    /// Forgets every value that is made, and returns them.
+    pub(crate) fn forget_all(&self) -> Vec<Arc<V>> {
+        let keys: Vec<K> = lock(&self.flights).keys().cloned().collect();
+        keys.iter().filter_map(|key| self.forget(key)).collect()
     }
 }
 
@@ -61,6 +75,13 @@ impl<V> Flight<V> {
             State::Made(value) => Ok(Arc::clone(value)),
             State::Failed(error) => Err(error.clone()),
             State::Making => unreachable!("wait_while returns when the state is another"),
+        }
+    }
+
+    fn made(&self) -> Option<Arc<V>> {
+        match &*lock(&self.state) {
+            State::Made(value) => Some(Arc::clone(value)),
+            State::Making | State::Failed(_) => None,
         }
     }
 
@@ -135,7 +156,7 @@ mod tests {
         });
         assert_eq!(made.into_inner(), 1);
         assert!(values.iter().all(|value| Arc::ptr_eq(value, &values[0])));
-        assert_eq!(flights.made_count(), 1);
+        assert_eq!(flights.made().len(), 1);
     }
 
     #[test]
@@ -165,7 +186,7 @@ mod tests {
             }
             assert!(maker.join().unwrap().is_err());
         });
-        assert_eq!(flights.made_count(), 0);
+        assert_eq!(flights.made().len(), 0);
         assert_eq!(*flights.get_or_make(&"key", || Ok(7)).unwrap(), 7);
     }
 
@@ -175,7 +196,21 @@ mod tests {
         let inner = |outer: u8| flights.get_or_make(&"other", || Ok(outer + 1)).map(|value| *value);
         // The first key is still being made while the second is asked for and answered.
         assert_eq!(*flights.get_or_make(&"one", || inner(1)).unwrap(), 2);
-        assert_eq!(flights.made_count(), 2);
+        assert_eq!(flights.made().len(), 2);
+    }
+
+    #[test]
+    fn forgotten_value_is_made_again_and_one_in_the_making_stays() {
+        let flights: SingleFlight<&str, u8> = SingleFlight::new();
+        let held = flights.get_or_make(&"key", || Ok(1)).unwrap();
+        assert!(Arc::ptr_eq(&flights.forget(&"key").unwrap(), &held));
+        assert!(flights.forget(&"key").is_none());
+        let again = || {
+            assert!(flights.forget(&"key").is_none() && flights.forget_all().is_empty());
+            Ok(2)
+        };
+        assert_eq!(*flights.get_or_make(&"key", again).unwrap(), 2);
+        assert_eq!((*held, flights.made().len(), flights.forget_all().len(), flights.made().len()), (1, 1, 1, 0));
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
             let mut yaml = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
             for level in 1..12 {
                 let previous = format!("*a{}", level - 1);
-                yaml += &format!("a{level}: &a{level} [{}]\n", vec![previous.as_str(); 9].join(", "));
+                yaml += &format!("a{level}: &a{level} [{}]\n", [previous.as_str(); 9].join(", "));
             }
             yaml
         };

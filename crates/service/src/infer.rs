@@ -71,6 +71,11 @@ impl Service {
     /// Returns the loaded version; the files are verified by the one caller that loads it.
     pub(crate) fn slot(&self, entry: &Entry, task: &'static str) -> Result<Arc<Slot>> {
         entry.record.check_servable(task)?;
+        self.load(entry)
+    }
+
+    /// The same, whatever the status of the version is.
+    pub(crate) fn load(&self, entry: &Entry) -> Result<Arc<Slot>> {
         self.engine.slot(&slot_key(entry), &|| {
             self.require_intact(entry)?;
             self.load_request(entry)
@@ -92,7 +97,7 @@ impl Service {
 }
 
 /// What a slot depends on: the id (errors name it), the bytes, and the hyper-parameters (labels, pre-processing).
-fn slot_key(entry: &Entry) -> Digest {
+pub(crate) fn slot_key(entry: &Entry) -> Digest {
     let record = &entry.record;
     Digest::of(json!([record.model_id, record.digest(), record.metadata()]).to_string())
 }

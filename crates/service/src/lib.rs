@@ -12,6 +12,7 @@
 //! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
+//! serving    start, pause, reload, unload
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -30,6 +31,7 @@ mod history;
 mod infer;
 mod lineage;
 mod register;
+mod serving;
 mod verify;
 
 use std::sync::Arc;

@@ -184,6 +184,29 @@ pub(crate) async fn versions(
     Ok(Json(VersionsResponse { success: true, versions: entries.into_iter().map(VersionResponse::from).collect() }))
 }
 
+/// The versions of a model, newest first, and its name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BaseVersionsResponse {
+    /// Always true; the original's web client looks at it.
+    success: bool,
+    base_id: String,
+    versions: Vec<VersionResponse>,
+}
+
+/// Lists the versions of a model, newest version first.
+#[utoipa::path(get, path = "/api/model-manager/versions/{model_id}", tag = "models",
+    params(("model_id" = String, Path, description = "the model's base name")),
+    responses((status = 200, body = BaseVersionsResponse), (status = 404, body = Problem)))]
+pub(crate) async fn versions_of_base(
+    State(service): State<Arc<Service>>,
+    ModelIdPath(reference): ModelIdPath,
+) -> Result<Json<BaseVersionsResponse>, Failure> {
+    let entries = blocking::run(move || service.versions(&reference)).await?;
+    let base_id = entries.first().map(|entry| entry.base.to_string()).unwrap_or_default();
+    let versions = entries.into_iter().map(VersionResponse::from).collect();
+    Ok(Json(BaseVersionsResponse { success: true, base_id, versions }))
+}
+
 /// Counts versions by type, status and framework.
 #[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models",
     responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, size_bytes, by_type, by_status, by_framework")))]

@@ -19,6 +19,7 @@ mod image_model;
 mod lineage;
 mod load;
 mod original_files;
+mod original_routes;
 mod search;
 mod shutdown;
 mod text_model;
