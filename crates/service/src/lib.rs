@@ -9,6 +9,7 @@
 //! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
+//! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod access;
 mod adopt;
+pub mod archive;
 mod change;
 mod find;
 mod garbage;
