@@ -28,7 +28,9 @@ impl Restoration {
         differs("digest", digest(here), digest(there))
             .or_else(|| differs("model", format!("`{}`", entry.base), format!("`{}`", self.base)))
             .or_else(|| differs("version", format!("`{}`", here.version), format!("`{}`", there.version)))
-            .or_else(|| differs("ordinal", entry.ordinal.to_string(), self.ordinal.unwrap_or(entry.ordinal).to_string()))
+            .or_else(|| {
+                differs("ordinal", entry.ordinal.to_string(), self.ordinal.unwrap_or(entry.ordinal).to_string())
+            })
             .or_else(|| differs("created_at", here.created_at.to_string(), there.created_at.to_string()))
     }
 
