@@ -1,11 +1,12 @@
 //! Changes: every write to the registry is a value, executed atomically by a metadata store.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::record::SCHEMA;
 use crate::{
-    Alias, Card, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp,
-    Version,
+    Alias, Card, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Restoration, Result,
+    Status, Timestamp, Version,
 };
 
 /// A write, with who asked for it, when and why.
@@ -40,6 +41,8 @@ pub enum Action {
     Delete(Deletion),
     /// Shows a deleted version again.
     Undelete(ModelId),
+    /// Makes a version what it was at another time, or adds it as it was.
+    Restore(Box<Restoration>),
 }
 
 impl Action {
@@ -54,6 +57,7 @@ impl Action {
             Action::RemoveAlias(_) => "remove_alias",
             Action::Delete(_) => "delete",
             Action::Undelete(_) => "undelete",
+            Action::Restore(_) => "restore",
         }
     }
 }
@@ -212,7 +216,8 @@ pub struct Applied {
 }
 
 /// A version as the registry keeps it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The model it belongs to.
     pub base: ModelName,

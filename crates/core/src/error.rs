@@ -222,6 +222,22 @@ pub enum Error {
         /// The aliases and versions that need it.
         needed_by: String,
     },
+    /// A registry that holds something cannot take another one over as it is.
+    #[error("the registry is not empty: it has {versions} versions and {events} events")]
+    NotEmpty {
+        /// How many versions it has, deleted ones too.
+        versions: u64,
+        /// How many events its history has.
+        events: u64,
+    },
+    /// Another state contradicts the registry, or needs what is gone. Nothing was changed.
+    #[error("{what} cannot be restored: {reason}")]
+    NotRestorable {
+        /// The state, or the version of it.
+        what: String,
+        /// Each contradiction with both values, and each thing that is gone.
+        reason: String,
+    },
     /// The version's status does not allow serving it.
     #[error("version `{model_id}` is `{status}`, so it cannot be served")]
     NotServable {
@@ -434,6 +450,8 @@ impl Error {
             Error::NotServable { .. }
             | Error::WrongTask { .. }
             | Error::StatusChange { .. }
+            | Error::NotEmpty { .. }
+            | Error::NotRestorable { .. }
             | Error::StillNeeded { .. } => Code::FailedPrecondition,
             Error::Changed { .. } => Code::Conflict,
             Error::Unauthenticated { .. } => Code::Unauthenticated,

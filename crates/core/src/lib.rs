@@ -8,7 +8,7 @@
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, lineage, card, registry_file (metadata.json), change, event, query, statistics
-//! ports    metadata_store, artifact_store, token_store, runtime, clock, progress
+//! ports    metadata_store (snapshot), artifact_store, token_store, runtime, clock, progress
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
 
@@ -35,7 +35,9 @@ mod record;
 mod record_edit;
 mod reference;
 mod registry_file;
+mod restoration;
 pub mod runtime;
+mod snapshot;
 mod statistics;
 mod status;
 mod timestamp;
@@ -65,6 +67,8 @@ pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
 pub use registry_file::{RegistryFile, VersionEntry};
+pub use restoration::Restoration;
+pub use snapshot::{RememberedKey, Snapshot};
 pub use statistics::Statistics;
 pub use status::Status;
 pub use timestamp::{Timestamp, ZoneGiven};

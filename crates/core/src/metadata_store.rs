@@ -1,6 +1,8 @@
 //! The metadata port: records, versions and events.
 
-use crate::{Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Statistics};
+use crate::{
+    Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Snapshot, Statistics,
+};
 
 /// Keeps records and history. Deleted versions are shown by no method that does not say so. Calls block; implementations are shared between threads.
 ///
@@ -11,6 +13,24 @@ pub trait MetadataStore: Send + Sync {
     /// # Errors
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) when a `model_id`, or a version of the base, is taken.
     fn apply(&self, change: Change) -> Result<Applied>;
+
+    /// Executes changes in their order as one: all or none. Where `expected_revision` is given, nobody may have changed
+    /// anything since.
+    ///
+    /// # Errors
+    /// [`Error::Changed`](crate::Error::Changed) when the registry is at another revision; that of the first change that fails.
+    fn apply_all(&self, changes: Vec<Change>, expected_revision: Option<u64>) -> Result<Vec<Applied>>;
+
+    /// Returns a view of everything at this moment. What is written later does not show in it.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Takes the whole state of another store over as it is, history included, atomically and durably. Only an empty store
+    /// does that. Returns its revision afterwards.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`](crate::Error::NotEmpty); [`Error::CorruptState`](crate::Error::CorruptState) when the history is
+    /// not one intact chain that ends at the source's revision, or when versions contradict each other or the history.
+    fn fill(&self, source: &mut dyn Snapshot) -> Result<u64>;
 
     /// Returns the version that a reference points at.
     ///

@@ -3,6 +3,7 @@
 mod adopt;
 mod alias;
 mod audit;
+mod backup;
 mod card;
 mod classify;
 mod delete;
@@ -13,6 +14,7 @@ mod history;
 mod lineage;
 mod list;
 mod register;
+mod restore;
 mod serve;
 mod show;
 mod token;
@@ -57,6 +59,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
+        Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
+        Command::Restore(arguments) => restore::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,

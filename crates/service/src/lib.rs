@@ -11,7 +11,10 @@
 //! lineage    what a version was made from, and what was made from it
 //! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
+//! backup     everything, or the records alone, in one file while the registry is used; and verifying such a file
+//! restore    a backup, or an earlier time, becomes the present: all of it or nothing
 //! verify     hash the stored bytes again and compare
+//! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! serving    start, pause, reload, unload
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
@@ -22,6 +25,8 @@
 
 mod access;
 mod adopt;
+pub mod archive;
+mod backup;
 mod card;
 mod change;
 mod files;
@@ -31,6 +36,7 @@ mod history;
 mod infer;
 mod lineage;
 mod register;
+mod restore;
 mod serving;
 mod verify;
 
@@ -41,6 +47,8 @@ use seedhouse_engine::Engine;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
+pub use archive::Compression;
+pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
 pub use change::Origin;
 pub use files::StoredFile;
 pub use find::Overview;
@@ -49,6 +57,7 @@ pub use history::Audit;
 pub use infer::Answer;
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use register::{Parent, Received, RegisterRequest};
+pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
@@ -64,6 +73,7 @@ pub struct Service {
     access: Access,
     engine: Engine,
     clock: Arc<dyn Clock>,
+    backup_folder: Option<BackupFolder>,
 }
 
 impl Service {
@@ -76,7 +86,7 @@ impl Service {
         clock: Arc<dyn Clock>,
     ) -> Service {
         let access = Access::new(tokens, clock.clone());
-        Service { store, artifacts, access, engine, clock }
+        Service { store, artifacts, access, engine, clock, backup_folder: None }
     }
 
     /// Returns the use cases about tokens.

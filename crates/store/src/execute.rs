@@ -1,6 +1,8 @@
 //! Executes a change. The order of the checks, the time, the ordinal and the events are decided here, once for every adapter;
 //! an adapter answers questions about what it holds and writes down what came out.
 
+mod restore;
+
 use seedhouse_core::{
     Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Digest, Entry, Error,
     Event, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, SetAside, Timestamp,
@@ -84,8 +86,23 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
         Action::RemoveAlias(removal) => writing.remove_alias(&removal)?,
         Action::Delete(deletion) => writing.delete(&deletion)?,
         Action::Undelete(model_id) => writing.undelete(&model_id)?,
+        Action::Restore(restoration) => writing.restore(*restoration)?,
     };
     Ok(Applied { entry, revision: writing.end.map_or(0, |(sequence, _)| sequence) })
+}
+
+/// Executes changes in their order inside one transaction of the adapter, which undoes all when one fails.
+pub(crate) fn execute_all(
+    ledger: &mut dyn Ledger,
+    changes: Vec<Change>,
+    expected_revision: Option<u64>,
+) -> Result<Vec<Applied>> {
+    let revision = ledger.last_event()?.map_or(0, |last| last.sequence);
+    if let Some(expected) = expected_revision.filter(|expected| *expected != revision) {
+        let [expected, actual] = [expected, revision].map(|revision| format!("revision {revision}"));
+        return Err(Error::Changed { what: "the registry".into(), expected, actual });
+    }
+    changes.into_iter().map(|change| execute(ledger, change)).collect()
 }
 
 /// A change being written: who, when and why are the same for all its events.
@@ -130,7 +147,7 @@ impl Writing<'_> {
 
     fn adopt(&mut self, adoption: Adoption) -> Result<Entry> {
         // Before the first event, because an adapter without savepoints keeps what was written.
-        self.check_free(&adoption.base, &adoption.record)?;
+        check_free(self.ledger, &adoption.base, &adoption.record)?;
         for not_chosen in adoption.not_chosen {
             let subject = adoption.record.model_id.to_string();
             self.append("set_aside", subject, Value::Null, not_chosen)?;
@@ -148,47 +165,8 @@ impl Writing<'_> {
         Ok(entry)
     }
 
-    fn check_free(&self, base: &ModelName, record: &Record) -> Result<()> {
-        record.check_storable()?;
-        // The version before the id: of a default id both are taken, and `base:version` says more.
-        if let Some(since) = self.ledger.version_since(base, &record.version)? {
-            return Err(Error::AlreadyExists {
-                kind: Kind::Version,
-                name: format!("{base}:{}", record.version),
-                since,
-            });
-        }
-        if let Some(taken) = self.ledger.by_id(&record.model_id)? {
-            let (name, since) = (record.model_id.to_string(), taken.record.created_at);
-            return Err(Error::AlreadyExists { kind: Kind::ModelId, name, since });
-        }
-        if let Some(name) = record.conventional_name()
-            && let Some(since) = self.ledger.conventional_name_since(&name)?
-        {
-            return Err(Error::AlreadyExists { kind: Kind::File, name, since });
-        }
-        self.check_unambiguous(base, record)
-    }
-
-    /// A bare name is a `model_id` or a base; were it both, registering one model would redirect the requests for another.
-    fn check_unambiguous(&self, base: &ModelName, record: &Record) -> Result<()> {
-        let model_id = &record.model_id;
-        if model_id.as_str() != base.as_str()
-            && let Ok(other) = model_id.as_str().parse::<ModelName>()
-            && self.ledger.last_ordinal(&other)? > 0
-        {
-            return Err(Error::invalid("model_id", model_id, "is the name of another model"));
-        }
-        if let Ok(id) = base.as_str().parse::<ModelId>()
-            && let Some(other) = self.ledger.by_id(&id)?.filter(|other| other.base != *base)
-        {
-            return Err(Error::invalid("name", base, format!("is the id of a version of `{}`", other.base)));
-        }
-        Ok(())
-    }
-
     fn insert(&mut self, base: ModelName, record: Record, action: &str) -> Result<Entry> {
-        self.check_free(&base, &record)?;
+        check_free(self.ledger, &base, &record)?;
         let ordinal = self.ledger.last_ordinal(&base)? + 1;
         let subject = record.model_id.to_string();
         let revision = self.append(action, subject, Value::Null, json_of(&record))?;
@@ -319,6 +297,42 @@ impl Writing<'_> {
         self.end = Some((event.sequence, event.digest));
         Ok(event.sequence)
     }
+}
+
+/// Checks that a record can be stored, and that nothing that it would be found by is taken.
+pub(crate) fn check_free(ledger: &dyn Ledger, base: &ModelName, record: &Record) -> Result<()> {
+    record.check_storable()?;
+    // The version before the id: of a default id both are taken, and `base:version` says more.
+    if let Some(since) = ledger.version_since(base, &record.version)? {
+        return Err(Error::AlreadyExists { kind: Kind::Version, name: format!("{base}:{}", record.version), since });
+    }
+    if let Some(taken) = ledger.by_id(&record.model_id)? {
+        let (name, since) = (record.model_id.to_string(), taken.record.created_at);
+        return Err(Error::AlreadyExists { kind: Kind::ModelId, name, since });
+    }
+    if let Some(name) = record.conventional_name()
+        && let Some(since) = ledger.conventional_name_since(&name)?
+    {
+        return Err(Error::AlreadyExists { kind: Kind::File, name, since });
+    }
+    check_unambiguous(ledger, base, record)
+}
+
+/// A bare name is a `model_id` or a base; were it both, registering one model would redirect the requests for another.
+fn check_unambiguous(ledger: &dyn Ledger, base: &ModelName, record: &Record) -> Result<()> {
+    let model_id = &record.model_id;
+    if model_id.as_str() != base.as_str()
+        && let Ok(other) = model_id.as_str().parse::<ModelName>()
+        && ledger.last_ordinal(&other)? > 0
+    {
+        return Err(Error::invalid("model_id", model_id, "is the name of another model"));
+    }
+    if let Ok(id) = base.as_str().parse::<ModelId>()
+        && let Some(other) = ledger.by_id(&id)?.filter(|other| other.base != *base)
+    {
+        return Err(Error::invalid("name", base, format!("is the id of a version of `{}`", other.base)));
+    }
+    Ok(())
 }
 
 fn json_of(record: &Record) -> Value {

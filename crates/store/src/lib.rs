@@ -1,7 +1,7 @@
 //! Adapters of the storage ports: where records, events and bytes are kept.
 //!
 //! ```text
-//! metadata     sqlite (one writer thread, group commit), memory; both let `execute` decide
+//! metadata     sqlite (one writer thread, group commit), memory; both let `execute` decide, and `fill` from a snapshot
 //! tokens       sqlite, memory_tokens
 //! artifacts    local_artifacts (content-addressed files in a folder)
 //! beside them  metadata_file (metadata.json, written again after every change)
@@ -26,6 +26,7 @@
 
 mod durable;
 mod execute;
+mod fill;
 mod local_artifacts;
 mod memory;
 mod memory_tokens;

@@ -3,14 +3,16 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
+use std::vec;
 
 use seedhouse_core::query::{Direction, Position, Value};
 use seedhouse_core::{
     Alias, Applied, Change, Count, Cursor, Entry, Error, Event, Kind, MetadataStore, ModelId, ModelName, Page, Query,
-    Reference, Result, Selector, Statistics, Timestamp, Version,
+    Reference, RememberedKey, Result, Selector, Snapshot, Statistics, Timestamp, Version,
 };
 
-use crate::execute::{LastEvent, Ledger, Remembered, execute};
+use crate::execute::{LastEvent, Ledger, Remembered, execute, execute_all};
+use crate::fill::fill;
 use crate::resolve::{BaseFound, missing, resolved};
 use crate::search_tokens::{search_text, words};
 
@@ -20,7 +22,7 @@ pub struct MemoryStore {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     /// In order of registration.
     entries: Vec<Entry>,
@@ -100,6 +102,50 @@ impl Place {
     }
 }
 
+/// Copies of everything, given out piece by piece.
+struct MemorySnapshot {
+    revision: u64,
+    events: vec::IntoIter<Event>,
+    entries: vec::IntoIter<Entry>,
+    keys: vec::IntoIter<RememberedKey>,
+}
+
+impl MemorySnapshot {
+    fn of(state: &State) -> MemorySnapshot {
+        let remembered = state.idempotency.iter().map(|(key, Remembered { model_id, fingerprint })| RememberedKey {
+            key: key.clone(),
+            model_id: model_id.clone(),
+            fingerprint: *fingerprint,
+        });
+        let mut keys: Vec<RememberedKey> = remembered.collect();
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
+        MemorySnapshot {
+            revision: state.events.last().map_or(0, |event| event.sequence),
+            events: state.events.clone().into_iter(),
+            entries: state.entries.clone().into_iter(),
+            keys: keys.into_iter(),
+        }
+    }
+}
+
+impl Snapshot for MemorySnapshot {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
+        Ok(self.events.by_ref().take(limit).collect())
+    }
+
+    fn next_entries(&mut self, limit: usize) -> Result<Vec<Entry>> {
+        Ok(self.entries.by_ref().take(limit).collect())
+    }
+
+    fn next_keys(&mut self, limit: usize) -> Result<Vec<RememberedKey>> {
+        Ok(self.keys.by_ref().take(limit).collect())
+    }
+}
+
 impl Ledger for State {
     fn newest_version(&self, base: &ModelName) -> Result<Option<Version>> {
         Ok(self.of_base(base).map(|entry| &entry.record.version).max().cloned())
@@ -170,6 +216,30 @@ impl Ledger for State {
 impl MetadataStore for MemoryStore {
     fn apply(&self, change: Change) -> Result<Applied> {
         execute(&mut *self.state()?, change)
+    }
+
+    fn apply_all(&self, changes: Vec<Change>, expected_revision: Option<u64>) -> Result<Vec<Applied>> {
+        let mut state = self.state()?;
+        let mut changed = state.clone();
+        let applied = execute_all(&mut changed, changes, expected_revision)?;
+        *state = changed;
+        Ok(applied)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(MemorySnapshot::of(&*self.state()?)))
+    }
+
+    fn fill(&self, source: &mut dyn Snapshot) -> Result<u64> {
+        let mut state = self.state()?;
+        let (versions, events) = (state.entries.len() as u64, state.events.len() as u64);
+        if (versions, events) != (0, 0) {
+            return Err(Error::NotEmpty { versions, events });
+        }
+        let mut filled = State::default();
+        let revision = fill(&mut filled, source)?;
+        *state = filled;
+        Ok(revision)
     }
 
     fn version(&self, reference: &Reference) -> Result<Entry> {

@@ -9,26 +9,29 @@
 //! the history are settled inside it.
 
 mod connection;
+mod filling;
 mod ledger;
 mod reader;
 mod rows;
 mod schema;
 mod search;
 mod search_index;
+mod snapshot;
 mod tokens;
 mod values;
 mod writer;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use seedhouse_core::{
     Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result,
-    Statistics,
+    Snapshot, Statistics,
 };
 
 use crate::durable::sync_folder;
 use reader::Readers;
+use snapshot::SqliteSnapshot;
 use tokens::Tokens;
 use writer::Writer;
 
@@ -38,6 +41,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     tokens: Tokens,
+    path: PathBuf,
 }
 
 impl SqliteStore {
@@ -57,7 +61,8 @@ impl SqliteStore {
         Ok(SqliteStore {
             writer: Writer::start(connection, path.clone())?,
             readers: Readers::new(path.clone()),
-            tokens: Tokens::new(path),
+            tokens: Tokens::new(path.clone()),
+            path,
         })
     }
 }
@@ -65,6 +70,18 @@ impl SqliteStore {
 impl MetadataStore for SqliteStore {
     fn apply(&self, change: Change) -> Result<Applied> {
         self.writer.apply(change)
+    }
+
+    fn apply_all(&self, changes: Vec<Change>, expected_revision: Option<u64>) -> Result<Vec<Applied>> {
+        self.writer.apply_all(changes, expected_revision)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(SqliteSnapshot::open(&self.path)?))
+    }
+
+    fn fill(&self, source: &mut dyn Snapshot) -> Result<u64> {
+        filling::fill_empty(&self.path, source)
     }
 
     fn version(&self, reference: &Reference) -> Result<Entry> {

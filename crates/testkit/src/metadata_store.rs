@@ -7,6 +7,8 @@ mod history;
 mod references;
 mod registering;
 mod searching;
+mod snapshots;
+mod together;
 
 use std::sync::Arc;
 
@@ -26,6 +28,11 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
     macro_rules! claims {
         ($($module:ident::$claim:ident,)*) => {
             [$((stringify!($claim), Box::new(|| $module::$claim(make())) as Box<dyn Fn() + '_>),)*]
+        };
+    }
+    macro_rules! claims_about_two {
+        ($($module:ident::$claim:ident,)*) => {
+            [$((stringify!($claim), Box::new(|| $module::$claim([make(), make()])) as Box<dyn Fn() + '_>),)*]
         };
     }
     let claims: [Claim<'_>; _] = claims![
@@ -86,8 +93,24 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         history::events_form_an_intact_chain_with_the_records,
         history::events_come_in_pages,
         history::time_never_runs_backwards,
+        together::changes_made_together_are_all_made_in_their_order,
+        together::one_that_fails_undoes_those_before_it,
+        together::changes_for_another_revision_are_refused,
+        together::restored_version_is_what_it_was_and_the_history_says_so,
+        together::restored_deletion_hides_the_version_and_removes_its_aliases,
+        together::missing_version_is_added_only_at_its_place,
+        together::restoration_of_another_version_of_the_same_name_is_refused,
     ];
     check("metadata store", &claims);
+    let claims: [Claim<'_>; _] = claims_about_two![
+        snapshots::snapshot_does_not_see_what_is_written_later,
+        snapshots::snapshot_of_an_empty_store_is_empty,
+        snapshots::filled_store_answers_as_the_source_does,
+        snapshots::filled_store_goes_on_where_the_source_was,
+        snapshots::store_that_holds_something_is_not_filled,
+        snapshots::damaged_state_is_refused_and_nothing_of_it_is_kept,
+    ];
+    check("metadata store, two of them", &claims);
 }
 
 /// Returns a registration of a ready vision model without files.

@@ -14,7 +14,7 @@ use seedhouse_core::{Applied, Change, Error, Result};
 
 use super::connection::{failed, shared_failure};
 use super::ledger::SqliteLedger;
-use crate::execute::execute;
+use crate::execute::execute_all;
 
 /// More changes than this do not go into one transaction, so that the first of them is not kept waiting.
 const LARGEST_BATCH: usize = 256;
@@ -29,8 +29,15 @@ pub(super) struct Writer {
 }
 
 struct Request {
-    change: Change,
-    reply: SyncSender<Result<Applied>>,
+    work: Work,
+    reply: SyncSender<Result<Vec<Applied>>>,
+}
+
+/// Changes that are made together or not at all; most often a single one.
+#[derive(Clone)]
+struct Work {
+    changes: Vec<Change>,
+    expected_revision: Option<u64>,
 }
 
 impl Writer {
@@ -46,10 +53,16 @@ impl Writer {
 
     /// Hands a change to the thread and waits until it is durable.
     pub(super) fn apply(&self, change: Change) -> Result<Applied> {
+        let mut applied = self.apply_all(vec![change], None)?;
+        Ok(applied.pop().expect("one change has one outcome"))
+    }
+
+    /// Hands changes to the thread, to be made together, and waits until they are durable.
+    pub(super) fn apply_all(&self, changes: Vec<Change>, expected_revision: Option<u64>) -> Result<Vec<Applied>> {
         let stopped = || Error::Internal("the metadata writer has stopped".into());
         let (reply, answer) = sync_channel(1);
         let requests = self.requests.as_ref().ok_or_else(stopped)?;
-        requests.send(Request { change, reply }).map_err(|_| stopped())?;
+        requests.send(Request { work: Work { changes, expected_revision }, reply }).map_err(|_| stopped())?;
         answer.recv().map_err(|_| stopped())?
     }
 }
@@ -69,17 +82,17 @@ impl Drop for Writer {
 fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>) {
     while let Ok(first) = waiting.recv() {
         let batch = iter::once(first).chain(waiting.try_iter().take(LARGEST_BATCH - 1));
-        let (changes, replies): (Vec<_>, Vec<_>) = batch.map(|request| (request.change, request.reply)).unzip();
-        for (reply, outcome) in replies.into_iter().zip(commit(connection, path, changes)) {
+        let (batch, replies): (Vec<_>, Vec<_>) = batch.map(|request| (request.work, request.reply)).unzip();
+        for (reply, outcome) in replies.into_iter().zip(commit(connection, path, batch)) {
             // A caller who is gone misses the answer; the change stands all the same.
             let _ = reply.send(outcome);
         }
     }
 }
 
-/// Executes changes in one transaction. Returns one outcome per change, in their order, once they are durable.
-fn commit(connection: &Connection, path: &Path, changes: Vec<Change>) -> Vec<Result<Applied>> {
-    let count = changes.len();
+/// Executes what was waiting in one transaction. Returns one outcome for each, in their order, once they are durable.
+fn commit(connection: &Connection, path: &Path, batch: Vec<Work>) -> Vec<Result<Vec<Applied>>> {
+    let count = batch.len();
     let everybody = |action, error: rusqlite::Error| {
         let error = Arc::new(error);
         iter::repeat_with(|| Err(shared_failure(action, path, &error))).take(count).collect()
@@ -88,8 +101,8 @@ fn commit(connection: &Connection, path: &Path, changes: Vec<Change>) -> Vec<Res
         return everybody("begin a transaction", error);
     }
     let mut outcomes = Vec::with_capacity(count);
-    for change in &changes {
-        match within_savepoint(connection, path, change.clone()) {
+    for work in &batch {
+        match within_savepoint(connection, path, work.clone()) {
             Ok(outcome) => outcomes.push(outcome),
             Err(TransactionLost(error)) => {
                 roll_back(connection);
@@ -97,7 +110,7 @@ fn commit(connection: &Connection, path: &Path, changes: Vec<Change>) -> Vec<Res
                     return vec![Err(error)];
                 }
                 // Nothing of the batch is kept, and who is to blame shows when each is tried alone.
-                return changes.into_iter().flat_map(|change| commit(connection, path, vec![change])).collect();
+                return batch.into_iter().flat_map(|work| commit(connection, path, vec![work])).collect();
             }
         }
     }
@@ -113,11 +126,11 @@ fn commit(connection: &Connection, path: &Path, changes: Vec<Change>) -> Vec<Res
 /// After some failures, a full disk among them, SQLite rolls back not the savepoint but the whole transaction.
 struct TransactionLost(Error);
 
-/// Executes one change and undoes what it did if it fails.
-fn within_savepoint(connection: &Connection, path: &Path, change: Change) -> Result<Result<Applied>, TransactionLost> {
+/// Executes changes that belong together and undoes what they did if one fails.
+fn within_savepoint(connection: &Connection, path: &Path, work: Work) -> Result<Result<Vec<Applied>>, TransactionLost> {
     let run = |sql| connection.execute_batch(sql).map_err(failed("use a savepoint", path));
     run("SAVEPOINT change").map_err(TransactionLost)?;
-    match execute(&mut SqliteLedger { connection, path }, change) {
+    match execute_all(&mut SqliteLedger { connection, path }, work.changes, work.expected_revision) {
         Ok(applied) => run("RELEASE change").map(|()| Ok(applied)).map_err(TransactionLost),
         Err(error) => match run("ROLLBACK TO change; RELEASE change") {
             Ok(()) => Ok(Err(error)),
@@ -144,7 +157,7 @@ mod tests {
     use super::*;
     use crate::sqlite::{connection, schema};
 
-    fn change(base: &str, version: &str, description: String) -> Change {
+    fn change(base: &str, version: &str, description: String) -> Work {
         let registration = Registration {
             base: base.parse().unwrap(),
             version: Some(version.parse().unwrap()),
@@ -157,12 +170,13 @@ mod tests {
             fields: Map::from_iter([("notes".to_owned(), description.into())]),
             idempotency_key: None,
         };
-        Change {
+        let change = Change {
             at: Timestamp::now(),
             actor: "test".into(),
             reason: None,
             action: Action::Register(Box::new(registration)),
-        }
+        };
+        Work { changes: vec![change], expected_revision: None }
     }
 
     fn prepared(path: &Path) -> Connection {
@@ -185,7 +199,7 @@ mod tests {
         let told: Vec<Result<(u64, u64), Kind>> = outcomes
             .into_iter()
             .map(|outcome| match outcome {
-                Ok(applied) => Ok((applied.entry.ordinal, applied.revision)),
+                Ok(applied) => Ok((applied[0].entry.ordinal, applied[0].revision)),
                 Err(Error::AlreadyExists { kind, .. }) => Err(kind),
                 Err(other) => panic!("{other}"),
             })
@@ -207,7 +221,7 @@ mod tests {
         let batch = ["1", "2", "3"].map(|version| change("m", version, String::new()));
         let outcomes = commit(&connection, &path, batch.into());
         assert_eq!(outcomes[1].as_ref().unwrap_err().code(), Code::Internal);
-        let ordinals: Vec<u64> = outcomes.iter().flatten().map(|applied| applied.entry.ordinal).collect();
+        let ordinals: Vec<u64> = outcomes.iter().flatten().flatten().map(|applied| applied.entry.ordinal).collect();
         assert_eq!(ordinals, [1, 2]);
         assert_eq!(number(&connection, "SELECT count(*) FROM version WHERE label = '2'"), 0);
         assert_eq!(number(&connection, "SELECT max(sequence) FROM event"), 2);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use seedhouse_core::{
     Applied, Change, Clock, Count, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Record,
-    Reference, RegistryFile, Result, Statistics, SystemClock, Timestamp,
+    Reference, RegistryFile, Result, Snapshot, Statistics, SystemClock, Timestamp,
 };
 use seedhouse_store::{MemoryStore, MetadataFile, SqliteStore};
 use serde_json::json;
@@ -238,6 +238,15 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         }
         fn apply(&self, change: Change) -> Result<Applied> {
             self.inner.apply(change)
+        }
+        fn apply_all(&self, changes: Vec<Change>, expected_revision: Option<u64>) -> Result<Vec<Applied>> {
+            self.inner.apply_all(changes, expected_revision)
+        }
+        fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+            self.inner.snapshot()
+        }
+        fn fill(&self, source: &mut dyn Snapshot) -> Result<u64> {
+            self.inner.fill(source)
         }
         fn version(&self, reference: &Reference) -> Result<Entry> {
             self.inner.version(reference)
