@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::record::SCHEMA;
 use crate::{
-    Alias, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status, Timestamp,
-    Version,
+    Alias, Digest, Error, Examination, Framework, Manifest, ModelId, ModelName, ModelType, Record, Result, Status,
+    Timestamp, Version,
 };
 
 /// A write, with who asked for it, when and why.
@@ -32,6 +32,8 @@ pub enum Action {
     SetAside(SetAside),
     /// Changes what may change of a version.
     Update(Update),
+    /// Marks a version whose bytes were found damaged, or takes the mark away when they were found whole.
+    Examine(Examination),
     /// Points an alias at a version.
     MoveAlias(AliasMove),
     /// Removes an alias.
@@ -50,6 +52,7 @@ impl Action {
             Action::Adopt(_) => "adopt",
             Action::SetAside(_) => "set_aside",
             Action::Update(_) => "update",
+            Action::Examine(_) => "examine",
             Action::MoveAlias(_) => "move_alias",
             Action::RemoveAlias(_) => "remove_alias",
             Action::Delete(_) => "delete",

@@ -9,7 +9,9 @@
 //! the history are settled inside it.
 
 mod connection;
+mod jobs;
 mod ledger;
+mod own_connection;
 mod reader;
 mod rows;
 mod schema;
@@ -28,6 +30,8 @@ use seedhouse_core::{
 };
 
 use crate::durable::sync_folder;
+use jobs::Jobs;
+use own_connection::OwnConnection;
 use reader::Readers;
 use tokens::Tokens;
 use writer::Writer;
@@ -38,6 +42,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     tokens: Tokens,
+    jobs: Jobs,
 }
 
 impl SqliteStore {
@@ -57,7 +62,8 @@ impl SqliteStore {
         Ok(SqliteStore {
             writer: Writer::start(connection, path.clone())?,
             readers: Readers::new(path.clone()),
-            tokens: Tokens::new(path),
+            tokens: Tokens::new(OwnConnection::new(path.clone())),
+            jobs: Jobs::new(OwnConnection::new(path)),
         })
     }
 }

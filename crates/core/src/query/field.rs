@@ -44,7 +44,7 @@ pub enum Field {
 pub struct FieldPath(String);
 
 /// Groups of the record whose scalars can be named.
-pub(super) const GROUPS: [&str; 5] = ["metadata", "metrics", "tags", "quantization", "inspected"];
+pub(super) const GROUPS: [&str; 6] = ["integrity", "metadata", "metrics", "tags", "quantization", "inspected"];
 
 /// Scalars that stand in the record itself.
 pub(super) const SCALARS: [&str; 4] = ["accuracy", "is_pretrained", "pretrained_source", "parent"];
