@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod image;
 pub(crate) mod image_data;
+pub(crate) mod jobs;
 pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;

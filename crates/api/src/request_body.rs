@@ -26,6 +26,21 @@ where
     blocking::run(move || decode(&bytes)).await
 }
 
+/// The same for a body that may be left out; nothing stands for an object without fields.
+///
+/// # Errors
+/// Those of [`read_json`].
+pub(crate) async fn read_optional_json<T>(request: Request, limits: &Limits) -> Result<T>
+where
+    T: DeserializeOwned + Default + Send + 'static,
+{
+    let bytes = read_all(request, limits).await?;
+    match bytes.is_empty() {
+        true => Ok(T::default()),
+        false => blocking::run(move || decode(&bytes)).await,
+    }
+}
+
 async fn read_all(request: Request, limits: &Limits) -> Result<Vec<u8>> {
     let (_, mut stream) = RequestStream::of(request, limits.json_bytes as u64, limits.idle)?;
     let progress = stream.progress();

@@ -9,8 +9,10 @@ mod demo;
 mod gc;
 mod generate;
 mod history;
+mod jobs;
 mod list;
 mod register;
+mod scrub;
 mod serve;
 mod show;
 mod token;
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 use seedhouse_core::Entry;
 use seedhouse_service::{Origin, Service};
 
-use crate::cli::{AuditCommand, Cli, Command};
+use crate::cli::{AuditCommand, Cli, Command, JobsCommand};
 use crate::output::{Output, entry_json, print_json, print_line};
 use crate::registry::Registry;
 
@@ -49,6 +51,16 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::History(arguments) => history::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
+        Command::Scrub(arguments) => {
+            let registry = Registry::open(&cli.root)?;
+            let code = scrub::run(&registry.service, arguments, output)?;
+            registry.close()?;
+            return Ok(code);
+        }
+        Command::Jobs { command } => {
+            let default = JobsCommand::default();
+            jobs::run(&Registry::open(&cli.root)?.service, command.as_ref().unwrap_or(&default), output)?;
+        }
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,

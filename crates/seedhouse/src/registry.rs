@@ -6,8 +6,8 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::NativeRuntime;
-use seedhouse_service::Service;
-use seedhouse_store::{LocalArtifacts, MetadataFile, SqliteStore};
+use seedhouse_service::{Ports, Service};
+use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
 /// An open registry. Closing it brings `metadata.json` up to date.
 pub(crate) struct Registry {
@@ -25,7 +25,9 @@ impl Registry {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
-        Ok(Registry { service: Arc::new(Service::new(store, artifacts, sqlite, engine, clock)), metadata_file })
+        let repairs = Arc::new(LocalRepairSources);
+        let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
+        Ok(Registry { service: Arc::new(Service::new(ports, engine)), metadata_file })
     }
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
