@@ -281,8 +281,10 @@ impl Scrub<'_> {
         let model_id = examination.model_id.clone();
         let was_corrupt = self.service.store.version_even_deleted(&model_id)?.record.is_corrupt();
         let is_whole = self.write(examination)?.is_some_and(|entry| !entry.record.is_corrupt());
-        if was_corrupt && is_whole && self.report.restored.len() < MOST_LISTED {
-            self.report.restored.push(model_id);
+        // A version with several damaged files may be whole again more than once.
+        let restored = &mut self.report.restored;
+        if was_corrupt && is_whole && restored.len() < MOST_LISTED && !restored.contains(&model_id) {
+            restored.push(model_id);
         }
         Ok(())
     }
