@@ -520,7 +520,10 @@ impl Error {
             Error::Changed { .. } => Some("look at it again, then decide".into()),
             Error::StillNeeded { .. } => Some("move the aliases away first, or delete with force".into()),
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } => {
-                Some("register the original file again as a new version, or put the original bytes back".into())
+                Some(
+                    "`seedhouse scrub --repair-from PATH` mends it from a copy in another registry; or register the original file again as a new version"
+                        .into(),
+                )
             }
             Error::CorruptVersion { .. } => Some(
                 "`seedhouse scrub --repair-from PATH` mends it from a copy; a scrub that finds it whole lets it be served again"

@@ -173,7 +173,7 @@ fn scrub_that_comes_round_begins_by_itself_and_none_does_without_workers() {
         assert_eq!(server.get("/api/jobs/1").json()["state"], "queued");
     }
     let server = Server::start_with(seedhouse.command(), &["--scrub-every", "7d"]);
-    assert_eq!(wait(&server, 1, &["succeeded", "failed"])["actor"], "schedule");
+    assert_eq!(wait(&server, 1, &["succeeded", "failed"])["actor"], "seedhouse");
     assert_eq!(server.get("/api/jobs").json()["jobs"].as_array().unwrap().len(), 1, "the next one is due in a week");
 }
 

@@ -79,7 +79,7 @@ impl Background {
 
 fn schedule(service: &Service, every: Duration) {
     let request =
-        ScrubRequest { bytes_per_second: DEFAULT_BYTES_PER_SECOND, repair_from: None, actor: "schedule".into() };
+        ScrubRequest { bytes_per_second: DEFAULT_BYTES_PER_SECOND, repair_from: None, actor: "seedhouse".into() };
     while !service.stop().is_set() {
         match service.submit_scrub_if_due(every, &request) {
             Ok(Some(job)) => tracing::info!(job.id = %job.id, "a scrub is due"),
