@@ -161,6 +161,15 @@ struct Found {
     actual: Option<Digest>,
 }
 
+/// How an artifact is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As one of all: it counts, and leaves the disk to others.
+    AtPace,
+    /// To be sure, while collections wait.
+    Again,
+}
+
 /// A scrub under way.
 struct Scrub<'s> {
     service: &'s Service,
@@ -182,7 +191,7 @@ impl Scrub<'_> {
         for digest in artifacts.keys() {
             self.progress.check()?;
             self.report.artifacts += 1;
-            if self.look(digest)?.is_some() {
+            if self.look(digest, Reading::AtPace)?.is_some() {
                 self.settle(digest)?;
             }
         }
@@ -190,12 +199,15 @@ impl Scrub<'_> {
     }
 
     /// Hashes an artifact; `None` when it is whole.
-    fn look(&mut self, digest: &Digest) -> Result<Option<Found>> {
+    fn look(&mut self, digest: &Digest, reading: Reading) -> Result<Option<Found>> {
         let Scrub { service, progress, pace, report, .. } = self;
-        let hashed = service.artifacts.rehash_watched(digest, &mut |count| {
-            report.size_bytes += count;
-            progress.advance(count);
-            pace.keep(count, *progress)
+        let hashed = service.artifacts.rehash_watched(digest, &mut |count| match reading {
+            Reading::AtPace => {
+                report.size_bytes += count;
+                progress.advance(count);
+                pace.keep(count, *progress)
+            }
+            Reading::Again => progress.check(),
         });
         Ok(match hashed {
             Ok(actual) if actual == *digest => None,
@@ -213,7 +225,7 @@ impl Scrub<'_> {
     fn settle(&mut self, digest: &Digest) -> Result<()> {
         // Collections wait; before, one may have removed the artifact, or a registration may have brought it back.
         let _hold = self.service.artifacts.hold(HoldKind::Shared)?;
-        let Some(found) = self.look(digest)? else { return Ok(()) };
+        let Some(found) = self.look(digest, Reading::Again)? else { return Ok(()) };
         let versions = self.mark(digest, found)?;
         if found.finding == Damage::Missing && versions.is_empty() {
             // Nobody needs what a collection removed.
