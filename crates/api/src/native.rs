@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
 pub(crate) mod import;
+pub(crate) mod jobs;
 pub(crate) mod lineage;
 pub(crate) mod model_response;
 pub(crate) mod models;

@@ -26,6 +26,21 @@ where
     blocking::run(move || decode(&bytes)).await
 }
 
+/// The same for a body that may be left out; nothing stands for an object without fields.
+///
+/// # Errors
+/// Those of [`read_json`].
+pub(crate) async fn read_optional_json<T>(request: Request, limits: &Limits) -> Result<T>
+where
+    T: DeserializeOwned + Default + Send + 'static,
+{
+    let bytes = read_all(request, limits.json_bytes, limits).await?;
+    match bytes.is_empty() {
+        true => Ok(T::default()),
+        false => blocking::run(move || decode(&bytes)).await,
+    }
+}
+
 /// Reads a body of text, whatever its `Content-Type` says.
 ///
 /// # Errors

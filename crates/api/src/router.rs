@@ -33,6 +33,7 @@ use crate::{leftover, native, system};
     tags(
         (name = "models", description = "What is registered"),
         (name = "inference", description = "What registered models answer"),
+        (name = "jobs", description = "Long work with a durable record"),
         (name = "system", description = "The server itself"),
     ),
     modifiers(&Security)
@@ -94,6 +95,11 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::absent::quantized_inference))
         .routes(Permission::Read, routes!(native::text::generate))
         .routes(Permission::Read, routes!(native::image::classify))
+        .routes(Permission::Administer, routes!(native::jobs::scrub))
+        .routes(Permission::Read, routes!(native::jobs::list))
+        .routes(Permission::Read, routes!(native::jobs::show))
+        .routes(Permission::Read, routes!(native::jobs::events))
+        .routes(Permission::Administer, routes!(native::jobs::cancel))
         .routes(Permission::Open, routes!(system::health))
         .routes(Permission::Open, routes!(system::openapi))
 }

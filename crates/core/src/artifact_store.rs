@@ -28,7 +28,22 @@ pub trait ArtifactStore: Send + Sync {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when the store does not have them.
-    fn rehash(&self, digest: &Digest) -> Result<Digest>;
+    fn rehash(&self, digest: &Digest) -> Result<Digest> {
+        self.rehash_watched(digest, &mut |_| Ok(()))
+    }
+
+    /// The same, telling `watch` after each block how many bytes it had. An error from there ends the reading.
+    ///
+    /// # Errors
+    /// Those of [`rehash`](ArtifactStore::rehash) and of `watch`.
+    fn rehash_watched(&self, digest: &Digest, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<Digest>;
+
+    /// Puts staged bytes in the place of damaged or missing ones, which `digest` names: whoever looks sees the old or the new
+    /// ones. Damaged bytes are set aside, not removed. Bytes that are intact are kept.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when the staged bytes hash to something else.
+    fn replace(&self, digest: &Digest, staged: Box<dyn StagedArtifact>) -> Result<()>;
 
     /// Gives the files of a version their conventional name beside the store (`<model_id>.<ext>` or `<model_id>/`).
     ///

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::record::SCHEMA;
 use crate::{
-    Alias, Card, Digest, Error, Framework, Manifest, ModelId, ModelName, ModelType, Record, Restoration, Result,
-    Status, Timestamp, Version,
+    Alias, Card, Digest, Error, Examination, Framework, Manifest, ModelId, ModelName, ModelType, Record, Restoration,
+    Result, Status, Timestamp, Version,
 };
 
 /// A write, with who asked for it, when and why.
@@ -33,6 +33,8 @@ pub enum Action {
     SetAside(SetAside),
     /// Changes what may change of a version.
     Update(Update),
+    /// Marks a version whose bytes were found damaged, or takes the mark away when they were found whole.
+    Examine(Examination),
     /// Points an alias at a version.
     MoveAlias(AliasMove),
     /// Removes an alias.
@@ -53,6 +55,7 @@ impl Action {
             Action::Adopt(_) => "adopt",
             Action::SetAside(_) => "set_aside",
             Action::Update(_) => "update",
+            Action::Examine(_) => "examine",
             Action::MoveAlias(_) => "move_alias",
             Action::RemoveAlias(_) => "remove_alias",
             Action::Delete(_) => "delete",

@@ -4,13 +4,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Digest, Permission, Role, Status, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, JobState, Permission, Role, Status, Timestamp};
 
 /// The result of everything that can fail in Seedhouse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, as a closed set. HTTP status, exit code and every foreign error shape are computed from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request breaks a rule; sending it again cannot help.
     Invalid,
@@ -113,6 +116,8 @@ pub enum Kind {
     Route,
     /// What lets a caller in.
     Token,
+    /// Long work with a record.
+    Job,
 }
 
 impl fmt::Display for Kind {
@@ -127,6 +132,7 @@ impl fmt::Display for Kind {
             Kind::File => "file",
             Kind::Route => "route",
             Kind::Token => "token",
+            Kind::Job => "job",
         })
     }
 }
@@ -304,6 +310,16 @@ pub enum Error {
         /// What the manifest says.
         expected: Digest,
     },
+    /// The last examination found bytes of the version damaged.
+    #[error("version `{model_id}` is corrupt since {found_at}: {files}")]
+    CorruptVersion {
+        /// The version.
+        model_id: String,
+        /// When it was found.
+        found_at: Timestamp,
+        /// The damaged files, each with what is wrong with it.
+        files: String,
+    },
     /// Data of our own (database row, state file) cannot be read.
     #[error("{what} is corrupt: {reason}")]
     CorruptState {
@@ -345,6 +361,14 @@ pub enum Error {
     PublicWithoutToken {
         /// The address asked for.
         address: String,
+    },
+    /// The job has ended, so it cannot be ended.
+    #[error("job `{id}` is `{state}`, so it cannot be cancelled")]
+    JobFinished {
+        /// The job.
+        id: String,
+        /// How it ended.
+        state: JobState,
     },
     /// The caller gave up.
     #[error("cancelled by the caller")]
@@ -452,13 +476,17 @@ impl Error {
             | Error::StatusChange { .. }
             | Error::NotEmpty { .. }
             | Error::NotRestorable { .. }
-            | Error::StillNeeded { .. } => Code::FailedPrecondition,
+            | Error::StillNeeded { .. }
+            | Error::JobFinished { .. } => Code::FailedPrecondition,
             Error::Changed { .. } => Code::Conflict,
             Error::Unauthenticated { .. } => Code::Unauthenticated,
             Error::PermissionDenied { .. } | Error::ForeignRequest { .. } => Code::PermissionDenied,
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
-            Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
+            Error::DigestMismatch { .. }
+            | Error::MissingBytes { .. }
+            | Error::CorruptVersion { .. }
+            | Error::CorruptState { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
@@ -487,6 +515,9 @@ impl Error {
                 Some("`seedhouse list` or GET /api/models shows what is registered".into())
             }
             Error::NotFound { kind: Kind::Token, .. } => Some("`seedhouse token list` shows all".into()),
+            Error::NotFound { kind: Kind::Job, .. } => {
+                Some("`seedhouse jobs` or GET /api/jobs shows them; old ones that ended are forgotten".into())
+            }
             Error::NotFound { kind: Kind::Version, .. } => Some(
                 "`seedhouse versions BASE` or GET /api/models/{model_id}/versions shows the versions of a model".into(),
             ),
@@ -507,8 +538,15 @@ impl Error {
             Error::Changed { .. } => Some("look at it again, then decide".into()),
             Error::StillNeeded { .. } => Some("move the aliases away first, or delete with force".into()),
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } => {
-                Some("register the original file again as a new version, or put the original bytes back".into())
+                Some(
+                    "`seedhouse scrub --repair-from PATH` mends it from a copy in another registry; or register the original file again as a new version"
+                        .into(),
+                )
             }
+            Error::CorruptVersion { .. } => Some(
+                "`seedhouse scrub --repair-from PATH` mends it from a copy; a scrub that finds it whole lets it be served again"
+                    .into(),
+            ),
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
             Error::Unauthenticated { .. } => Some(
                 "send a token as `Authorization: Bearer TOKEN`; `seedhouse token create` on the server's machine makes one"

@@ -7,8 +7,9 @@
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
-//! truth    record, lineage, card, registry_file (metadata.json), change, event, query, statistics
-//! ports    metadata_store (snapshot), artifact_store, token_store, runtime, clock, progress
+//! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
+//! work     job (long work with a durable record), progress
+//! ports    metadata_store (snapshot), artifact_store, token_store, job_store, repair_source, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
 
@@ -24,6 +25,9 @@ mod digest;
 mod error;
 mod event;
 mod hyper_parameters;
+mod integrity;
+mod job;
+mod job_store;
 mod lineage;
 mod manifest;
 mod metadata_store;
@@ -35,6 +39,7 @@ mod record;
 mod record_edit;
 mod reference;
 mod registry_file;
+mod repair_source;
 mod restoration;
 pub mod runtime;
 mod snapshot;
@@ -57,6 +62,12 @@ pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
+pub use integrity::{Damage, DamagedFile, Examination, Integrity};
+pub use job::{
+    Claim, Job, JobError, JobId, JobKind, JobOutcome, JobProgress, JobQuery, JobReport, JobState, Lease, LogLine,
+    MOST_ATTEMPTS, NewJob,
+};
+pub use job_store::JobStore;
 pub use lineage::Relation;
 pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::MetadataStore;
@@ -67,6 +78,7 @@ pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
 pub use registry_file::{RegistryFile, VersionEntry};
+pub use repair_source::{RepairSource, RepairSources};
 pub use restoration::Restoration;
 pub use snapshot::{RememberedKey, Snapshot};
 pub use statistics::Statistics;

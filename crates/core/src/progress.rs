@@ -1,5 +1,7 @@
 //! How long work says how far it is, and hears that it should stop.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// What long work tells the one who waits for it. Whoever starts the work hands it in; shared between threads.
@@ -11,6 +13,9 @@ pub trait Progress: Send + Sync {
 
     /// Says that so much more of the stage is done.
     fn advance(&self, amount: u64);
+
+    /// Keeps a line about something worth knowing afterwards; nothing that comes once per item.
+    fn note(&self, _text: &str) {}
 
     /// Returns whether the work should stop. Asked often: between files, and between blocks of a large one.
     fn is_cancelled(&self) -> bool;
@@ -25,7 +30,8 @@ pub trait Progress: Send + Sync {
 }
 
 /// What a stage counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProgressUnit {
     /// Bytes.
     Bytes,

@@ -182,10 +182,12 @@ impl Record {
         self.fields.iter().try_for_each(|(field, value)| check_depth(field, value))
     }
 
-    /// Returns whether inference may be asked of this version: the status allows it and there are bytes.
+    /// Returns whether inference may be asked of this version: the status allows it and there are bytes, not known
+    /// to be damaged.
     ///
     /// # Errors
-    /// [`Error::NotServable`] by status, [`Error::WrongTask`] when there are no files.
+    /// [`Error::NotServable`] by status, [`Error::WrongTask`] when there are no files, [`Error::CorruptVersion`] when some of
+    /// them are known to be damaged.
     pub fn check_servable(&self, task: &'static str) -> Result<()> {
         if !self.status.is_servable() {
             return Err(Error::NotServable { model_id: self.model_id.to_string(), status: self.status });
@@ -194,7 +196,22 @@ impl Record {
             let reason = "the version has no files".into();
             return Err(Error::WrongTask { model_id: self.model_id.to_string(), task, reason });
         }
-        Ok(())
+        self.check_not_corrupt()
+    }
+}
+
+impl Record {
+    fn check_not_corrupt(&self) -> Result<()> {
+        let Some(integrity) = self.integrity() else { return Ok(()) };
+        let files = integrity.files.iter().map(|file| match file.actual {
+            Some(actual) => format!("`{}` should be {}, and is {actual}", file.path, file.expected),
+            None => format!("`{}` ({}) is {}", file.path, file.expected, file.finding.as_str()),
+        });
+        Err(Error::CorruptVersion {
+            model_id: self.model_id.to_string(),
+            found_at: integrity.found_at,
+            files: files.collect::<Vec<_>>().join(", "),
+        })
     }
 }
 

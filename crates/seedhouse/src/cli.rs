@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin};
 use seedhouse_core::{
-    Alias, Cursor, Filter, ModelId, ModelName, Order, Reference, Relation, Role, Status, Timestamp, TokenName, Version,
+    Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Status,
+    Timestamp, TokenName, Version,
 };
 
 use crate::lifetime::Lifetime;
@@ -83,6 +84,13 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Hash stored files again and compare them with the record
     Verify(VerifyArguments),
+    /// Hash every stored file again, mark versions that are damaged, and repair them from a copy
+    Scrub(ScrubArguments),
+    /// List, show and cancel long work that was asked for
+    Jobs {
+        #[command(subcommand)]
+        command: Option<JobsCommand>,
+    },
     /// Take other registries' metadata files into this one, and report every conflict and unverified claim
     Adopt(AdoptArguments),
     /// Back up the whole registry into one file while it is used, or check such a file
@@ -372,6 +380,60 @@ pub(crate) struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ScrubArguments {
+    /// The most bytes read per second; 0 reads as fast as the disk gives
+    #[arg(long, value_name = "BYTES_PER_SECOND", default_value_t = seedhouse_service::DEFAULT_BYTES_PER_SECOND)]
+    pub(crate) rate: u64,
+
+    /// Folder of another registry, from whose copies damaged files are repaired
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repair_from: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List jobs, newest first; what `seedhouse jobs` does by itself
+    List(JobsListArguments),
+    /// Show a job: how far it is, its result or its error, its log
+    Show {
+        /// Its number
+        job: JobId,
+    },
+    /// Cancel a job: a queued one at once, a running one where its work next looks
+    Cancel {
+        /// Its number
+        job: JobId,
+    },
+}
+
+impl Default for JobsCommand {
+    fn default() -> JobsCommand {
+        JobsCommand::List(JobsListArguments { state: None, kind: None, limit: JOBS_LISTED, cursor: None })
+    }
+}
+
+const JOBS_LISTED: usize = 100;
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsListArguments {
+    /// Only this state, e.g. `running`
+    #[arg(long)]
+    pub(crate) state: Option<JobState>,
+
+    /// Only this kind, e.g. `scrub`
+    #[arg(long)]
+    pub(crate) kind: Option<JobKind>,
+
+    /// At most this many
+    #[arg(long, default_value_t = JOBS_LISTED)]
+    pub(crate) limit: usize,
+
+    /// Where the page before said that the next one begins
+    #[arg(long)]
+    pub(crate) cursor: Option<JobId>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct AdoptArguments {
     /// Files in the original system's format: `metadata.json`, or the older `model_index.json`
     #[arg(required = true, value_name = "FILE")]
@@ -520,10 +582,32 @@ pub(crate) struct ServeArguments {
     /// How many seconds a client may send nothing of its body, or take nothing of a stream
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) idle_seconds: u64,
+
+    /// How many jobs are done at once; 0 leaves them to other processes
+    #[arg(long, default_value_t = 1, value_parser = at_most_workers)]
+    pub(crate) job_workers: usize,
+
+    /// How long a job stays with a worker that says nothing, e.g. one that was killed; then another one begins it again
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) job_lease: Lifetime,
+
+    /// Hash every stored file again this often, e.g. `7d`, as a job; the first time at once. Never when left out
+    #[arg(long, value_name = "TIME")]
+    pub(crate) scrub_every: Option<Lifetime>,
 }
 
 /// Each may hold a thread.
 const MOST_AT_ONCE: usize = 10_000;
+
+/// Each has a thread of its own.
+const MOST_WORKERS: usize = 64;
+
+fn at_most_workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number <= MOST_WORKERS => Ok(number),
+        _ => Err(format!("must be a whole number from 0 to {MOST_WORKERS}")),
+    }
+}
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -11,10 +11,12 @@ mod demo;
 mod gc;
 mod generate;
 mod history;
+mod jobs;
 mod lineage;
 mod list;
 mod register;
 mod restore;
+mod scrub;
 mod serve;
 mod show;
 mod token;
@@ -27,7 +29,7 @@ use std::process::ExitCode;
 use seedhouse_core::Entry;
 use seedhouse_service::{Origin, Service};
 
-use crate::cli::{AuditCommand, Cli, Command};
+use crate::cli::{AuditCommand, Cli, Command, JobsCommand};
 use crate::output::{Output, entry_json, print_json, print_line};
 use crate::registry::Registry;
 
@@ -58,6 +60,16 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::History(arguments) => history::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
+        Command::Scrub(arguments) => {
+            let registry = Registry::open(&cli.root)?;
+            let code = scrub::run(&registry.service, arguments, output)?;
+            registry.close()?;
+            return Ok(code);
+        }
+        Command::Jobs { command } => {
+            let default = JobsCommand::default();
+            jobs::run(&Registry::open(&cli.root)?.service, command.as_ref().unwrap_or(&default), output)?;
+        }
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
         Command::Restore(arguments) => restore::run(&cli.root, arguments, output)?,

@@ -13,7 +13,7 @@ impl FromStr for Lifetime {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Lifetime> {
-        let refuse = |rule| Error::invalid("expires-in", text, rule);
+        let refuse = |rule| Error::invalid("time", text, rule);
         const FORM: &str = "must be a whole number and `d`, `h`, `m` or `s`, like `90d`";
         let unit = text.chars().last().ok_or_else(|| refuse(FORM))?;
         let seconds = match unit {

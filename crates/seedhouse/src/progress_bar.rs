@@ -5,35 +5,47 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{ProgressBar, ProgressStyle};
 use seedhouse_core::{Progress, ProgressUnit};
 
-/// A bar per stage. It cannot be stopped: whoever wants that ends the process.
-pub(crate) struct ProgressBars {
-    current: Mutex<ProgressBar>,
-}
+/// A bar for the stage under way. A command is cancelled by its signal, so the bar itself never asks for that.
+pub(crate) struct ProgressBars(Mutex<ProgressBar>);
 
 impl ProgressBars {
+    /// Returns a bar that shows nothing yet.
     pub(crate) fn new() -> ProgressBars {
-        ProgressBars { current: Mutex::new(ProgressBar::hidden()) }
+        ProgressBars(Mutex::new(ProgressBar::hidden()))
+    }
+
+    /// Takes the bar from the screen.
+    pub(crate) fn clear(&self) {
+        self.current().finish_and_clear();
+    }
+
+    fn current(&self) -> ProgressBar {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Progress for ProgressBars {
     fn stage(&self, name: &str, total: Option<u64>, unit: ProgressUnit) {
-        let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-        let template = match (total, unit) {
-            (Some(_), ProgressUnit::Bytes) => "{msg}: {bytes} of {total_bytes}, {bytes_per_sec}",
-            (None, ProgressUnit::Bytes) => "{msg}: {bytes}, {bytes_per_sec}",
-            (Some(_), ProgressUnit::Items) => "{msg}: {pos} of {len}",
-            (None, ProgressUnit::Items) => "{msg}: {pos}",
+        let template = match (unit, total) {
+            (ProgressUnit::Bytes, Some(_)) => "{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            (ProgressUnit::Bytes, None) => "{msg} {spinner} {bytes} {bytes_per_sec}",
+            (ProgressUnit::Items, Some(_)) => "{msg} {bar:40} {pos}/{len} {eta}",
+            (ProgressUnit::Items, None) => "{msg} {spinner} {pos}",
         };
-        bar.set_style(ProgressStyle::with_template(template).expect("a template from the table above"));
+        let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        let style = ProgressStyle::with_template(template).expect("the templates above are well-formed");
+        bar.set_style(style);
         bar.set_message(name.to_owned());
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.finish_and_clear();
-        *current = bar;
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), bar);
+        before.finish_and_clear();
     }
 
     fn advance(&self, amount: u64) {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).inc(amount);
+        self.current().inc(amount);
+    }
+
+    fn note(&self, text: &str) {
+        self.current().suspend(|| eprintln!("{text}"));
     }
 
     fn is_cancelled(&self) -> bool {
@@ -43,6 +55,6 @@ impl Progress for ProgressBars {
 
 impl Drop for ProgressBars {
     fn drop(&mut self) {
-        self.current.get_mut().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
+        self.clear();
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::NativeRuntime;
-use seedhouse_service::{BackupFolder, Service};
-use seedhouse_store::{LocalArtifacts, MetadataFile, SqliteStore};
+use seedhouse_service::{BackupFolder, Ports, Service};
+use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
 /// An open registry. Closing it brings `metadata.json` up to date.
 pub(crate) struct Registry {
@@ -25,8 +25,9 @@ impl Registry {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
-        let service = Service::new(store, artifacts, sqlite, engine, clock)
-            .with_backup_folder(BackupFolder::new(root.join("backup")));
+        let repairs = Arc::new(LocalRepairSources);
+        let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
+        let service = Service::new(ports, engine).with_backup_folder(BackupFolder::new(root.join("backup")));
         Ok(Registry { service: Arc::new(service), metadata_file })
     }
 

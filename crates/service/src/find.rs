@@ -1,6 +1,8 @@
 //! Looking at the registry: one version, all versions of a base, a filtered list, figures.
 
-use seedhouse_core::{Count, Entry, Page, Query, Reference, Result, Statistics};
+use std::collections::BTreeMap;
+
+use seedhouse_core::{Count, Entry, JobState, Page, Query, Reference, Result, Statistics};
 use serde::Serialize;
 
 use crate::Service;
@@ -13,6 +15,10 @@ pub struct Overview {
     pub statistics: Statistics,
     /// Versions held in memory by this process.
     pub loaded_models: u64,
+    /// Versions whose bytes were found damaged.
+    pub corrupt_models: u64,
+    /// Jobs by state.
+    pub jobs: BTreeMap<JobState, u64>,
 }
 
 impl Service {
@@ -63,6 +69,9 @@ impl Service {
     /// Those of the metadata store.
     pub fn overview(&self) -> Result<Overview> {
         let statistics = self.store.statistics()?;
-        Ok(Overview { statistics, loaded_models: self.engine.loaded_count() as u64 })
+        let corrupt = Query { filter: "integrity.state = corrupt".parse()?, ..Query::default() };
+        let corrupt_models = self.store.count(&corrupt, u64::MAX)?.number;
+        let jobs = self.jobs.job_counts()?;
+        Ok(Overview { statistics, loaded_models: self.engine.loaded_count() as u64, corrupt_models, jobs })
     }
 }

@@ -99,5 +99,7 @@ impl Service {
 /// What a slot depends on: the id (errors name it), the bytes, and the hyper-parameters (labels, pre-processing).
 pub(crate) fn slot_key(entry: &Entry) -> Digest {
     let record = &entry.record;
-    Digest::of(json!([record.model_id, record.digest(), record.metadata()]).to_string())
+    // What was loaded before a repair may still hold the damaged bytes in memory.
+    let restored_at = record.restored_at();
+    Digest::of(json!([record.model_id, record.digest(), record.metadata(), restored_at]).to_string())
 }

@@ -16,6 +16,8 @@
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! serving    start, pause, reload, unload
+//! scrub      hash everything at a pace, mark what is damaged, repair it from a copy
+//! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -34,15 +36,17 @@ mod find;
 mod garbage;
 mod history;
 mod infer;
+mod jobs;
 mod lineage;
 mod register;
 mod restore;
+mod scrub;
 mod serving;
 mod verify;
 
 use std::sync::Arc;
 
-use seedhouse_core::{ArtifactStore, Clock, MetadataStore, TokenStore};
+use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSources, TokenStore};
 use seedhouse_engine::Engine;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
@@ -55,9 +59,11 @@ pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};
 pub use history::Audit;
 pub use infer::Answer;
+pub use jobs::{JobRequest, Stop, Worker};
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
+pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubRequest};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
@@ -70,23 +76,37 @@ pub use verify::{Finding, VerifiedFile};
 pub struct Service {
     store: Arc<dyn MetadataStore>,
     artifacts: Arc<dyn ArtifactStore>,
+    jobs: Arc<dyn JobStore>,
+    repairs: Arc<dyn RepairSources>,
     access: Access,
     engine: Engine,
     clock: Arc<dyn Clock>,
     backup_folder: Option<BackupFolder>,
+    stop: Stop,
+}
+
+/// What the service stands on; the binary chooses the adapters.
+pub struct Ports {
+    /// Records, versions and events.
+    pub store: Arc<dyn MetadataStore>,
+    /// Bytes.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Who may come in.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Long work.
+    pub jobs: Arc<dyn JobStore>,
+    /// Copies of bytes elsewhere.
+    pub repairs: Arc<dyn RepairSources>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Service {
-    /// Puts the parts together; the binary chooses the adapters.
-    pub fn new(
-        store: Arc<dyn MetadataStore>,
-        artifacts: Arc<dyn ArtifactStore>,
-        tokens: Arc<dyn TokenStore>,
-        engine: Engine,
-        clock: Arc<dyn Clock>,
-    ) -> Service {
+    /// Puts the parts together.
+    pub fn new(ports: Ports, engine: Engine) -> Service {
+        let Ports { store, artifacts, tokens, jobs, repairs, clock } = ports;
         let access = Access::new(tokens, clock.clone());
-        Service { store, artifacts, access, engine, clock, backup_folder: None }
+        Service { store, artifacts, jobs, repairs, access, engine, clock, backup_folder: None, stop: Stop::default() }
     }
 
     /// Returns the use cases about tokens.

@@ -5,8 +5,8 @@ mod restore;
 
 use seedhouse_core::{
     Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Digest, Entry, Error,
-    Event, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, SetAside, Timestamp,
-    Update, Version,
+    Event, Examination, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, SetAside,
+    Timestamp, Update, Version,
 };
 use serde_json::Value;
 
@@ -82,6 +82,7 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
         Action::Adopt(adoption) => writing.adopt(*adoption)?,
         Action::SetAside(set_aside) => writing.set_aside(set_aside)?,
         Action::Update(update) => writing.update(update)?,
+        Action::Examine(examination) => writing.examine(&examination)?,
         Action::MoveAlias(alias_move) => writing.move_alias(alias_move)?,
         Action::RemoveAlias(removal) => writing.remove_alias(&removal)?,
         Action::Delete(deletion) => writing.delete(&deletion)?,
@@ -187,6 +188,18 @@ impl Writing<'_> {
         let mut record = entry.record.clone();
         update.edits.iter().try_for_each(|edit| record.edit(edit))?;
         self.replace(entry, record, "update")
+    }
+
+    /// An examination that shows nothing new leaves no event.
+    fn examine(&mut self, examination: &Examination) -> Result<Entry> {
+        let entry = self.existing(&examination.model_id)?;
+        let mut record = entry.record.clone();
+        record.set_examined(examination, self.at);
+        if record == entry.record {
+            return Ok(entry);
+        }
+        let action = if record.is_corrupt() { "found_corrupt" } else { "found_whole" };
+        self.replace(entry, record, action)
     }
 
     fn move_alias(&mut self, alias_move: AliasMove) -> Result<Entry> {
@@ -347,7 +360,7 @@ fn id_of(model_id: Option<&ModelId>) -> Value {
 /// fields have actions of their own.
 fn check_fields(registration: &Registration) -> Result<()> {
     const TYPED: [&str; 8] = ["model_id", "name", "type", "framework", "version", "status", "created_at", "updated_at"];
-    const WITH_ACTIONS: [&str; 2] = ["aliases", "deleted_at"];
+    const WITH_ACTIONS: [&str; 4] = ["aliases", "deleted_at", "integrity", "restored_at"];
     match TYPED.into_iter().chain(WITH_ACTIONS).find_map(|key| Some((key, registration.fields.get(key)?))) {
         Some((key, value)) => Err(Error::invalid(key, value, "it may not stand among the further fields")),
         None => Ok(()),

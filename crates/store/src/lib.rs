@@ -3,7 +3,8 @@
 //! ```text
 //! metadata     sqlite (one writer thread, group commit), memory; both let `execute` decide, and `fill` from a snapshot
 //! tokens       sqlite, memory_tokens
-//! artifacts    local_artifacts (content-addressed files in a folder)
+//! jobs         sqlite, memory_jobs; both let `job_steps` decide
+//! artifacts    local_artifacts (content-addressed files in a folder), blob_folder (copies elsewhere, to repair from)
 //! beside them  metadata_file (metadata.json, written again after every change)
 //! ```
 //!
@@ -24,11 +25,14 @@
 
 #![forbid(unsafe_code)]
 
+mod blob_folder;
 mod durable;
 mod execute;
 mod fill;
+mod job_steps;
 mod local_artifacts;
 mod memory;
+mod memory_jobs;
 mod memory_tokens;
 mod metadata_file;
 mod resolve;
@@ -37,8 +41,10 @@ mod set_aside;
 mod sqlite;
 mod version_key;
 
+pub use blob_folder::LocalRepairSources;
 pub use local_artifacts::LocalArtifacts;
 pub use memory::MemoryStore;
+pub use memory_jobs::MemoryJobs;
 pub use memory_tokens::MemoryTokens;
 pub use metadata_file::MetadataFile;
 pub use sqlite::SqliteStore;

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/blobs/staging/…          being received; the process that writes holds a lock on the file
 //! <root>/blobs/sha256/ab/abcd…    published
+//! <root>/blobs/damaged/…          damaged blobs in whose place intact ones were put
 //! <root>/<model_id>.<ext>         hard links with the conventional names
 //! ```
 
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use seedhouse_core::{
     ArtifactStore, Digest, DigestWriter, Error, HoldKind, Kind, Manifest, Record, Result, StagedArtifact,
-    StoredArtifact,
+    StoredArtifact, Timestamp,
 };
 
 use crate::durable::sync_folder;
@@ -65,6 +66,45 @@ impl LocalArtifacts {
         }
     }
 
+    /// Makes staged bytes durable, has them named, and makes the name durable.
+    fn put(&self, staged: &dyn StagedArtifact, name: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.staging.holds(staged.path()) {
+            return Err(Error::Internal(format!("`{}` was staged in another store", staged.path().display())));
+        }
+        let path = self.blob_path(&staged.digest());
+        let folder = path.parent().expect("a blob stands in a folder named by its first two digits");
+        fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+        fs::set_permissions(staged.path(), Permissions::from_mode(0o444))
+            .and_then(|()| File::open(staged.path())?.sync_all())
+            .map_err(Error::io("make durable", staged.path()))?;
+        name()?;
+        sync_folder(folder)?;
+        sync_folder(&self.blobs)
+    }
+
+    /// Gives a damaged blob a second name, so that its bytes outlive their replacement. The first one stays meanwhile.
+    fn keep_damaged(&self, digest: &Digest, path: &Path) -> Result<()> {
+        let folder = self.root.join("blobs").join("damaged");
+        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        let at = Timestamp::now().for_file_name();
+        for number in 1.. {
+            let name = match number {
+                1 => format!("{}.{at}", digest.hex()),
+                _ => format!("{}.{at}_{number}", digest.hex()),
+            };
+            let kept = folder.join(name);
+            match fs::hard_link(path, &kept) {
+                Ok(()) => {
+                    tracing::warn!(path = %kept.display(), "kept a damaged blob aside");
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("set aside", path)(error)),
+            }
+        }
+        sync_folder(&folder)
+    }
+
     /// Gives staged bytes their name. What has the name already is kept if it is intact, and replaced if not.
     fn place(&self, staged: &dyn StagedArtifact) -> Result<()> {
         let path = self.blob_path(&staged.digest());
@@ -88,20 +128,8 @@ impl ArtifactStore for LocalArtifacts {
     }
 
     fn publish(&self, staged: Box<dyn StagedArtifact>) -> Result<Digest> {
-        if !self.staging.holds(staged.path()) {
-            return Err(Error::Internal(format!("`{}` was staged in another store", staged.path().display())));
-        }
-        let digest = staged.digest();
-        let path = self.blob_path(&digest);
-        let folder = path.parent().expect("a blob stands in a folder named by its first two digits");
-        fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
-        fs::set_permissions(staged.path(), Permissions::from_mode(0o444))
-            .and_then(|()| File::open(staged.path())?.sync_all())
-            .map_err(Error::io("make durable", staged.path()))?;
-        self.place(&*staged)?;
-        sync_folder(folder)?;
-        sync_folder(&self.blobs)?;
-        Ok(digest)
+        self.put(&*staged, || self.place(&*staged))?;
+        Ok(staged.digest())
     }
 
     fn local_path(&self, digest: &Digest) -> Result<PathBuf> {
@@ -114,7 +142,7 @@ impl ArtifactStore for LocalArtifacts {
         }
     }
 
-    fn rehash(&self, digest: &Digest) -> Result<Digest> {
+    fn rehash_watched(&self, digest: &Digest, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<Digest> {
         let path = self.local_path(digest)?;
         let failed = || Error::io("read", &path);
         let mut file = File::open(&path).map_err(failed())?;
@@ -123,9 +151,27 @@ impl ArtifactStore for LocalArtifacts {
         loop {
             match fill(&mut file, &mut buffer).map_err(failed())? {
                 0 => return Ok(hasher.finish().1),
-                count => io::Write::write_all(&mut hasher, &buffer[..count]).map_err(failed())?,
+                count => {
+                    io::Write::write_all(&mut hasher, &buffer[..count]).map_err(failed())?;
+                    watch(count as u64)?;
+                }
             }
         }
+    }
+
+    fn replace(&self, digest: &Digest, staged: Box<dyn StagedArtifact>) -> Result<()> {
+        if staged.digest() != *digest {
+            return Err(Error::invalid("digest", staged.digest(), format!("must be {digest}")));
+        }
+        let path = self.blob_path(digest);
+        self.put(&*staged, || {
+            // Bytes that cannot be read are not intact.
+            if fs::symlink_metadata(&path).is_err() || self.is_intact(digest, staged.size_bytes()).unwrap_or(false) {
+                return self.place(&*staged);
+            }
+            self.keep_damaged(digest, &path)?;
+            fs::rename(staged.path(), &path).map_err(Error::io("replace", &path))
+        })
     }
 
     fn link(&self, record: &Record, manifest: &Manifest) -> Result<()> {

@@ -12,7 +12,9 @@ pub(crate) fn resolved<'a>(selector: &Selector, of_base: &[&'a Entry]) -> Option
         // One version at most has an alias, an ordinal or a label.
         Selector::Alias(_) | Selector::Ordinal(_) | Selector::Label(_) => matching.next(),
         Selector::Newest | Selector::Digest(_) => {
-            matching.max_by_key(|entry| (entry.record.status.is_servable(), &entry.record.version))
+            let is_servable = |entry: &Entry| entry.record.status.is_servable();
+            let is_sound = |entry: &Entry| is_servable(entry) && !entry.record.is_corrupt();
+            matching.max_by_key(|entry| (is_sound(entry), is_servable(entry), &entry.record.version))
         }
     }
 }

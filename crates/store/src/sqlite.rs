@@ -10,7 +10,9 @@
 
 mod connection;
 mod filling;
+mod jobs;
 mod ledger;
+mod own_connection;
 mod reader;
 mod rows;
 mod schema;
@@ -30,6 +32,8 @@ use seedhouse_core::{
 };
 
 use crate::durable::sync_folder;
+use jobs::Jobs;
+use own_connection::OwnConnection;
 use reader::Readers;
 use snapshot::SqliteSnapshot;
 use tokens::Tokens;
@@ -41,6 +45,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     tokens: Tokens,
+    jobs: Jobs,
     path: PathBuf,
 }
 
@@ -61,7 +66,8 @@ impl SqliteStore {
         Ok(SqliteStore {
             writer: Writer::start(connection, path.clone())?,
             readers: Readers::new(path.clone()),
-            tokens: Tokens::new(path.clone()),
+            tokens: Tokens::new(OwnConnection::new(path.clone())),
+            jobs: Jobs::new(OwnConnection::new(path.clone())),
             path,
         })
     }

@@ -49,6 +49,11 @@ pub fn artifact_store_suite<G>(make: &dyn Fn() -> (G, Arc<dyn ArtifactStore>)) {
         listed_bytes_are_the_published_ones,
         removed_bytes_are_gone,
         exclusive_hold_waits_for_shared_ones,
+        watched_reading_tells_every_byte_and_can_be_ended,
+        replaced_bytes_are_whole_again_and_the_damaged_ones_are_kept,
+        missing_bytes_are_replaced,
+        other_bytes_do_not_replace,
+        intact_bytes_are_not_replaced,
     ];
     check("artifact store", &claims);
 }
@@ -239,6 +244,71 @@ fn removed_bytes_are_gone(store: &dyn ArtifactStore) {
     assert!(matches!(store.local_path(&digest), Err(Error::NotFound { kind: Kind::Artifact, .. })));
     assert!(matches!(store.remove(&digest), Err(Error::NotFound { kind: Kind::Artifact, .. })));
     assert_eq!(put(store, b"bytes"), digest, "they can be put again");
+}
+
+fn watched_reading_tells_every_byte_and_can_be_ended(store: &dyn ArtifactStore) {
+    let bytes = vec![7; 3_000_001];
+    let digest = put(store, &bytes);
+    let mut told = 0;
+    let watched = store.rehash_watched(&digest, &mut |count| {
+        told += count;
+        Ok(())
+    });
+    assert_eq!((watched.unwrap(), told), (digest, bytes.len() as u64));
+    let mut blocks = 0;
+    let ended = store.rehash_watched(&digest, &mut |_| {
+        blocks += 1;
+        Err(Error::Cancelled)
+    });
+    assert!(matches!(ended, Err(Error::Cancelled)));
+    assert_eq!(blocks, 1, "nothing is read after the end");
+}
+
+/// Damages stored bytes as a failing disk would, and returns where they stand.
+fn damage(store: &dyn ArtifactStore, digest: &Digest, bytes: &[u8]) -> std::path::PathBuf {
+    let path = store.local_path(digest).unwrap();
+    // They are read-only.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn stage(store: &dyn ArtifactStore, mut bytes: &[u8]) -> Box<dyn seedhouse_core::StagedArtifact> {
+    store.stage("repair", &mut bytes).unwrap()
+}
+
+fn replaced_bytes_are_whole_again_and_the_damaged_ones_are_kept(store: &dyn ArtifactStore) {
+    let digest = put(store, b"weights");
+    let path = damage(store, &digest, b"weighty");
+    let inode_of = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let damaged = inode_of(&path);
+    store.replace(&digest, stage(store, b"weights")).unwrap();
+    assert_eq!(store.rehash(&digest).unwrap(), digest);
+    assert_ne!(inode_of(&store.local_path(&digest).unwrap()), damaged, "who has the old file open keeps the old bytes");
+    assert_eq!(store.list().unwrap().len(), 1, "what is kept aside is no artifact");
+}
+
+fn missing_bytes_are_replaced(store: &dyn ArtifactStore) {
+    let digest = put(store, b"weights");
+    fs::remove_file(store.local_path(&digest).unwrap()).unwrap();
+    store.replace(&digest, stage(store, b"weights")).unwrap();
+    assert_eq!(store.rehash(&digest).unwrap(), digest);
+}
+
+fn other_bytes_do_not_replace(store: &dyn ArtifactStore) {
+    let digest = put(store, b"weights");
+    damage(store, &digest, b"weighty");
+    let error = store.replace(&digest, stage(store, b"weightz")).unwrap_err().to_string();
+    assert!(error.contains(&digest.to_string()) && error.contains(&Digest::of("weightz").to_string()), "{error}");
+    assert_eq!(store.rehash(&digest).unwrap(), Digest::of("weighty"));
+}
+
+fn intact_bytes_are_not_replaced(store: &dyn ArtifactStore) {
+    let digest = put(store, b"weights");
+    let inode_of = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let before = inode_of(&store.local_path(&digest).unwrap());
+    store.replace(&digest, stage(store, b"weights")).unwrap();
+    assert_eq!(inode_of(&store.local_path(&digest).unwrap()), before);
 }
 
 fn exclusive_hold_waits_for_shared_ones(store: &dyn ArtifactStore) {

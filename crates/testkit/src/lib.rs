@@ -2,6 +2,7 @@
 
 pub mod artifact_store;
 pub mod fake_runtime;
+pub mod job_store;
 pub mod metadata_store;
 pub mod pickle_writer;
 mod suite;

@@ -156,6 +156,10 @@ pub(crate) struct VersionResponse {
     digest: Option<String>,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
+    /// What is damaged; missing when nothing is known to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    integrity: Option<core::Integrity>,
 }
 
 impl From<Entry> for VersionResponse {
@@ -169,6 +173,7 @@ impl From<Entry> for VersionResponse {
             status: record.status.to_string(),
             digest: record.digest().map(|digest| digest.to_string()),
             metadata: record.metadata(),
+            integrity: record.integrity(),
         }
     }
 }
@@ -209,7 +214,7 @@ pub(crate) async fn versions_of_base(
 
 /// Counts versions by type, status and framework.
 #[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models",
-    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, size_bytes, by_type, by_status, by_framework")))]
+    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, corrupt_models, jobs, size_bytes, by_type, by_status, by_framework")))]
 pub(crate) async fn statistics(State(service): State<Arc<Service>>) -> Result<Json<Overview>, Failure> {
     Ok(Json(blocking::run(move || service.overview()).await?))
 }

@@ -44,7 +44,8 @@ pub enum Field {
 pub struct FieldPath(String);
 
 /// Groups of the record whose scalars can be named.
-pub(super) const GROUPS: [&str; 6] = ["metadata", "metrics", "tags", "quantization", "inspected", "card_data"];
+pub(super) const GROUPS: [&str; 7] =
+    ["integrity", "metadata", "metrics", "tags", "quantization", "inspected", "card_data"];
 
 /// Scalars that stand in the record itself.
 pub(super) const SCALARS: [&str; 5] = ["accuracy", "is_pretrained", "pretrained_source", "parent", "relation"];

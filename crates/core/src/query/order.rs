@@ -65,7 +65,7 @@ impl Order {
 
 fn not_an_order(field: &Field) -> Error {
     let rule = "the order is by registration, model_id, name, version, size_bytes, created_at, updated_at, accuracy, or a \
-                key below metadata, metrics, tags, quantization or inspected";
+                key below metadata, metrics, tags, quantization, inspected or integrity";
     Error::invalid("order_by", field, rule)
 }
 

@@ -59,7 +59,7 @@ fn row(entry: &Entry) -> Vec<String> {
         record.version.to_string(),
         record.model_type.to_string(),
         record.framework.to_string(),
-        record.status.to_string(),
+        if record.is_corrupt() { format!("{} (CORRUPT)", record.status) } else { record.status.to_string() },
         record.size_bytes().map_or_else(|| "-".to_owned(), human_size),
         record.created_at.to_string(),
         record.name.clone(),

@@ -1,5 +1,7 @@
 //! `seedhouse serve`: the HTTP API until SIGTERM or SIGINT.
 
+mod background;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +18,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::ServeArguments;
 use crate::output::{Output, print_line};
 use crate::registry::Registry;
+use background::Background;
+pub(super) use background::BackgroundOptions;
 
 pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
     let registry = Registry::open_or_create(root)?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
     let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
-    serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, output)?;
+    let background = BackgroundOptions {
+        workers: arguments.job_workers,
+        lease: arguments.job_lease.0,
+        scrub_every: arguments.scrub_every.map(|every| every.0),
+    };
+    serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, &background, output)?;
     registry.close()?;
     Ok(())
 }
@@ -71,6 +80,9 @@ impl Listener {
 /// How long requests in flight may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long jobs may take to notice that the server stops.
+const JOBS_LEAVE: Duration = Duration::from_secs(10);
+
 /// Which names and web pages are allowed besides the server's own.
 #[derive(Default)]
 pub(super) struct Allowed {
@@ -78,9 +90,25 @@ pub(super) struct Allowed {
     pub(super) origins: Vec<AllowedOrigin>,
 }
 
-/// Serves until SIGTERM or SIGINT, then lets requests in flight finish; a second signal ends at once.
+/// Serves and does jobs until SIGTERM or SIGINT, then lets requests in flight finish and gives jobs back; a second signal
+/// ends at once.
 pub(super) fn serve_until_stopped(
     service: Arc<Service>,
+    listener: Listener,
+    limits: Limits,
+    allowed: Allowed,
+    background: &BackgroundOptions,
+    output: Output,
+) -> anyhow::Result<()> {
+    let background = Background::start(&service, background)?;
+    let served = answer_until_stopped(&service, listener, limits, allowed, output);
+    service.stop().set();
+    background.join_within(JOBS_LEAVE);
+    served
+}
+
+fn answer_until_stopped(
+    service: &Arc<Service>,
     listener: Listener,
     limits: Limits,
     allowed: Allowed,
@@ -102,12 +130,13 @@ pub(super) fn serve_until_stopped(
                 tracing::warn!(%error, "cannot set TCP_NODELAY");
             }
         });
-        let server = axum::serve(listener, router(service, limits, doors)).with_graceful_shutdown(async {
+        let server = axum::serve(listener, router(service.clone(), limits, doors)).with_graceful_shutdown(async {
             // A dropped sender means the same as a message: stop.
             let _ = stopped.await;
         });
         let server = tokio::spawn(server.into_future());
         tracing::info!("stopping on {}", signals.next().await);
+        service.stop().set();
         drop(stop);
         let mut grace = Duration::from_secs(1);
         tokio::select! {

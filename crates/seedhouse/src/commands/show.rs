@@ -29,6 +29,14 @@ fn print_entry(entry: &Entry) -> anyhow::Result<()> {
     print_field("status", record.status.as_str())?;
     print_field("created", &record.created_at.to_string())?;
     print_field("updated", &format!("{} (revision {})", record.updated_at, entry.revision))?;
+    if let Some(integrity) = record.integrity() {
+        print_field("integrity", &format!("CORRUPT since {}", integrity.found_at))?;
+        for file in &integrity.files {
+            let actual = file.actual.map_or_else(String::new, |actual| format!("; its bytes are {actual}"));
+            let (path, finding, expected) = (&file.path, file.finding.as_str(), file.expected);
+            print_field("", &format!("{path} ({finding}): {expected} expected{actual}"))?;
+        }
+    }
     let aliases: Vec<String> = record.aliases().into_iter().map(String::from).collect();
     if !aliases.is_empty() {
         print_field("aliases", &aliases.join(", "))?;
@@ -58,8 +66,19 @@ fn print_entry(entry: &Entry) -> anyhow::Result<()> {
 }
 
 /// Fields of the record with lines of their own.
-const SHOWN_ABOVE: [&str; 10] =
-    ["aliases", "card", "claims", "description", "digest", "files", "inspected", "metadata", "metrics", "tags"];
+const SHOWN_ABOVE: [&str; 11] = [
+    "aliases",
+    "card",
+    "claims",
+    "description",
+    "digest",
+    "files",
+    "inspected",
+    "integrity",
+    "metadata",
+    "metrics",
+    "tags",
+];
 
 fn print_files(entry: &Entry) -> anyhow::Result<()> {
     // A manifest that cannot be read is a corrupt record, not one without files.

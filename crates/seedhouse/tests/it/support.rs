@@ -10,4 +10,4 @@ pub(crate) use form::Form;
 pub(crate) use program::Seedhouse;
 pub(crate) use raw_http::{RawAnswer, RawRequest};
 pub(crate) use real_models::{RealModels, original_files, reference};
-pub(crate) use server::{Client, Server};
+pub(crate) use server::{Answer, Client, Server};

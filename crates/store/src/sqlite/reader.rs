@@ -44,7 +44,10 @@ impl Readers {
             Ok((found, base))
         })
         .and_then(|(found, base)| match found {
-            Some(Candidates::One(row)) => row.into_entry(),
+            Some(Candidates::One(row)) => match row.into_entry()? {
+                entry if is_newest(reference, &entry) && entry.record.is_corrupt() => self.soundest(reference, entry),
+                entry => Ok(entry),
+            },
             Some(Candidates::Several(rows)) => {
                 let entries = entries_of(rows)?;
                 let entries: Vec<&Entry> = entries.iter().collect();
@@ -52,6 +55,15 @@ impl Readers {
             }
             None => Err(missing(reference, base)),
         })
+    }
+
+    /// Returns who answers for a base whose newest servable version is damaged. This is rare, and SQL cannot see it.
+    fn soundest(&self, reference: &Reference, newest: Entry) -> Result<Entry> {
+        let condition = "base = ?1 AND NOT deleted ORDER BY ordinal";
+        let found = self.with("read versions", |connection| rows(connection, condition, [reference.name.as_str()]))?;
+        let entries = entries_of(found)?;
+        let entries: Vec<&Entry> = entries.iter().collect();
+        Ok(resolved(&reference.selector, &entries).cloned().unwrap_or(newest))
     }
 
     /// Returns all versions of a base, newest by version order first.
@@ -180,6 +192,11 @@ impl Readers {
         }
         outcome
     }
+}
+
+/// Returns whether the version was found as the newest one of the base that the reference names, not by its id.
+fn is_newest(reference: &Reference, entry: &Entry) -> bool {
+    reference.selector == Selector::Newest && entry.record.model_id.as_str() != reference.name.as_str()
 }
 
 /// What SQL found for a reference.

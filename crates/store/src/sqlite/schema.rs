@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
-use super::{search_index, tokens};
+use super::{jobs, search_index, tokens};
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -99,6 +99,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
+    transaction.execute_batch(jobs::TABLE)?;
     transaction.commit()
 }
 

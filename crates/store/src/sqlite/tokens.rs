@@ -1,14 +1,10 @@
-//! Tokens. They are few and seldom change, so they have one connection of their own, opened when it is needed, beside the
-//! writer's queue.
-
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+//! Tokens. They are few and seldom change, so they have one connection of their own beside the writer's queue.
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use seedhouse_core::{Error, Kind, Result, Timestamp, Token, TokenName, TokenStore};
 
 use super::SqliteStore;
-use super::connection::{failed, writing};
+use super::own_connection::OwnConnection;
 
 /// The table of tokens. Their order of creation is that of `id`.
 pub(super) const TABLE: &str = "
@@ -26,33 +22,17 @@ pub(super) const TABLE: &str = "
 
 const COLUMNS: &str = "name, role, digest, ending, created_at, expires_at, revoked_at";
 
-/// The connection of one store.
-pub(super) struct Tokens {
-    path: PathBuf,
-    connection: Mutex<Option<Connection>>,
-}
+/// The tokens of one store.
+pub(super) struct Tokens(OwnConnection);
 
 impl Tokens {
-    /// Returns the tokens in the database at `path`.
-    pub(super) fn new(path: PathBuf) -> Tokens {
-        Tokens { path, connection: Mutex::new(None) }
-    }
-
-    fn with<T>(
-        &self,
-        action: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<Result<T>>,
-    ) -> Result<T> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = match &mut *connection {
-            Some(connection) => connection,
-            none => none.insert(writing(&self.path)?),
-        };
-        work(connection).map_err(failed(action, &self.path))?
+    /// Returns the tokens behind a connection.
+    pub(super) fn new(connection: OwnConnection) -> Tokens {
+        Tokens(connection)
     }
 
     fn create(&self, token: &Token) -> Result<()> {
-        self.with("create a token", |connection| {
+        self.0.with("create a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(taken) = named(&transaction, &token.name)? {
                 let name = token.name.to_string();
@@ -77,7 +57,7 @@ impl Tokens {
     }
 
     fn revoke(&self, name: &TokenName, at: Timestamp) -> Result<Token> {
-        self.with("revoke a token", |connection| {
+        self.0.with("revoke a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = "UPDATE token SET revoked_at = ?2 WHERE name = ?1 AND revoked_at IS NULL";
             transaction.execute(sql, params![name.as_str(), at.to_string()])?;
@@ -88,7 +68,7 @@ impl Tokens {
     }
 
     fn all(&self) -> Result<Vec<Token>> {
-        self.with("read the tokens", |connection| {
+        self.0.with("read the tokens", |connection| {
             let sql = format!("SELECT {COLUMNS} FROM token ORDER BY id");
             let rows: Vec<TokenRow> =
                 connection.prepare_cached(&sql)?.query_map([], TokenRow::read)?.collect::<rusqlite::Result<_>>()?;

@@ -1,13 +1,15 @@
 //! What the folder of blobs promises beyond the port: its layout, links, and nothing lost or left behind.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use seedhouse_core::{ArtifactStore, Digest, Error, FileEntry, Manifest, MetadataStore, ModelId, Record};
-use seedhouse_store::{LocalArtifacts, MemoryStore};
+use seedhouse_core::{
+    ArtifactStore, Code, Digest, Error, FileEntry, Manifest, MetadataStore, ModelId, Record, RepairSources,
+};
+use seedhouse_store::{LocalArtifacts, LocalRepairSources, MemoryStore};
 
 use crate::registering::{change, with_files};
 
@@ -235,4 +237,45 @@ fn store_can_be_shared_as_a_port() {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn ArtifactStore> = Arc::new(LocalArtifacts::open(folder.path()).unwrap());
     assert!(store.rehash(&Digest::of("x")).is_err());
+}
+
+#[test]
+fn damaged_bytes_are_kept_beside_the_store_when_they_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalArtifacts::open(folder.path()).unwrap();
+    let digest = put(&store, b"weights");
+    let path = store.local_path(&digest).unwrap();
+    for damage in ["weighty", "weig"] {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, damage).unwrap();
+        store.replace(&digest, store.stage("copy", &mut &b"weights"[..]).unwrap()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"weights");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
+    }
+    let aside = folder.path().join("blobs/damaged");
+    let mut kept: Vec<String> =
+        names(&aside).iter().map(|name| fs::read_to_string(aside.join(name)).unwrap()).collect();
+    kept.sort();
+    assert_eq!(kept, ["weig", "weighty"]);
+    assert!(names(&aside).iter().all(|name| name.starts_with(&digest.hex())), "{:?}", names(&aside));
+    assert!(names(&staging(folder.path())).is_empty());
+}
+
+#[test]
+fn copies_are_found_in_another_root_which_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = put(&LocalArtifacts::open(folder.path()).unwrap(), b"weights");
+    let before = names(folder.path());
+    let source = LocalRepairSources.source(folder.path()).unwrap();
+    let mut bytes = Vec::new();
+    source.open(&digest).unwrap().unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"weights");
+    assert!(source.open(&Digest::of("never stored")).unwrap().is_none());
+    assert_eq!(names(folder.path()), before);
+    let other = tempfile::tempdir().unwrap();
+    for (path, code) in [(other.path().to_owned(), Code::Invalid), (other.path().join("nothing"), Code::NotFound)] {
+        let error = LocalRepairSources.source(&path).err().unwrap();
+        assert_eq!(error.code(), code);
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also within its own small functions")]
 
+mod jobs;
 mod local_artifacts;
 mod metadata_file;
 mod registering;

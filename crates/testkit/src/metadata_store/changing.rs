@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use seedhouse_core::{
-    Action, Adoption, AliasMove, AliasRemoval, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder, Kind,
-    MetadataStore, Query, Registration, Result, SetAside, Status, Timestamp, Update,
+    Action, Adoption, AliasMove, AliasRemoval, Damage, DamagedFile, Deletion, DeletionGuard, Digest, Edit, Entry,
+    Error, Examination, ExpectedHolder, Kind, MetadataStore, Query, Registration, Result, SetAside, Status, Timestamp,
+    Update,
 };
 use serde_json::{Value, json};
 
@@ -108,6 +109,35 @@ pub(super) fn what_is_set_aside_stands_in_the_history_and_changes_no_version(sto
     assert_eq!(aside[1].happening.after["record"]["name"], "二");
     let missing = apply(&*store, Action::SetAside(set_aside("rice_v1"))).unwrap_err();
     assert!(matches!(missing, Error::NotFound { kind: Kind::ModelId, .. }), "{missing}");
+}
+
+pub(super) fn damage_is_marked_and_unmarked_with_an_event_each(store: Store) {
+    let before = register(&*store, registration("小麦"));
+    let file = DamagedFile {
+        path: "权重.bin".parse().unwrap(),
+        finding: Damage::Corrupt,
+        expected: Digest::of("weights"),
+        actual: Some(Digest::of("weighty")),
+    };
+    let model_id = || "小麦_v1".parse().unwrap();
+    let damaged = || Examination { model_id: model_id(), damaged: vec![file.clone()], whole: Vec::new() };
+    let whole = || Examination { model_id: model_id(), damaged: Vec::new(), whole: vec![file.path.clone()] };
+    let examine = |examination| apply(&*store, Action::Examine(examination)).unwrap().entry;
+    assert_eq!(examine(whole()), before, "what is whole anyway is not written");
+    let marked = examine(damaged());
+    assert!(marked.record.is_corrupt() && marked.revision > before.revision);
+    assert_eq!(examine(damaged()), marked, "found again, but nothing new");
+    let query = Query { filter: "integrity.state = corrupt".parse().unwrap(), ..Query::default() };
+    assert_eq!(store.search(&query).unwrap().entries, std::slice::from_ref(&marked));
+    let unmarked = examine(whole());
+    assert!(!unmarked.record.is_corrupt() && unmarked.record.restored_at().is_some());
+    assert_eq!(store.version(&"小麦_v1".parse().unwrap()).unwrap(), unmarked);
+    assert_eq!(store.count(&query, 10).unwrap().number, 0);
+    let actions: Vec<String> =
+        store.history("小麦_v1").unwrap().into_iter().map(|event| event.happening.action).collect();
+    assert_eq!(actions, ["register", "found_corrupt", "found_whole"]);
+    let missing = Examination { model_id: "rice_v1".parse().unwrap(), damaged: Vec::new(), whole: Vec::new() };
+    assert!(matches!(apply(&*store, Action::Examine(missing)), Err(Error::NotFound { kind: Kind::ModelId, .. })));
 }
 
 pub(super) fn removed_alias_is_gone(store: Store) {

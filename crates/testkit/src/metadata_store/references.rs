@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use seedhouse_core::{
-    Action, AliasMove, Digest, Error, ExpectedHolder, FileEntry, Kind, Manifest, MetadataStore, Reference,
-    Registration, Status,
+    Action, AliasMove, Damage, DamagedFile, Digest, Error, Examination, ExpectedHolder, FileEntry, Kind, Manifest,
+    MetadataStore, Reference, Registration, Status,
 };
 
 use super::{apply, ids, labelled, register, registration, try_register};
@@ -136,4 +136,27 @@ pub(super) fn versions_come_newest_first_across_schemes(store: Store) {
 pub(super) fn versions_of_an_unknown_base_are_not_an_empty_list(store: Store) {
     let error = store.versions(&"m".parse().unwrap()).unwrap_err();
     assert!(matches!(error, Error::NotFound { kind: Kind::Model, .. }), "{error}");
+}
+
+pub(super) fn bare_base_prefers_a_version_that_is_not_damaged(store: Store) {
+    for version in ["1", "2", "3"] {
+        register(&*store, with_file(labelled("m", version), version));
+    }
+    register(&*store, with_status(labelled("m", "4"), Status::Registered));
+    let damage = |model_id: &str| {
+        let file = DamagedFile {
+            path: "m.bin".parse().unwrap(),
+            finding: Damage::Missing,
+            expected: Digest::of("m"),
+            actual: None,
+        };
+        let model_id = model_id.parse().unwrap();
+        let examination = Examination { model_id, damaged: vec![file], whole: Vec::new() };
+        apply(&*store, Action::Examine(examination)).unwrap();
+    };
+    for (damaged, answers) in [("m_v3", "m_v2"), ("m_v1", "m_v2"), ("m_v2", "m_v3")] {
+        damage(damaged);
+        assert_eq!(found(&store, "m"), answers, "after `{damaged}` was found damaged");
+        assert_eq!(found(&store, damaged), damaged, "its own name still means it");
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Answer {
     pub(crate) retry_after: String,
     pub(crate) link: String,
     pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) location: String,
     pub(crate) text: String,
 }
 
@@ -210,12 +211,12 @@ impl Answer {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
         let (content_type, request_id, link) = (header("content-type"), header("x-request-id"), header("link"));
-        let (allow, retry_after) = (header("allow"), header("retry-after"));
+        let (allow, retry_after, location) = (header("allow"), header("retry-after"), header("location"));
         let mut text = String::new();
         response.body_mut().as_reader().read_to_string(&mut text)?;
         let headers = response.headers().clone();
         let status = response.status().as_u16();
-        Ok(Answer { status, content_type, request_id, link, allow, retry_after, headers, text })
+        Ok(Answer { status, content_type, request_id, link, location, allow, retry_after, headers, text })
     }
 
     /// Returns a header as text; empty without it.
