@@ -1,5 +1,6 @@
 //! `metadata.json`: the whole registry in the original system's format, read and written without loss.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -7,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Error, ModelId, ModelName, Record, Result, Status, Timestamp, Version, ZoneGiven};
+use crate::{Entry, Error, ModelId, ModelName, Record, Result, Status, Timestamp, Version, ZoneGiven};
 
 /// One entry of the list of versions of a base.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +56,28 @@ impl RegistryFile {
             modern_record(entry).map_err(|error| Error::malformed(what, format!("entry `{id}`: {error}")))
         });
         Ok(RegistryFile { models: models.collect::<Result<_>>()?, ..RegistryFile::default() })
+    }
+
+    /// Returns the file of these versions: records, and the versions of each base, both in the order given.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> RegistryFile {
+        let mut file = RegistryFile::default();
+        let mut positions: HashMap<ModelName, usize> = HashMap::new();
+        for Entry { base, record, .. } in entries {
+            let version = VersionEntry {
+                model_id: record.model_id.clone(),
+                version: record.version.clone(),
+                created_at: record.created_at,
+                status: record.status,
+                fields: Map::new(),
+            };
+            let position = *positions.entry(base).or_insert_with_key(|base| {
+                file.versions.push((base.clone(), Vec::new()));
+                file.versions.len() - 1
+            });
+            file.versions[position].1.push(version);
+            file.models.push(record);
+        }
+        file
     }
 
     /// Returns the text of the file: two spaces of indentation, Chinese as it is, one line feed at the end.

@@ -63,7 +63,8 @@ fn fill_entries(ledger: &mut dyn Ledger, source: &mut dyn Snapshot, end: u64) ->
 
 fn check_place(entry: &Entry, last_ordinal: u64, end: u64) -> Result<()> {
     if entry.ordinal != last_ordinal + 1 {
-        let reason = format!("its ordinal is {}, but the next one of `{}` is {}", entry.ordinal, entry.base, last_ordinal + 1);
+        let reason =
+            format!("its ordinal is {}, but the next one of `{}` is {}", entry.ordinal, entry.base, last_ordinal + 1);
         return Err(corrupt(entry, reason));
     }
     if entry.revision == 0 || entry.revision > end {

@@ -85,8 +85,7 @@ impl Snapshot for SqliteSnapshot {
                 what: format!("idempotency key `{}` in the database", key.escape_debug()),
                 reason: error.to_string(),
             };
-            let (model_id, fingerprint) =
-                (model_id.parse().map_err(corrupt)?, fingerprint.parse().map_err(corrupt)?);
+            let (model_id, fingerprint) = (model_id.parse().map_err(corrupt)?, fingerprint.parse().map_err(corrupt)?);
             Ok(RememberedKey { key, model_id, fingerprint })
         };
         rows.into_iter().map(key).collect()

@@ -127,11 +127,7 @@ fn commit(connection: &Connection, path: &Path, batch: Vec<Work>) -> Vec<Result<
 struct TransactionLost(Error);
 
 /// Executes changes that belong together and undoes what they did if one fails.
-fn within_savepoint(
-    connection: &Connection,
-    path: &Path,
-    work: Work,
-) -> Result<Result<Vec<Applied>>, TransactionLost> {
+fn within_savepoint(connection: &Connection, path: &Path, work: Work) -> Result<Result<Vec<Applied>>, TransactionLost> {
     let run = |sql| connection.execute_batch(sql).map_err(failed("use a savepoint", path));
     run("SAVEPOINT change").map_err(TransactionLost)?;
     match execute_all(&mut SqliteLedger { connection, path }, work.changes, work.expected_revision) {
