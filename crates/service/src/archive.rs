@@ -16,13 +16,13 @@
 
 mod blob;
 mod compression;
-mod failure;
+pub(crate) mod failure;
 mod reader;
 mod tar_reader;
 mod tar_writer;
 #[cfg(test)]
 mod tests;
-mod watched;
+pub(crate) mod watched;
 mod writer;
 
 pub use blob::{BlobEntry, check_blobs};

@@ -107,7 +107,7 @@ impl Service {
         let mut entries = self.store.shown()?;
         entries.extend(self.store.deleted()?);
         entries.iter().for_each(|entry| chain.check_version(entry));
-        chain.check_missing(&entries);
+        chain.check_missing();
         Ok(Audit {
             events: chain.events,
             versions: entries.len() as u64,
@@ -128,9 +128,9 @@ fn read_record(value: &Value, model_id: &ModelId) -> Result<Record> {
     })
 }
 
-/// The chain as far as it was read.
+/// The chain as far as it was read, and what it says about versions that were not looked at yet.
 #[derive(Default)]
-struct Chain {
+pub(crate) struct Chain {
     /// The number up to which events were read.
     read: u64,
     events: u64,
@@ -142,7 +142,8 @@ struct Chain {
 }
 
 impl Chain {
-    fn check(&mut self, event: &Event) {
+    /// Takes the next event.
+    pub(crate) fn check(&mut self, event: &Event) {
         if let Err(error) = event.check(self.last.as_ref()) {
             self.findings.push(error.to_string());
         }
@@ -160,7 +161,7 @@ impl Chain {
 
     /// A version must be what its last event says; aliases have events of their own. A version that points beyond the end of
     /// the history proves that its end was cut off.
-    fn check_version(&mut self, entry: &Entry) {
+    pub(crate) fn check_version(&mut self, entry: &Entry) {
         let model_id = entry.record.model_id.as_str();
         let end = self.last.map_or(0, |(sequence, _)| sequence);
         if entry.revision > end {
@@ -170,9 +171,9 @@ impl Chain {
             ));
         }
         let stored = without_aliases(serde_json::to_value(&entry.record).unwrap_or_default());
-        match self.records.get(model_id) {
+        match self.records.remove(model_id).map(without_aliases) {
             None => self.findings.push(format!("version `{model_id}` has no event")),
-            Some(told) if without_aliases(told.clone()) != stored => {
+            Some(told) if told != stored => {
                 self.findings.push(format!("the record of version `{model_id}` differs from its last event"));
             }
             Some(_) => {}
@@ -186,16 +187,32 @@ impl Chain {
         }
     }
 
-    fn check_missing(&mut self, entries: &[Entry]) {
-        let stored: std::collections::HashSet<&str> =
-            entries.iter().map(|entry| entry.record.model_id.as_str()).collect();
-        let missing = self.records.keys().filter(|told| !stored.contains(told.as_str()));
-        let mut findings: Vec<String> =
-            missing.map(|told| format!("version `{told}` is in the history, but not in the registry")).collect();
+    /// Once every version was looked at: what the history speaks of must have been among them.
+    pub(crate) fn check_missing(&mut self) {
+        let mut findings: Vec<String> = self
+            .records
+            .keys()
+            .map(|told| format!("version `{told}` is in the history, but not in the registry"))
+            .collect();
         let dangling = self.aliases.iter().filter(|(_, told)| !told.is_null());
         findings.extend(dangling.map(|(alias, told)| format!("alias `{alias}` should point at {told}, but does not")));
         findings.sort();
         self.findings.append(&mut findings);
+    }
+
+    /// Returns number and digest of the last event.
+    pub(crate) fn last(&self) -> Option<(u64, Digest)> {
+        self.last
+    }
+
+    /// Returns how many events there were.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Returns what is wrong.
+    pub(crate) fn findings(&self) -> &[String] {
+        &self.findings
     }
 }
 

@@ -8,6 +8,8 @@
 //! change     update, alias, rollback, delete, undelete
 //! garbage    bytes that no version needs any more
 //! history    what happened, what stood there at a time, whether the chain of events is intact
+//! backup     everything, or the records alone, in one file while the registry is used; and verifying such a file
+//! restore    a backup, or an earlier time, becomes the present: all of it or nothing
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! infer      resolve -> load (verified, once) -> generate or classify
@@ -20,12 +22,14 @@
 mod access;
 mod adopt;
 pub mod archive;
+mod backup;
 mod change;
 mod find;
 mod garbage;
 mod history;
 mod infer;
 mod register;
+mod restore;
 mod verify;
 
 use std::sync::Arc;
@@ -35,12 +39,15 @@ use seedhouse_engine::Engine;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
+pub use archive::Compression;
+pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
 pub use change::Origin;
 pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};
 pub use history::Audit;
 pub use infer::Answer;
 pub use register::{Received, RegisterRequest};
+pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
@@ -56,6 +63,7 @@ pub struct Service {
     access: Access,
     engine: Engine,
     clock: Arc<dyn Clock>,
+    backup_folder: Option<BackupFolder>,
 }
 
 impl Service {
@@ -68,7 +76,7 @@ impl Service {
         clock: Arc<dyn Clock>,
     ) -> Service {
         let access = Access::new(tokens, clock.clone());
-        Service { store, artifacts, access, engine, clock }
+        Service { store, artifacts, access, engine, clock, backup_folder: None }
     }
 
     /// Returns the use cases about tokens.

@@ -7,9 +7,9 @@ use seedhouse_core::Progress;
 use super::failure;
 
 /// Passes bytes on, says how many, and stops where it should.
-pub(super) struct Watched<'a> {
-    pub(super) from: &'a mut dyn Read,
-    pub(super) progress: &'a dyn Progress,
+pub(crate) struct Watched<'a> {
+    pub(crate) from: &'a mut dyn Read,
+    pub(crate) progress: &'a dyn Progress,
 }
 
 impl Read for Watched<'_> {
