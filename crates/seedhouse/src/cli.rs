@@ -81,6 +81,15 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Take other registries' metadata files into this one, and report every conflict and unverified claim
     Adopt(AdoptArguments),
+    /// Back up the whole registry into one file while it is used, or check such a file
+    ///
+    /// Records, history, idempotency keys and bytes of one moment. Tokens are no part of it.
+    Backup(BackupArguments),
+    /// Bring the registry to the state in a backup, or to that of an earlier time
+    ///
+    /// All of it or nothing. An empty registry takes everything over, history included. In any other, the difference becomes
+    /// new events with the action `restore`: what was not there then is hidden, and nothing is lost. Tokens stay as they are.
+    Restore(RestoreArguments),
     /// Generate text
     Generate(GenerateArguments),
     /// Classify an image
@@ -328,6 +337,53 @@ pub(crate) struct AdoptArguments {
     /// Folder with the models' files; by default the folder of each FILE
     #[arg(long = "files", value_name = "DIR")]
     pub(crate) models: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct BackupArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+
+    /// Only the records of versions that are not deleted, as `metadata.json` has them; neither history nor bytes
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
+
+    /// The file to make, which may not exist; by default one in the registry's folder `backup`, named by the time
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Compress it; weights hardly get smaller
+    #[arg(long, conflicts_with = "metadata_only")]
+    pub(crate) zstd: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Read every byte of a backup and check digests, counts and history; nothing is changed
+    Verify {
+        /// The backup
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// A backup, also one of the original system
+    #[arg(required_unless_present = "as_of", conflicts_with = "as_of")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Restore what the registry itself was at this time (RFC 3339), e.g. 2026-03-03T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<Timestamp>,
+
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

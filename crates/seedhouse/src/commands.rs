@@ -3,6 +3,7 @@
 mod adopt;
 mod alias;
 mod audit;
+mod backup;
 mod classify;
 mod delete;
 mod demo;
@@ -11,6 +12,7 @@ mod generate;
 mod history;
 mod list;
 mod register;
+mod restore;
 mod serve;
 mod show;
 mod token;
@@ -50,6 +52,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
+        Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
+        Command::Restore(arguments) => restore::run(&cli.root, arguments, output)?,
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::NativeRuntime;
-use seedhouse_service::Service;
+use seedhouse_service::{BackupFolder, Service};
 use seedhouse_store::{LocalArtifacts, MetadataFile, SqliteStore};
 
 /// An open registry. Closing it brings `metadata.json` up to date.
@@ -25,7 +25,9 @@ impl Registry {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
-        Ok(Registry { service: Arc::new(Service::new(store, artifacts, sqlite, engine, clock)), metadata_file })
+        let service = Service::new(store, artifacts, sqlite, engine, clock)
+            .with_backup_folder(BackupFolder::new(root.join("backup")));
+        Ok(Registry { service: Arc::new(service), metadata_file })
     }
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
