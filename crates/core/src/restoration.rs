@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn what_never_changes_of_a_version_must_agree() {
         let time = Timestamp::parse("2027-01-01T00:00:00Z").unwrap().0;
-        let cases: [(&str, &str, Box<dyn Fn(&mut Restoration)>); 5] = [
+        type Change = Box<dyn Fn(&mut Restoration)>;
+        let cases: [(&str, &str, Change); 5] = [
             ("digest", "missing", Box::new(|other| drop(other.record.fields.shift_remove("digest")))),
             ("model", "`b`", Box::new(|other| other.base = "b".parse().unwrap())),
             ("version", "`2`", Box::new(|other| other.record.version = "2".parse().unwrap())),

@@ -27,6 +27,8 @@ mod metadata_only;
 mod output;
 mod parts;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;

@@ -285,7 +285,7 @@ impl Service {
 
     fn with_head(&self, mut report: RestoreReport) -> Result<RestoreReport> {
         let last = self.store.events(report.revision.saturating_sub(1), 1)?;
-        report.head = last.first().map(|event| event.digest);
+        report.head = last.first().filter(|event| event.sequence == report.revision).map(|event| event.digest);
         Ok(report)
     }
 

@@ -6,7 +6,7 @@ use seedhouse_service::{BackupCheck, BackupContent, BackupReport, BackupRequest,
 
 use crate::cli::{BackupArguments, BackupCommand};
 use crate::output::{Output, human_size, print_json, print_line};
-use crate::progress_bar::ProgressBars;
+use crate::progress_bar::StageBar;
 use crate::registry::Registry;
 
 pub(super) fn run(root: &Path, arguments: &BackupArguments, output: Output) -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ fn back_up(root: &Path, arguments: &BackupArguments, output: Output) -> anyhow::
     let compression = if arguments.zstd { Compression::Zstd } else { Compression::None };
     let request = BackupRequest { content, output: arguments.output.clone(), compression };
     let registry = Registry::open(root)?;
-    let report = registry.service.backup(&request, &ProgressBars::new())?;
+    let report = registry.service.backup(&request, &StageBar::new())?;
     match output {
         Output::Json => print_json(&report),
         Output::Text => print_report(&report),
@@ -56,7 +56,7 @@ fn print_report(report: &BackupReport) -> anyhow::Result<()> {
 }
 
 fn verify(root: &Path, file: &Path, output: Output) -> anyhow::Result<()> {
-    let progress = ProgressBars::new();
+    let progress = StageBar::new();
     let check = match Registry::exists(root) {
         true => Registry::open(root)?.service.verify_backup(file, &progress)?,
         false => {

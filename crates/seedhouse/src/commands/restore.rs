@@ -8,7 +8,7 @@ use seedhouse_service::{RestoreMode, RestoreReport, RestoreRequest, RestoreSourc
 
 use crate::cli::RestoreArguments;
 use crate::output::{Output, human_size, print_json, print_line};
-use crate::progress_bar::ProgressBars;
+use crate::progress_bar::StageBar;
 use crate::registry::Registry;
 
 pub(super) fn run(root: &Path, arguments: &RestoreArguments, output: Output) -> anyhow::Result<()> {
@@ -27,7 +27,7 @@ fn restore(root: &Path, arguments: &RestoreArguments) -> anyhow::Result<RestoreR
     };
     let mode = if arguments.dry_run { RestoreMode::DryRun } else { RestoreMode::Apply };
     let request = RestoreRequest { source, mode, actor: "cli".into(), reason: arguments.reason.clone() };
-    let progress = ProgressBars::new();
+    let progress = StageBar::new();
     let registry = match &request.source {
         RestoreSource::AsOf(_) => Registry::open(root)?,
         RestoreSource::File(file) => {

@@ -8,7 +8,7 @@ use seedhouse_service::{DamagedArtifact, ScrubReport, ScrubRequest, Service};
 use crate::cli::ScrubArguments;
 use crate::exit_code::exit_code;
 use crate::output::{Output, human_size, print_json, print_line};
-use crate::progress_bar::ProgressBars;
+use crate::progress_bar::StageBar;
 
 pub(super) fn run(service: &Service, arguments: &ScrubArguments, output: Output) -> anyhow::Result<ExitCode> {
     let request = ScrubRequest {
@@ -16,9 +16,9 @@ pub(super) fn run(service: &Service, arguments: &ScrubArguments, output: Output)
         repair_from: arguments.repair_from.clone(),
         actor: "cli".into(),
     };
-    let bar = ProgressBars::new();
+    let bar = StageBar::new();
     let report = service.scrub(request, &bar);
-    bar.clear();
+    drop(bar);
     let report = report?;
     match output {
         Output::Json => print_json(&report)?,

@@ -7,6 +7,7 @@ mod support;
 mod access;
 mod adopt;
 mod architecture;
+mod backup;
 mod bad_input;
 mod cards;
 mod changes;

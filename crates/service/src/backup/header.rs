@@ -94,18 +94,24 @@ impl BackupHeader {
     /// Checks what can be checked before anything else is read: the names of the parts, and that everything declared can be
     /// in a file of this size.
     pub(super) fn check(&self, what: &str, file_bytes: u64) -> Result<()> {
-        /// JSON lines of many similar versions become some fifty times smaller.
-        const MOST_TIMES_SMALLER: u64 = 10_000;
+        /// What zstd can do at most: 128 KiB of one byte in a block of four.
+        const MOST_TIMES_SMALLER: u64 = 32_768;
+        /// Parts are copied to the disk before they are understood. Records of many similar versions become some fifty times
+        /// smaller.
+        const MOST_TIMES_SMALLER_PARTS: u64 = 1000;
         for (part, name) in self.parts.iter().zip(PART_NAMES) {
             if part.name != name {
                 let reason = format!("its part `{}` stands where `{name}` should", part.name.escape_debug());
                 return Err(Error::malformed(what, reason));
             }
         }
-        let declared = self.parts_bytes().saturating_add(self.blobs.size_bytes);
-        if declared / MOST_TIMES_SMALLER > file_bytes {
-            let reason = format!("it declares {declared} bytes, and the file has {file_bytes}");
-            return Err(Error::malformed(what, reason));
+        let parts = self.parts_bytes();
+        let all = parts.saturating_add(self.blobs.size_bytes);
+        for (declared, most) in [(all, MOST_TIMES_SMALLER), (parts, MOST_TIMES_SMALLER_PARTS)] {
+            if declared / most > file_bytes {
+                let reason = format!("it declares {declared} bytes, and the file has {file_bytes}");
+                return Err(Error::malformed(what, reason));
+            }
         }
         Ok(())
     }

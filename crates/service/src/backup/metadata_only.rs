@@ -103,7 +103,8 @@ impl Service {
         write_proof(output.path(), &Digest::of(&text))?;
         output.write_all(text.as_bytes()).map_err(Error::io("write", output.path()))?;
         let written = output.finish()?;
-        let head = self.store.events(revision.saturating_sub(1), 1)?.first().map(|event| event.digest);
+        let last = self.store.events(revision.saturating_sub(1), 1)?;
+        let head = last.first().filter(|event| event.sequence == revision).map(|event| event.digest);
         Ok(BackupReport {
             path: written.path,
             content: BackupContent::MetadataOnly,

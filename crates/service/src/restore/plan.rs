@@ -84,7 +84,7 @@ impl Plan {
         if let Some(reason) = restoration.contradiction(entry) {
             return self.problems.push(format!("version `{model_id}`: {reason}"));
         }
-        if !restoration.changes(entry) {
+        if !restoration.changes(entry) || (!proven && says_the_same(&restoration, entry)) {
             self.unchanged += 1;
             return;
         }
@@ -186,6 +186,18 @@ impl Plan {
             ..RestoreReport::default()
         }
     }
+}
+
+/// An unproven record differs by where it comes from and by what is marked as claimed, whatever it says.
+fn says_the_same(restoration: &Restoration, entry: &Entry) -> bool {
+    let mut same = restoration.clone();
+    for field in ["adopted", "claims"] {
+        match entry.record.fields.get(field) {
+            Some(value) => same.record.fields.insert(field.into(), value.clone()),
+            None => same.record.fields.shift_remove(field),
+        };
+    }
+    !same.changes(entry)
 }
 
 fn restoration(version: &TargetVersion) -> Restoration {

@@ -75,10 +75,11 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn next_keys(&mut self, limit: usize) -> Result<Vec<RememberedKey>> {
-        let sql = "SELECT key, model_id, fingerprint FROM idempotency
-                   WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2";
+        // Two statements: with `OR` SQLite would walk over all keys before the last one for every page.
+        let after = if self.last_key.is_some() { "WHERE key > ?2" } else { "WHERE ?2 IS NULL" };
+        let sql = format!("SELECT key, model_id, fingerprint FROM idempotency {after} ORDER BY key LIMIT ?1");
         let read = |row: &Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?]);
-        let rows: Vec<[String; 3]> = self.page(sql, params![self.last_key, at_most(limit)], read)?;
+        let rows: Vec<[String; 3]> = self.page(&sql, params![at_most(limit), self.last_key], read)?;
         self.last_key = rows.last().map(|[key, _, _]| key.clone()).or(self.last_key.take());
         let key = |[key, model_id, fingerprint]: [String; 3]| {
             let corrupt = |error: Error| Error::CorruptState {
