@@ -194,6 +194,16 @@ pub enum Error {
         /// When the existing one was made.
         since: Timestamp,
     },
+    /// A version of this id is there with other bytes than the one that is brought.
+    #[error("model_id `{model_id}` already exists with {there}, but {brought} is brought")]
+    OtherBytes {
+        /// The id.
+        model_id: String,
+        /// The digest of what is there, or that it has no files.
+        there: String,
+        /// The digest of what is brought, or that it has no files.
+        brought: String,
+    },
     /// The status table does not allow the step.
     #[error("version `{model_id}` is `{from}` and cannot become `{to}`")]
     StatusChange {
@@ -430,7 +440,7 @@ impl Error {
             | Error::BrokenUpload { .. }
             | Error::PublicWithoutToken { .. } => Code::Invalid,
             Error::NotFound { .. } => Code::NotFound,
-            Error::AlreadyExists { .. } => Code::AlreadyExists,
+            Error::AlreadyExists { .. } | Error::OtherBytes { .. } => Code::AlreadyExists,
             Error::NotServable { .. }
             | Error::WrongTask { .. }
             | Error::StatusChange { .. }
@@ -476,6 +486,9 @@ impl Error {
                 Some("choose another name: the history names tokens, so a name is never used twice".into())
             }
             Error::AlreadyExists { .. } => Some("choose another name or another version".into()),
+            Error::OtherBytes { .. } => {
+                Some("import it under another name (`rename_to`) or as the next version (`next_version`)".into())
+            }
             Error::Contradiction { field, .. } if field == "metadata.labels" => {
                 Some("give one label for each class".into())
             }

@@ -10,6 +10,7 @@
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
+//! bundle     export and import of versions, records and bytes together
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod access;
 mod adopt;
 pub mod archive;
+mod bundle;
 mod change;
 mod find;
 mod garbage;
@@ -35,6 +37,7 @@ use seedhouse_engine::Engine;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
+pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
 pub use find::Overview;
 pub use garbage::{Collection, Garbage, RemovedBytes};
