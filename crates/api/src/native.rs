@@ -1,5 +1,6 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
+pub(crate) mod bundles;
 pub(crate) mod changes;
 pub(crate) mod image;
 pub(crate) mod image_data;

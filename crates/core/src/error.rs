@@ -306,6 +306,14 @@ pub enum Error {
         /// What was found and what was expected.
         reason: String,
     },
+    /// Bytes that somebody sent are not what they were.
+    #[error("{what} is corrupt: {reason}")]
+    CorruptTransfer {
+        /// What was sent.
+        what: String,
+        /// Both digests.
+        reason: String,
+    },
     /// The caller did not say who they are, or not in a way that holds.
     #[error("not authenticated: {reason}")]
     Unauthenticated {
@@ -450,7 +458,10 @@ impl Error {
             Error::PermissionDenied { .. } | Error::ForeignRequest { .. } => Code::PermissionDenied,
             Error::TooLarge { .. } => Code::TooLarge,
             Error::Unsupported { .. } => Code::Unsupported,
-            Error::DigestMismatch { .. } | Error::MissingBytes { .. } | Error::CorruptState { .. } => Code::Corrupt,
+            Error::DigestMismatch { .. }
+            | Error::MissingBytes { .. }
+            | Error::CorruptState { .. }
+            | Error::CorruptTransfer { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
@@ -504,6 +515,7 @@ impl Error {
             Error::DigestMismatch { .. } | Error::MissingBytes { .. } => {
                 Some("register the original file again as a new version, or put the original bytes back".into())
             }
+            Error::CorruptTransfer { .. } => Some("it was damaged on its way; send it again from its source".into()),
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
             Error::Unauthenticated { .. } => Some(
                 "send a token as `Authorization: Bearer TOKEN`; `seedhouse token create` on the server's machine makes one"

@@ -6,13 +6,16 @@ mod audit;
 mod classify;
 mod delete;
 mod demo;
+mod export;
 mod gc;
 mod generate;
 mod history;
+mod import;
 mod list;
 mod register;
 mod serve;
 mod show;
+mod sources;
 mod token;
 mod update;
 mod verify;
@@ -50,6 +53,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(AuditCommand::Verify) => return audit::run(&Registry::open(&cli.root)?.service, output),
         Command::Verify(arguments) => return verify::run(&Registry::open(&cli.root)?.service, arguments, output),
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
+        Command::Export(arguments) => export::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Import(arguments) => {
+            let registry = Registry::open_or_create(&cli.root)?;
+            import::run(&registry.service, arguments, output)?;
+            registry.close()?;
+        }
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,

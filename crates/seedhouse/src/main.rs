@@ -10,6 +10,7 @@ mod exit_code;
 mod failure;
 mod lifetime;
 mod output;
+mod progress_bar;
 mod registry;
 mod telemetry;
 

@@ -11,7 +11,7 @@ mod incoming;
 mod plan;
 mod settle;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 

@@ -11,6 +11,7 @@
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! bundle     export and import of versions, records and bytes together
+//! oci        one version as an OCI image layout
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -27,6 +28,7 @@ mod find;
 mod garbage;
 mod history;
 mod infer;
+mod oci;
 mod register;
 mod verify;
 

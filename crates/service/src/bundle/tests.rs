@@ -14,12 +14,12 @@ use super::*;
 use crate::archive::{ArchiveReader, ArchiveWriter, Compression, check_format};
 use crate::{Origin, RegisterRequest, Service};
 
-struct Registry {
-    service: Service,
+pub(crate) struct Registry {
+    pub(crate) service: Service,
     folder: TempDir,
 }
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = Arc::new(LocalArtifacts::open(folder.path()).unwrap());
     let engine = Engine::new(vec![Arc::new(FakeRuntime::alphabet())]);
@@ -28,7 +28,7 @@ fn registry() -> Registry {
 }
 
 impl Registry {
-    fn register(&self, base: &str, files: &[(&str, &str)], metadata: Value) -> Entry {
+    pub(crate) fn register(&self, base: &str, files: &[(&str, &str)], metadata: Value) -> Entry {
         let mut request = RegisterRequest::new(base.parse().unwrap(), "test");
         request.metadata = metadata.as_object().unwrap().clone();
         let received = files
