@@ -19,4 +19,5 @@ mod original_files;
 mod search;
 mod shutdown;
 mod text_model;
+mod transfer;
 mod writers;
