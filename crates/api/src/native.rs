@@ -1,6 +1,7 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
 pub(crate) mod absent;
+pub(crate) mod bundles;
 pub(crate) mod card;
 pub(crate) mod changes;
 pub(crate) mod files;

@@ -68,6 +68,8 @@ impl IntoResponse for Failure {
 pub(crate) fn status_of(error: &Error) -> StatusCode {
     match error {
         Error::BrokenUpload { source, .. } if source.kind() == io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        // What is corrupt is what the client sent, not what the server keeps.
+        Error::CorruptTransfer { .. } => StatusCode::BAD_REQUEST,
         // To send it again at once, as 429 invites to, would fill the same disk.
         error if is_full_disk(error) => StatusCode::INSUFFICIENT_STORAGE,
         error => http_status(error.code()),

@@ -79,6 +79,8 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::files::download))
         .routes(Permission::Read, routes!(native::models::versions))
         .routes(Permission::Write, routes!(native::new_version::create))
+        .routes(Permission::Read, routes!(native::bundles::export))
+        .routes(Permission::Write, routes!(native::bundles::import))
         .routes(Permission::Read, routes!(native::models::statistics))
         .routes(Permission::Read, routes!(native::search::search))
         .routes(Permission::Write, routes!(native::import::import))

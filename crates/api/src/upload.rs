@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
+use futures_util::StreamExt;
 use seedhouse_service::core::{Error, ManifestPath, Result};
 use seedhouse_service::{Received, Service};
 use serde_json::{Map, Value};
@@ -190,20 +191,48 @@ pub(crate) fn given_twice(field: &str) -> Error {
 
 /// Streams a part into the service: chunks travel through a short channel to the thread that hashes and writes them.
 async fn receive(service: &Arc<Service>, path: ManifestPath, mut part: Part<'_>, permit: Permit) -> Result<Received> {
+    let service = service.clone();
+    stream_into(permit, move |bytes| service.receive(path, bytes), async |sender| feed(&mut part, &sender).await).await
+}
+
+/// Streams a whole body into a blocking call.
+pub(crate) async fn read_whole<T: Send + 'static>(
+    request: Request,
+    limits: &Limits,
+    permit: Permit,
+    take: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (_, mut stream) = RequestStream::of(request, limits.upload_bytes, limits.idle)?;
+    let progress = stream.progress();
+    let feed = async |sender: mpsc::Sender<Chunk>| {
+        while let Some(chunk) = stream.next().await {
+            progress.made();
+            if sender.send(Ok(chunk?)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    stream_into(permit, take, feed).await
+}
+
+/// Runs `take` on a thread that may block, over what `feed` sends meanwhile. The sender's own error comes first.
+async fn stream_into<T: Send + 'static>(
+    permit: Permit,
+    take: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+    feed: impl AsyncFnOnce(mpsc::Sender<Chunk>) -> Result<()>,
+) -> Result<T> {
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-    let writer = tokio::spawn({
-        let service = service.clone();
-        let mut reader = ChunkReader { receiver, chunk: Bytes::new() };
-        blocking::run_admitted(permit, move || service.receive(path, &mut reader))
-    });
-    let fed = feed(&mut part, &sender).await;
+    let mut reader = ChunkReader { receiver, chunk: Bytes::new() };
+    let writer = tokio::spawn(blocking::run_admitted(permit, move || take(&mut reader)));
+    let fed = feed(sender.clone()).await;
     if fed.is_err() {
         // The writer must not take the end of the channel for the end of the file.
         let _ = sender.send(Err(io::ErrorKind::ConnectionAborted.into())).await;
     }
     drop(sender);
-    let received = writer.await.map_err(|error| Error::Internal(format!("an upload's task ended early: {error}")))?;
-    fed.and(received)
+    let taken = writer.await.map_err(|error| Error::Internal(format!("an upload's task ended early: {error}")))?;
+    fed.and(taken)
 }
 
 /// A few chunks, so that network and disk work at the same time; each is at most some tens of kilobytes.

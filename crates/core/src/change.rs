@@ -1,5 +1,7 @@
 //! Changes: every write to the registry is a value, executed atomically by a metadata store.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -29,6 +31,8 @@ pub enum Action {
     Register(Box<Registration>),
     /// Takes a record over whole, with its own times and status.
     Adopt(Box<Adoption>),
+    /// Takes records over from another registry of this kind, all of them or none.
+    Import(Vec<Adoption>),
     /// Keeps in the history what a file says about a version that the registry knows better.
     SetAside(SetAside),
     /// Changes what may change of a version.
@@ -53,6 +57,7 @@ impl Action {
         match self {
             Action::Register(_) => "register",
             Action::Adopt(_) => "adopt",
+            Action::Import(_) => "import",
             Action::SetAside(_) => "set_aside",
             Action::Update(_) => "update",
             Action::Examine(_) => "examine",
@@ -65,7 +70,7 @@ impl Action {
     }
 }
 
-/// A record from another registry's file.
+/// A record from another registry.
 #[derive(Debug, Clone)]
 pub struct Adoption {
     /// The model it belongs to.
@@ -74,6 +79,39 @@ pub struct Adoption {
     pub record: Record,
     /// What other files said about the same version, and was not chosen. The history keeps it.
     pub not_chosen: Vec<Value>,
+}
+
+impl Adoption {
+    /// Checks that versions which come together do not take each other's names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming what stands there twice.
+    pub fn check_distinct(adoptions: &[Adoption]) -> Result<()> {
+        let (mut labels, mut files) = (HashSet::new(), HashSet::new());
+        let mut base_of: HashMap<&str, &ModelName> = HashMap::new();
+        let twice = |field: &str, value: &str| Err(Error::invalid(field, value, "stands twice among what is imported"));
+        for Adoption { base, record, .. } in adoptions {
+            if base_of.insert(record.model_id.as_str(), base).is_some() {
+                return twice("model_id", record.model_id.as_str());
+            }
+            if !labels.insert((base, &record.version)) {
+                return twice("version", &format!("{base}:{}", record.version));
+            }
+            if let Some(name) = record.conventional_name()
+                && !files.insert(name.clone())
+            {
+                return twice("file_path", &name);
+            }
+        }
+        // A bare name is a `model_id` or a base, never both.
+        let is_ambiguous = |base: &ModelName| base_of.get(base.as_str()).is_some_and(|of| *of != base);
+        match adoptions.iter().find(|adoption| is_ambiguous(&adoption.base)) {
+            Some(Adoption { base, .. }) => {
+                Err(Error::invalid("name", base, "is also the id of another model's version"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What files say about a version of the registry, and was not chosen. The version stays as it is.

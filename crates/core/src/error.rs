@@ -200,6 +200,16 @@ pub enum Error {
         /// When the existing one was made.
         since: Timestamp,
     },
+    /// A version of this id is there with other bytes than the one that is brought.
+    #[error("model_id `{model_id}` already exists with {there}, but {brought} is brought")]
+    OtherBytes {
+        /// The id.
+        model_id: String,
+        /// The digest of what is there, or that it has no files.
+        there: String,
+        /// The digest of what is brought, or that it has no files.
+        brought: String,
+    },
     /// The status table does not allow the step.
     #[error("version `{model_id}` is `{from}` and cannot become `{to}`")]
     StatusChange {
@@ -326,6 +336,14 @@ pub enum Error {
         /// What was read.
         what: String,
         /// What was found and what was expected.
+        reason: String,
+    },
+    /// Bytes that somebody sent are not what they were.
+    #[error("{what} is corrupt: {reason}")]
+    CorruptTransfer {
+        /// What was sent.
+        what: String,
+        /// Both digests.
         reason: String,
     },
     /// The caller did not say who they are, or not in a way that holds.
@@ -470,7 +488,7 @@ impl Error {
             | Error::BrokenUpload { .. }
             | Error::PublicWithoutToken { .. } => Code::Invalid,
             Error::NotFound { .. } => Code::NotFound,
-            Error::AlreadyExists { .. } => Code::AlreadyExists,
+            Error::AlreadyExists { .. } | Error::OtherBytes { .. } => Code::AlreadyExists,
             Error::NotServable { .. }
             | Error::WrongTask { .. }
             | Error::StatusChange { .. }
@@ -486,7 +504,8 @@ impl Error {
             Error::DigestMismatch { .. }
             | Error::MissingBytes { .. }
             | Error::CorruptVersion { .. }
-            | Error::CorruptState { .. } => Code::Corrupt,
+            | Error::CorruptState { .. }
+            | Error::CorruptTransfer { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
@@ -525,6 +544,9 @@ impl Error {
                 Some("choose another name: the history names tokens, so a name is never used twice".into())
             }
             Error::AlreadyExists { .. } => Some("choose another name or another version".into()),
+            Error::OtherBytes { .. } => {
+                Some("import it under another name (`rename_to`) or as the next version (`next_version`)".into())
+            }
             Error::Contradiction { field, .. } if field == "metadata.labels" => {
                 Some("give one label for each class".into())
             }
@@ -547,6 +569,7 @@ impl Error {
                 "`seedhouse scrub --repair-from PATH` mends it from a copy; a scrub that finds it whole lets it be served again"
                     .into(),
             ),
+            Error::CorruptTransfer { .. } => Some("it was damaged on its way; send it again from its source".into()),
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
             Error::Unauthenticated { .. } => Some(
                 "send a token as `Authorization: Bearer TOKEN`; `seedhouse token create` on the server's machine makes one"

@@ -5,6 +5,7 @@
 //! gguf, gguf_model   reader of GGUF files, and what such a file is as a model
 //! vocabulary         tokenizer tables of a GGUF file
 //! torch              reader of torch checkpoints: a pickle is parsed by a table, never executed
+//! huggingface        what a folder of the Hugging Face libraries says about itself; safetensors headers
 //! llama              a family: configuration, tensors, forward pass
 //! efficientnet_lite  a family: tensors by name, forward pass
 //! rms_norm, rotary, attention, key_value_cache, convolution
@@ -21,6 +22,7 @@ mod description;
 mod efficientnet_lite;
 mod gguf;
 mod gguf_model;
+mod huggingface;
 mod key_value_cache;
 mod llama;
 mod mapped_file;

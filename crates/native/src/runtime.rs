@@ -8,6 +8,7 @@ use seedhouse_core::{Error, Framework, ManifestPath, Result};
 use crate::description::undescribed;
 use crate::gguf;
 use crate::gguf_model;
+use crate::huggingface;
 use crate::mapped_file::MappedFile;
 use crate::torch;
 
@@ -64,7 +65,7 @@ impl Runtime for NativeRuntime {
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
         let sources = sources(files)?;
-        let Some(first) = sources.first() else { return Ok(None) };
+        let Some(first) = sources.first() else { return huggingface::inspect(files) };
         let source = match single(&sources) {
             Ok(source) => source,
             Err(several) => return Ok(Some(undescribed(first.format.framework(), several.to_string()))),

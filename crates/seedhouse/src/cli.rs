@@ -102,6 +102,10 @@ pub(crate) enum Command {
     /// All of it or nothing. An empty registry takes everything over, history included. In any other, the difference becomes
     /// new events with the action `restore`: what was not there then is hidden, and nothing is lost. Tokens stay as they are.
     Restore(RestoreArguments),
+    /// Write versions with their bytes into one archive
+    Export(ExportArguments),
+    /// Take in versions from an archive or a folder
+    Import(ImportArguments),
     /// Generate text
     Generate(GenerateArguments),
     /// Classify an image
@@ -163,6 +167,26 @@ pub(crate) struct RegisterArguments {
     /// Class names: a JSON array or object by index, or a text file with one per line
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+}
+
+impl RegisterArguments {
+    /// Returns the arguments that register a folder and leave everything else to its files.
+    pub(crate) fn of_folder(name: ModelName, folder: PathBuf) -> RegisterArguments {
+        RegisterArguments {
+            name,
+            paths: vec![folder],
+            version: None,
+            model_id: None,
+            model_type: None,
+            framework: None,
+            status: None,
+            description: None,
+            parent: None,
+            relation: None,
+            metadata: None,
+            labels: None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -493,6 +517,64 @@ pub(crate) struct RestoreArguments {
     /// Why; kept in the history
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// Versions: `model_id`, `base`, `base/3`, `base:1.0.3`, `base@champion`, `base@sha256:…`
+    #[arg(required_unless_present_any = ["search", "filter"])]
+    pub(crate) references: Vec<Reference>,
+
+    /// Also every version that has these words in id, name, type, tags or description
+    #[arg(long)]
+    pub(crate) search: Option<String>,
+
+    /// Also every version that meets these conditions, e.g. "type = vision"
+    #[arg(long)]
+    pub(crate) filter: Option<String>,
+
+    /// Where to write; `-` is standard output, and the report then goes to standard error
+    #[arg(long, short, default_value = "-", value_name = "FILE|-")]
+    pub(crate) output: PathBuf,
+
+    /// `bundle` for another Seedhouse; `oci` for one version as an OCI image layout (CNCF ModelPack), which other tools read
+    #[arg(long, value_enum, default_value = "bundle")]
+    pub(crate) format: ExportFormat,
+
+    /// Compress with Zstandard; weights hardly get smaller
+    #[arg(long)]
+    pub(crate) zstd: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Records and bytes
+    Bundle,
+    /// An OCI image layout, as a tar archive
+    Oci,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// A bundle, `-` for one from standard input, or a folder with a model's files
+    #[arg(value_name = "FILE|FOLDER|-")]
+    pub(crate) source: PathBuf,
+
+    /// For a folder: the model's base name
+    #[arg(long)]
+    pub(crate) name: Option<ModelName>,
+
+    /// For a bundle of one model: the base name that its versions get
+    #[arg(long, value_name = "BASE")]
+    pub(crate) rename_to: Option<ModelName>,
+
+    /// For a bundle: a version whose id is taken by other bytes becomes the next one of its model
+    #[arg(long)]
+    pub(crate) next_version: bool,
+
+    /// For a bundle: point aliases at the versions that they pointed at in the source
+    #[arg(long)]
+    pub(crate) take_aliases: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,9 +8,11 @@ mod card;
 mod classify;
 mod delete;
 mod demo;
+mod export;
 mod gc;
 mod generate;
 mod history;
+mod import;
 mod jobs;
 mod lineage;
 mod list;
@@ -19,6 +21,7 @@ mod restore;
 mod scrub;
 mod serve;
 mod show;
+mod sources;
 mod token;
 mod update;
 mod verify;
@@ -73,6 +76,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
         Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
         Command::Restore(arguments) => restore::run(&cli.root, arguments, output)?,
+        Command::Export(arguments) => export::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Import(arguments) => {
+            let registry = Registry::open_or_create(&cli.root)?;
+            import::run(&registry.service, arguments, output)?;
+            registry.close()?;
+        }
         Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,

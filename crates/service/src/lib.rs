@@ -18,6 +18,8 @@
 //! serving    start, pause, reload, unload
 //! scrub      hash everything at a pace, mark what is damaged, repair it from a copy
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
+//! bundle     export and import of versions, records and bytes together
+//! oci        one version as an OCI image layout
 //! infer      resolve -> load (verified, once) -> generate or classify
 //! ```
 //!
@@ -29,6 +31,7 @@ mod access;
 mod adopt;
 pub mod archive;
 mod backup;
+mod bundle;
 mod card;
 mod change;
 mod files;
@@ -38,6 +41,7 @@ mod history;
 mod infer;
 mod jobs;
 mod lineage;
+mod oci;
 mod register;
 mod restore;
 mod scrub;
@@ -53,6 +57,7 @@ pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use archive::Compression;
 pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
+pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
 pub use files::StoredFile;
 pub use find::Overview;

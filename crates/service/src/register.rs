@@ -83,15 +83,15 @@ pub struct Received {
 }
 
 /// What is known about a version before it is registered.
-struct Findings {
-    model_type: ModelType,
-    framework: Framework,
-    metadata: Map<String, Value>,
+pub(crate) struct Findings {
+    pub(crate) model_type: ModelType,
+    pub(crate) framework: Framework,
+    pub(crate) metadata: Map<String, Value>,
     /// Paths of record fields that nobody computed.
-    claims: Vec<String>,
-    inspection: Option<Inspection>,
+    pub(crate) claims: Vec<String>,
+    pub(crate) inspection: Option<Inspection>,
     /// Why inference cannot be asked of it.
-    not_servable_because: Option<String>,
+    pub(crate) not_servable_because: Option<String>,
 }
 
 impl Service {
@@ -131,7 +131,13 @@ impl Service {
         Ok(())
     }
 
-    fn refuse_existing(&self, reference: &Reference, kind: Kind, is_it: impl Fn(&Entry) -> bool) -> Result<()> {
+    /// Refuses a name that is taken already.
+    pub(crate) fn refuse_existing(
+        &self,
+        reference: &Reference,
+        kind: Kind,
+        is_it: impl Fn(&Entry) -> bool,
+    ) -> Result<()> {
         match self.store.version(reference) {
             Ok(entry) if is_it(&entry) => {
                 Err(Error::AlreadyExists { kind, name: reference.to_string(), since: entry.record.created_at })
@@ -151,7 +157,7 @@ impl Service {
         self.check_free(&request)?;
         check_words(&request)?;
         let manifest = manifest_of(&files)?;
-        let findings = self.examine(&request, &files)?;
+        let findings = self.examine(&request, &local_files(&files))?;
         let status = first_status(&request, &findings)?;
         let mut fields = record_fields(&request, &findings);
         fields.extend(card_among(&files)?.map(|card| card.fields()).unwrap_or_default());
@@ -204,10 +210,11 @@ impl Service {
         }
     }
 
-    fn examine(&self, request: &RegisterRequest, files: &[Received]) -> Result<Findings> {
-        let inspection = match files {
-            [] => None,
-            files => self.engine.inspect(&local_files(files))?,
+    /// Reads the files' headers, checks what the request claims against them, and loads once what can be loaded.
+    pub(crate) fn examine(&self, request: &RegisterRequest, files: &LocalFiles) -> Result<Findings> {
+        let inspection = match files.0.is_empty() {
+            true => None,
+            false => self.engine.inspect(files)?,
         };
         match inspection {
             Some(inspection) => {
@@ -227,11 +234,11 @@ impl Service {
         &self,
         request: &RegisterRequest,
         findings: &Findings,
-        files: &[Received],
+        files: &LocalFiles,
     ) -> Result<Option<String>> {
         let load = LoadRequest {
             model_id: request.model_id.as_ref().map_or_else(|| request.base.to_string(), ToString::to_string),
-            files: local_files(files),
+            files: files.clone(),
             options: LoadOptions { metadata: findings.metadata.clone() },
         };
         match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
@@ -242,8 +249,8 @@ impl Service {
         }
     }
 
-    fn claimed_only(&self, request: &RegisterRequest, files: &[Received]) -> Result<Findings> {
-        if let (Some(claimed), Some(file)) = (&request.framework, files.first())
+    fn claimed_only(&self, request: &RegisterRequest, files: &LocalFiles) -> Result<Findings> {
+        if let (Some(claimed), Some(file)) = (&request.framework, files.0.first())
             && self.engine.recognises(claimed)
         {
             return Err(Error::Contradiction {
@@ -258,7 +265,7 @@ impl Service {
 }
 
 /// Words of the user that are kept as they are.
-fn check_words(request: &RegisterRequest) -> Result<()> {
+pub(crate) fn check_words(request: &RegisterRequest) -> Result<()> {
     let words = [
         ("type", request.model_type.as_ref().map(ModelType::as_str)),
         ("framework", request.framework.as_ref().map(Framework::as_str)),
@@ -302,8 +309,8 @@ pub(crate) fn local_files(files: &[Received]) -> LocalFiles {
     LocalFiles(files.iter().map(local).collect())
 }
 
-fn inspected(request: &RegisterRequest, inspection: Inspection, files: &[Received]) -> Result<Findings> {
-    let file = files.first().map_or_else(String::new, |file| format!("file `{}`", file.path));
+fn inspected(request: &RegisterRequest, inspection: Inspection, files: &LocalFiles) -> Result<Findings> {
+    let file = files.0.first().map_or_else(String::new, |file| format!("file `{}`", file.path));
     let contradiction = |field: &str, claimed: &str, found: &str| Error::Contradiction {
         field: field.to_owned(),
         claimed: format!("`{claimed}`"),
@@ -351,13 +358,13 @@ fn split(claims: &Map<String, Value>, known: &Map<String, Value>) -> (Map<String
     claims.clone().into_iter().partition(|(name, _)| known.contains_key(name))
 }
 
-fn claims_of(request: &RegisterRequest, files: &[Received]) -> Findings {
+fn claims_of(request: &RegisterRequest, files: &LocalFiles) -> Findings {
     let mut claims: Vec<String> = request.metadata.keys().map(|name| format!("metadata.{name}")).collect();
     claims.extend(request.model_type.as_ref().map(|_| "type".to_owned()));
     claims.extend(request.framework.as_ref().map(|_| "framework".to_owned()));
-    let reason = match files {
-        [] => "the version has no files",
-        _ => "no runtime recognises the format of its files",
+    let reason = match files.0.is_empty() {
+        true => "the version has no files",
+        false => "no runtime recognises the format of its files",
     };
     Findings {
         model_type: request.model_type.clone().unwrap_or_else(|| ModelType::Other("unknown".into())),

@@ -80,6 +80,7 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
     let entry = match change.action {
         Action::Register(registration) => writing.register(*registration)?,
         Action::Adopt(adoption) => writing.adopt(*adoption)?,
+        Action::Import(adoptions) => writing.import(adoptions)?,
         Action::SetAside(set_aside) => writing.set_aside(set_aside)?,
         Action::Update(update) => writing.update(update)?,
         Action::Examine(examination) => writing.examine(&examination)?,
@@ -154,6 +155,21 @@ impl Writing<'_> {
             self.append("set_aside", subject, Value::Null, not_chosen)?;
         }
         self.insert(adoption.base, adoption.record, "adopt")
+    }
+
+    /// Whatever can be refused is refused before the first event, because an adapter without savepoints keeps what was
+    /// written. Returns the last version.
+    fn import(&mut self, adoptions: Vec<Adoption>) -> Result<Entry> {
+        Adoption::check_distinct(&adoptions)?;
+        adoptions.iter().try_for_each(|adoption| check_free(self.ledger, &adoption.base, &adoption.record))?;
+        let mut last = None;
+        for Adoption { base, record, not_chosen } in adoptions {
+            for value in not_chosen {
+                self.append("set_aside", record.model_id.to_string(), Value::Null, value)?;
+            }
+            last = Some(self.insert(base, record, "import")?);
+        }
+        last.ok_or_else(|| Error::Internal("an import without a version".into()))
     }
 
     /// Only the history grows; the version keeps its record and its revision.

@@ -74,6 +74,7 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         changing::what_is_needed_is_not_deleted_unless_forced,
         changing::same_idempotency_key_returns_the_same_version,
         changing::adopted_record_keeps_its_times_and_what_was_not_chosen,
+        changing::imported_versions_come_all_or_none,
         changing::history_of_a_subject_is_its_events,
         searching::everything_comes_newest_registration_first,
         searching::text_finds_id_name_type_and_description,

@@ -1,14 +1,15 @@
 //! `seedhouse register`: a file or a folder becomes a version.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use seedhouse_core::{Entry, Error, Kind, ManifestPath, Result};
+use seedhouse_core::{Entry, Error, Result};
 use seedhouse_service::{Parent, Received, RegisterRequest, Service};
 use serde_json::{Map, Value};
 
 use crate::cli::RegisterArguments;
+use crate::commands::sources::{Source, collect_files, missing_or_unreadable};
 use crate::output::{Output, entry_json, human_size, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &RegisterArguments, output: Output) -> anyhow::Result<()> {
@@ -87,76 +88,6 @@ fn read_labels(path: &Path) -> Result<Value> {
 
 fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| missing_or_unreadable(path, error))
-}
-
-pub(super) fn missing_or_unreadable(path: &Path, error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(Kind::File, path.display()),
-        _ => Error::io("read", path)(error),
-    }
-}
-
-/// A file to send and its place within the version.
-struct Source {
-    path: ManifestPath,
-    local: PathBuf,
-    size_bytes: u64,
-}
-
-/// A file stands under its own name, the files of a folder under their paths within it.
-fn collect_files(paths: &[PathBuf]) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    for path in paths {
-        let metadata = path.metadata().map_err(|error| missing_or_unreadable(path, error))?;
-        if metadata.is_dir() {
-            collect_folder(path, "", &mut sources)?;
-        } else {
-            if !metadata.is_file() {
-                // A device may never end, and a pipe's size is not known before it does.
-                return Err(Error::invalid("path", path.display(), "must be a file or a folder"));
-            }
-            let name = path.file_name().and_then(|name| name.to_str());
-            sources.push(source(name, path, metadata.len())?);
-        }
-    }
-    if sources.is_empty() {
-        return Err(Error::invalid("paths", paths[0].display(), "has no files"));
-    }
-    Ok(sources)
-}
-
-fn collect_folder(folder: &Path, prefix: &str, sources: &mut Vec<Source>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let within = name.to_str().map(|name| format!("{prefix}{name}"));
-        // Files behind links are taken, as snapshots of hub caches need; folders behind links could go round in circles.
-        if entry.file_type().map_err(Error::io("read", &path))?.is_dir() {
-            let within = within.ok_or_else(|| not_text(&path))?;
-            collect_folder(&path, &format!("{within}/"), sources)?;
-        } else {
-            let metadata = path.metadata().map_err(|error| missing_or_unreadable(&path, error))?;
-            if !metadata.is_file() {
-                return Err(Error::invalid(
-                    "path",
-                    path.display(),
-                    "must be a file; links to folders are not followed",
-                ));
-            }
-            sources.push(source(within.as_deref(), &path, metadata.len())?);
-        }
-    }
-    Ok(())
-}
-
-fn source(name: Option<&str>, local: &Path, size_bytes: u64) -> Result<Source> {
-    let path = name.ok_or_else(|| not_text(local))?.parse()?;
-    Ok(Source { path, local: local.to_owned(), size_bytes })
-}
-
-fn not_text(path: &Path) -> Error {
-    Error::invalid("path", path.display(), "must be a file name in UTF-8")
 }
 
 fn receive(service: &Service, source: &Source, progress: &ProgressBar) -> Result<Received> {

@@ -26,4 +26,5 @@ mod scrub;
 mod search;
 mod shutdown;
 mod text_model;
+mod transfer;
 mod writers;

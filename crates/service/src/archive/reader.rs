@@ -30,14 +30,14 @@ impl<'a> ArchiveReader<'a> {
     ///
     /// # Errors
     /// [`Error::Malformed`] when something else stands there, [`Error::TooLarge`] when it is longer than `most_bytes`,
-    /// [`Error::CorruptState`] naming both digests.
+    /// [`Error::CorruptTransfer`] naming both digests.
     pub fn document(&mut self, name: &str, most_bytes: u64) -> Result<Vec<u8>> {
         let text = self.short_entry(name, most_bytes)?;
         let (actual, line) = (Digest::of(&text), digest_entry(name));
         let said = self.short_entry(&line, digest_line(name, &actual).len() as u64)?;
         if said != digest_line(name, &actual).as_bytes() {
             let said = String::from_utf8_lossy(&said[..said.len().min(64)]).escape_debug().to_string();
-            return Err(Error::CorruptState {
+            return Err(Error::CorruptTransfer {
                 what: format!("`{name}` of {}", self.what),
                 reason: format!("`{line}` says sha256:{said}, its bytes are {actual}"),
             });
@@ -61,7 +61,7 @@ impl<'a> ArchiveReader<'a> {
     /// Takes the next blob into the store, where it waits to be published.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when something else comes next, [`Error::CorruptState`] naming both digests when its bytes are not
+    /// [`Error::Malformed`] when something else comes next, [`Error::CorruptTransfer`] naming both digests when its bytes are not
     /// what its name says, [`Error::Cancelled`], and the store's own.
     pub fn stage_blob(
         &mut self,
@@ -75,7 +75,7 @@ impl<'a> ArchiveReader<'a> {
         let staged = artifacts.stage(&name, &mut watched).map_err(failure::cause_of)?;
         drop(bytes);
         if staged.digest() != blob.digest {
-            return Err(Error::CorruptState {
+            return Err(Error::CorruptTransfer {
                 what: format!("blob {} of {}", blob.digest, self.what),
                 reason: format!("its bytes hash to {}", staged.digest()),
             });

@@ -31,11 +31,17 @@ impl<'a> ArchiveWriter<'a> {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn document(&mut self, name: &str, document: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(document)
-            .map_err(|error| Error::Internal(format!("`{name}` cannot be written as JSON: {error}")))?;
-        text.push(b'\n');
+        let text = json(name, document)?;
         self.bytes(name, &text)?;
         self.bytes(&digest_entry(name), digest_line(name, &Digest::of(&text)).as_bytes())
+    }
+
+    /// Writes a JSON document alone, for forms in which no other file may stand beside it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn plain_document(&mut self, name: &str, document: &impl Serialize) -> Result<()> {
+        self.bytes(name, &json(name, document)?)
     }
 
     /// Writes a further entry of the use case; `bytes` must give as many bytes as `size_bytes` says.
@@ -102,6 +108,14 @@ impl<'a> ArchiveWriter<'a> {
         self.tar.begin(name, bytes.len() as u64)?;
         self.tar.write_all(bytes).map_err(not_written)
     }
+}
+
+/// Returns a document on one line.
+fn json(name: &str, document: &impl Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(document)
+        .map_err(|error| Error::Internal(format!("`{name}` cannot be written as JSON: {error}")))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn read(from: &mut dyn Read, name: &str, buffer: &mut [u8]) -> Result<usize> {

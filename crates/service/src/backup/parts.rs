@@ -132,7 +132,7 @@ impl Service {
         if let Some(finding) = found.first_finding() {
             return Err(Error::CorruptState { what: "the registry".into(), reason: finding });
         }
-        let (blobs, collected) = self.blobs_of(&found)?;
+        let (blobs, collected) = self.blobs_needed(&found)?;
         Ok(Parts { staged: [events, entries, keys], found, blobs, collected })
     }
 
@@ -152,7 +152,7 @@ impl Service {
     }
 
     /// Splits what versions need into what is there and what a collection removed after the retention.
-    fn blobs_of(&self, found: &Found) -> Result<(Vec<BlobEntry>, Vec<Digest>)> {
+    fn blobs_needed(&self, found: &Found) -> Result<(Vec<BlobEntry>, Vec<Digest>)> {
         let (mut blobs, mut collected) = (Vec::new(), Vec::new());
         for (digest, need) in found.needs() {
             match (self.artifacts.local_path(digest), &need.shown_by) {

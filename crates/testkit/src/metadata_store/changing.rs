@@ -228,6 +228,42 @@ pub(super) fn adopted_record_keeps_its_times_and_what_was_not_chosen(store: Stor
     assert_eq!(store.revision().unwrap(), revision, "a refused adoption leaves no event");
 }
 
+pub(super) fn imported_versions_come_all_or_none(store: Store) {
+    let version = |base: &str, model_id: &str, version: &str| Adoption {
+        base: base.parse().unwrap(),
+        record: serde_json::from_value(json!({
+            "model_id": model_id, "name": base, "type": "vision", "framework": "gguf", "version": version,
+            "status": "ready", "created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-02-01T00:00:00Z",
+        }))
+        .unwrap(),
+        not_chosen: Vec::new(),
+    };
+    register(&*store, labelled("m", "3"));
+    let revision = store.revision().unwrap();
+    let refused = [
+        ("taken id", vec![version("a", "a_v1", "1"), version("b", "m_v3", "3")]),
+        ("taken label", vec![version("a", "a_v1", "1"), version("m", "special", "3")]),
+        ("name of another model", vec![version("a", "a_v1", "1"), version("b", "m", "3")]),
+        ("same id twice", vec![version("a", "a_v1", "1"), version("b", "a_v1", "2")]),
+        ("same label twice", vec![version("a", "a_v1", "1"), version("a", "other", "1")]),
+        ("id that is another's base", vec![version("a", "x", "1"), version("x", "x_v1", "1")]),
+        ("nothing", vec![]),
+    ];
+    for (name, adoptions) in refused {
+        assert!(apply(&*store, Action::Import(adoptions)).is_err(), "{name}");
+        assert_eq!(store.revision().unwrap(), revision, "{name} leaves no event");
+        assert!(store.version(&"a_v1".parse().unwrap()).is_err(), "{name} leaves no version");
+    }
+    let both = vec![version("m", "m_v1", "1"), version("m", "m_v9", "9")];
+    let records: Vec<_> = both.iter().map(|adoption| adoption.record.clone()).collect();
+    apply(&*store, Action::Import(both)).unwrap();
+    for (record, ordinal) in records.iter().zip([2, 3]) {
+        let entry = store.version(&record.model_id.as_str().parse().unwrap()).unwrap();
+        assert_eq!((&entry.record, entry.ordinal), (record, ordinal), "kept with its own times");
+        assert_eq!(store.history(record.model_id.as_str()).unwrap()[0].happening.action, "import");
+    }
+}
+
 pub(super) fn history_of_a_subject_is_its_events(store: Store) {
     let earlier = Timestamp::now();
     register(&*store, registration("a"));

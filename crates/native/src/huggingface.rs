@@ -1,0 +1,73 @@
+//! Folders as the Hugging Face libraries write them: `config.json` beside one or more safetensors files.
+//!
+//! They are described, not computed with. What the configuration says is held against the tensors where both speak of one
+//! number, and a folder whose shards are not all there is refused.
+
+mod config;
+mod safetensors;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use seedhouse_core::runtime::{Inspection, LocalFile, LocalFiles};
+use seedhouse_core::{Error, Framework, Result};
+use serde_json::{Map, Value};
+
+use crate::mapped_file::MappedFile;
+use config::Config;
+use safetensors::TensorEntry;
+
+const CONFIG: &str = "config.json";
+
+/// Far longer than any configuration, and short enough to be parsed whole.
+const MOST_CONFIG_BYTES: usize = 16 << 20;
+
+/// Describes a folder, or returns `None` when it is none of this kind.
+///
+/// # Errors
+/// [`Error::Malformed`] naming the file and both values.
+pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
+    let is_weights = |file: &&LocalFile| file.path.extension() == Some("safetensors");
+    let weights: Vec<&LocalFile> = files.0.iter().filter(is_weights).collect();
+    let Some(config) = files.0.iter().find(|file| file.path.as_str() == CONFIG) else { return Ok(None) };
+    if weights.is_empty() {
+        return Ok(None);
+    }
+    let Some(config) = Config::of(read_object(config)?) else { return Ok(None) };
+    let mut tensors = BTreeMap::new();
+    for file in weights {
+        let of_file = safetensors::read(file.path.as_str(), &MappedFile::open(&file.local)?)?;
+        tensors.insert(file.path.as_str(), of_file);
+    }
+    shards::check(files, &tensors)?;
+    let all = || tensors.values().flatten();
+    all().try_for_each(|tensor| config.check(tensor))?;
+    Ok(Some(Inspection {
+        framework: Framework::Huggingface,
+        model_type: config.model_type(),
+        architecture: Some(config.architecture().to_owned()),
+        hyper_parameters: config.hyper_parameters(),
+        tensor_count: all().count() as u64,
+        parameter_count: all().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
+        tensor_types: count_types(all()),
+        not_servable_because: Some("no runtime here computes with folders of the Hugging Face libraries".into()),
+    }))
+}
+
+fn count_types<'a>(tensors: impl Iterator<Item = &'a TensorEntry>) -> BTreeMap<String, u64> {
+    let mut types = BTreeMap::new();
+    tensors.for_each(|tensor| *types.entry(tensor.dtype.clone()).or_default() += 1);
+    types
+}
+
+/// Reads a file that holds a JSON object.
+fn read_object(file: &LocalFile) -> Result<Map<String, Value>> {
+    let bytes = MappedFile::open(&file.local)?;
+    let malformed = |reason: String| Error::malformed(format!("file `{}`", file.path), reason);
+    if bytes.len() > MOST_CONFIG_BYTES {
+        return Err(malformed(format!("it has {} bytes, and {MOST_CONFIG_BYTES} is the limit", bytes.len())));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))
+}

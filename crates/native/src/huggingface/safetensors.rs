@@ -1,0 +1,104 @@
+//! The header of a safetensors file: eight bytes with its length, JSON with the place of each tensor, then the tensors
+//! without a gap (`huggingface/safetensors`, "Format").
+
+use std::collections::HashMap;
+
+use seedhouse_core::{Error, Result};
+use serde::Deserialize;
+
+/// The limit of the format.
+const MOST_HEADER_BYTES: u64 = 100_000_000;
+
+/// A tensor as the header describes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TensorEntry {
+    pub(super) name: String,
+    pub(super) dtype: String,
+    pub(super) shape: Vec<u64>,
+    pub(super) elements: u64,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum HeaderValue {
+    Tensor(Described),
+    /// `__metadata__`.
+    Texts(HashMap<String, String>),
+}
+
+/// Reads the header of the file called `path` and holds it against the file's length.
+pub(super) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
+    let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
+    let (length, rest) = bytes
+        .split_first_chunk::<8>()
+        .ok_or_else(|| malformed(format!("it has {} bytes, too few for a safetensors header", bytes.len())))?;
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length).ok().filter(|_| length <= MOST_HEADER_BYTES).and_then(|end| rest.get(..end));
+    let header = header
+        .ok_or_else(|| malformed(format!("its header says that it has {length} bytes, and {} follow", rest.len())))?;
+    let data_bytes = (rest.len() - header.len()) as u64;
+    let header: HashMap<String, HeaderValue> =
+        serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
+    let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
+    for (name, value) in header {
+        match value {
+            HeaderValue::Tensor(described) => tensors.push((name, described)),
+            HeaderValue::Texts(texts) if name == "__metadata__" => drop(texts),
+            HeaderValue::Texts(_) => {
+                return Err(malformed(format!("tensor `{}` has no type, shape and place", name.escape_debug())));
+            }
+        }
+    }
+    check_places(&mut tensors, data_bytes).map_err(&malformed)?;
+    tensors.into_iter().map(|(name, described)| entry(name, described).map_err(&malformed)).collect()
+}
+
+/// The tensors stand one after the other from the first byte to the last.
+fn check_places(tensors: &mut [(String, Described)], data_bytes: u64) -> Result<(), String> {
+    tensors.sort_by_key(|(_, described)| described.data_offsets);
+    let mut end = 0;
+    for (name, Described { data_offsets: (from, to), .. }) in tensors.iter() {
+        if *from != end || to < from || *to > data_bytes {
+            let name = name.escape_debug();
+            return Err(format!("tensor `{name}` stands at {from} to {to}, but should begin at {end} of {data_bytes}"));
+        }
+        end = *to;
+    }
+    match end == data_bytes {
+        true => Ok(()),
+        false => Err(format!("its tensors end at byte {end}, but {data_bytes} bytes follow the header")),
+    }
+}
+
+fn entry(name: String, described: Described) -> Result<TensorEntry, String> {
+    let Described { dtype, shape, data_offsets: (from, to) } = described;
+    let elements = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
+    let elements =
+        elements.ok_or_else(|| format!("the shape {shape:?} of tensor `{}` overflows", name.escape_debug()))?;
+    let bytes = bits_of(&dtype).map(|bits| elements.checked_mul(bits).map(|bits| bits.div_ceil(8)));
+    if let Some(bytes) = bytes.filter(|bytes| *bytes != Some(to - from)) {
+        let needed = bytes.map_or_else(|| "more than 2^64".to_owned(), |bytes| bytes.to_string());
+        let name = name.escape_debug();
+        return Err(format!("tensor `{name}` ({dtype} {shape:?}) needs {needed} bytes, but has {}", to - from));
+    }
+    Ok(TensorEntry { name, dtype, shape, elements })
+}
+
+/// Types of later files are kept by name; their sizes are not checked.
+fn bits_of(dtype: &str) -> Option<u64> {
+    Some(match dtype {
+        "F64" | "I64" | "U64" | "C64" => 64,
+        "F32" | "I32" | "U32" => 32,
+        "F16" | "BF16" | "I16" | "U16" => 16,
+        "F8_E4M3" | "F8_E5M2" | "F8_E8M0" | "I8" | "U8" | "BOOL" => 8,
+        "F4" => 4,
+        _ => return None,
+    })
+}
