@@ -53,7 +53,7 @@ pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use manifest::{FileEntry, Manifest, ManifestPath};
-pub use metadata_store::MetadataStore;
+pub use metadata_store::{MetadataStore, VisitOrder};
 pub use model_kind::{Framework, ModelType};
 pub use name::{Alias, ModelId, ModelName, TokenName};
 pub use progress::{Progress, ProgressUnit, Unwatched};

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use seedhouse_core::{
     Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result,
-    Statistics,
+    Statistics, VisitOrder,
 };
 
 use crate::durable::sync_folder;
@@ -105,6 +105,10 @@ impl MetadataStore for SqliteStore {
 
     fn shown(&self) -> Result<Vec<Entry>> {
         self.readers.shown()
+    }
+
+    fn visit_shown(&self, orders: &[VisitOrder], visit: &mut dyn FnMut(VisitOrder, Entry) -> Result<()>) -> Result<()> {
+        self.readers.visit_shown(orders, visit)
     }
 
     fn deleted(&self) -> Result<Vec<Entry>> {

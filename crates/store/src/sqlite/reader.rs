@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use seedhouse_core::query::Position;
 use seedhouse_core::{
     Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, Result, Selector, Statistics,
-    Status,
+    Status, VisitOrder,
 };
 
 use super::connection::{failed, reading};
@@ -155,6 +155,28 @@ impl Readers {
         entries_of(self.with("read versions", |connection| rows(connection, "NOT deleted ORDER BY id", []))?)
     }
 
+    /// Hands the versions that are not deleted to `visit`, one at a time, once for each of the orders.
+    pub(super) fn visit_shown(
+        &self,
+        orders: &[VisitOrder],
+        visit: &mut dyn FnMut(VisitOrder, Entry) -> Result<()>,
+    ) -> Result<()> {
+        self.with("read versions", |connection| {
+            // One transaction, so that all walks are of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            for order in orders {
+                let mut statement = transaction.prepare_cached(&walk(*order))?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    if let Err(error) = VersionRow::read(row)?.into_entry().and_then(|entry| visit(*order, entry)) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+            Ok(Ok(()))
+        })?
+    }
+
     /// Returns the versions that are deleted, oldest registration first.
     pub(super) fn deleted(&self) -> Result<Vec<Entry>> {
         entries_of(self.with("read versions", |connection| rows(connection, "deleted ORDER BY id", []))?)
@@ -179,6 +201,22 @@ impl Readers {
             idle.push(connection);
         }
         outcome
+    }
+}
+
+/// Base after base means: walk the versions, and at the first one of each base its whole base. Nothing is sorted or collected,
+/// whatever the size of the registry.
+fn walk(order: VisitOrder) -> String {
+    match order {
+        VisitOrder::Registration => format!("SELECT {VERSION_COLUMNS} FROM version WHERE NOT deleted ORDER BY id"),
+        VisitOrder::Base => "
+            SELECT of_base.base, of_base.ordinal, of_base.revision, of_base.record
+            FROM version first CROSS JOIN version of_base ON of_base.base = first.base
+            WHERE NOT first.deleted AND NOT of_base.deleted AND NOT EXISTS (
+                SELECT 1 FROM version older
+                WHERE older.base = first.base AND older.ordinal < first.ordinal AND NOT older.deleted)
+            ORDER BY first.id, of_base.ordinal"
+            .to_owned(),
     }
 }
 
