@@ -2,21 +2,25 @@
 //!
 //! ```text
 //! apply ──> channel ──> writer thread ──> one transaction for all that waits, a savepoint per change ──> answers
+//! indexer thread ──────> what searches read, made from the records afterwards and stored by the writer
 //! reads ──> connections that can only read (write-ahead logging: they never wait for the writer)
 //! ```
 //!
 //! Several processes may share the file: every transaction takes the write lock at its beginning, and ordinals, times and
 //! the history are settled inside it.
 
+mod column_cache;
 mod connection;
+mod indexer;
 mod ledger;
+mod loose;
 mod reader;
 mod rows;
 mod schema;
 mod search;
 mod search_index;
+mod tally;
 mod tokens;
-mod values;
 mod writer;
 
 use std::fs;
@@ -28,13 +32,16 @@ use seedhouse_core::{
 };
 
 use crate::durable::sync_folder;
+use indexer::Indexer;
 use reader::Readers;
 use tokens::Tokens;
 use writer::Writer;
 
 /// A metadata store in a SQLite database.
 pub struct SqliteStore {
-    // Dropped first, so that what the writer still has to do is done before the last connection closes.
+    // Dropped first, since it hands its work to the writer; then the writer, so that what it still has to do is done before
+    // the last connection closes.
+    indexer: Indexer,
     writer: Writer,
     readers: Readers,
     tokens: Tokens,
@@ -54,11 +61,23 @@ impl SqliteStore {
         let mut connection = connection::writing(&path)?;
         schema::prepare(&mut connection, &path)?;
         sync_folder(folder)?;
+        let orders = indexer::orders();
+        let writer = Writer::start(connection, path.clone(), orders.0.clone())?;
         Ok(SqliteStore {
-            writer: Writer::start(connection, path.clone())?,
+            indexer: Indexer::start(path.clone(), orders, writer.blocks()?)?,
+            writer,
             readers: Readers::new(path.clone()),
             tokens: Tokens::new(path),
         })
+    }
+
+    /// Brings the search index up to the newest version. Searches find everything without it; this is for who measures or
+    /// checks them.
+    ///
+    /// # Errors
+    /// Those of reading the records and of writing the index.
+    pub fn settle(&self) -> Result<()> {
+        self.indexer.settle()
     }
 }
 

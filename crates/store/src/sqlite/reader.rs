@@ -1,6 +1,5 @@
 //! Reads: a few connections that can only read, taken when needed and given back.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,9 +10,12 @@ use seedhouse_core::{
     Status, VisitOrder,
 };
 
+use super::column_cache::ColumnCache;
 use super::connection::{failed, reading};
+use super::loose::LooseCache;
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
 use super::search::Search;
+use super::tally;
 use crate::resolve::{BaseFound, missing, resolved};
 
 /// Connections beyond this number are closed after use.
@@ -23,12 +25,14 @@ const MOST_IDLE: usize = 8;
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    loose: LooseCache,
+    columns: ColumnCache,
 }
 
 impl Readers {
     /// Returns readers of the database at `path`; connections are opened when they are needed.
     pub(super) fn new(path: PathBuf) -> Readers {
-        Readers { path, idle: Mutex::new(Vec::new()) }
+        Readers { path, idle: Mutex::new(Vec::new()), loose: LooseCache::default(), columns: ColumnCache::default() }
     }
 
     /// Returns the version that a reference points at.
@@ -71,7 +75,9 @@ impl Readers {
             // One transaction, so that the answer is of one moment.
             let transaction = connection.unchecked_transaction()?;
             let limit = query.limit.unwrap_or(usize::MAX);
-            let mut ids = Search::new(&transaction, query)?.ids(position.as_ref(), limit.saturating_add(1))?;
+            let loose = self.loose.now(&transaction)?;
+            let mut ids = Search::new(&transaction, loose, &self.columns, query)?
+                .ids(position.as_ref(), limit.saturating_add(1))?;
             let more = ids.len() > limit;
             ids.truncate(limit);
             let rows = ids.iter().map(|id| row_by_id(&transaction, *id)).collect::<rusqlite::Result<Vec<_>>>()?;
@@ -88,33 +94,20 @@ impl Readers {
     /// Returns how many versions match, counting to at most `most`.
     pub(super) fn count(&self, query: &Query, most: u64) -> Result<Count> {
         query.check()?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
+        let stop = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
         let number = self.with("count", |connection| {
             let transaction = connection.unchecked_transaction()?;
-            Search::new(&transaction, query)?.count(most + 1)
-        })?;
-        Ok(Count { number: number.min(most).unsigned_abs(), exact: number <= most })
+            let loose = self.loose.now(&transaction)?;
+            Search::new(&transaction, loose, &self.columns, query)?.count(stop)
+        })? as u64;
+        Ok(Count { number: number.min(most), exact: number <= most })
     }
 
     /// Returns counts over the whole registry.
     pub(super) fn statistics(&self) -> Result<Statistics> {
         self.with("count versions", |connection| {
             let transaction = connection.unchecked_transaction()?;
-            let number = |sql| transaction.query_row(sql, [], |row| count(row, 0));
-            // High and low halves, because the sum of sizes that somebody claimed may be beyond 64 bits.
-            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version_search")?;
-            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version_search")?;
-            Ok(Statistics {
-                total_models: number("SELECT count(*) FROM version_search")?,
-                total_bases: number("SELECT count(DISTINCT base) FROM version_search")?,
-                by_type: groups(&transaction, "SELECT type, count(*) FROM version_search GROUP BY type")?,
-                by_status: groups(&transaction, "SELECT status, count(*) FROM version_search GROUP BY status")?,
-                by_framework: groups(
-                    &transaction,
-                    "SELECT framework, count(*) FROM version_search GROUP BY framework",
-                )?,
-                size_bytes: high.saturating_mul(1 << 32).saturating_add(low),
-            })
+            tally::statistics(&transaction)
         })
     }
 
@@ -304,11 +297,6 @@ fn rows(
 
 fn entries_of(rows: Vec<VersionRow>) -> Result<Vec<Entry>> {
     rows.into_iter().map(VersionRow::into_entry).collect()
-}
-
-fn groups(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.query_map([], |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
 }
 
 /// Reads a number that is a count or a sum of counts.
