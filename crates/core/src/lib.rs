@@ -70,7 +70,7 @@ pub use job::{
 pub use job_store::JobStore;
 pub use lineage::Relation;
 pub use manifest::{FileEntry, Manifest, ManifestPath};
-pub use metadata_store::MetadataStore;
+pub use metadata_store::{MetadataStore, VisitOrder};
 pub use model_kind::{Framework, ModelType};
 pub use name::{Alias, ModelId, ModelName, TokenName};
 pub use progress::{Progress, ProgressUnit, Unwatched};

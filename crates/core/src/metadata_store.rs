@@ -1,8 +1,19 @@
 //! The metadata port: records, versions and events.
 
+use std::collections::HashMap;
+
 use crate::{
     Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Snapshot, Statistics,
 };
+
+/// In which order [`MetadataStore::visit_shown`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisitOrder {
+    /// Oldest registration first.
+    Registration,
+    /// Base after base, in order of each base's oldest version; the versions of a base oldest registration first.
+    Base,
+}
 
 /// Keeps records and history. Deleted versions are shown by no method that does not say so. Calls block; implementations are shared between threads.
 ///
@@ -82,6 +93,29 @@ pub trait MetadataStore: Send + Sync {
     /// Returns all versions that are not deleted, oldest registration first, from the records themselves: what must not miss
     /// a version (collecting garbage, auditing, `metadata.json`) does not trust an index.
     fn shown(&self) -> Result<Vec<Entry>>;
+
+    /// Hands every version of [`shown`](MetadataStore::shown) to `visit`, one at a time, once for each of the orders; all walks
+    /// are of one moment. An adapter with a database reads the versions as it goes, so that a registry of any size can be
+    /// walked in little memory. `visit` must not call the store, and an error of it ends the walk.
+    ///
+    /// # Errors
+    /// The first of `visit`, and those of reading.
+    fn visit_shown(&self, orders: &[VisitOrder], visit: &mut dyn FnMut(VisitOrder, Entry) -> Result<()>) -> Result<()> {
+        let entries = self.shown()?;
+        let mut places = HashMap::new();
+        for entry in &entries {
+            let next = places.len();
+            places.entry(entry.base.clone()).or_insert(next);
+        }
+        for order in orders {
+            let mut entries = entries.clone();
+            if *order == VisitOrder::Base {
+                entries.sort_by_key(|entry| places[&entry.base]);
+            }
+            entries.into_iter().try_for_each(|entry| visit(*order, entry))?;
+        }
+        Ok(())
+    }
 
     /// Returns all versions that are deleted, oldest registration first.
     fn deleted(&self) -> Result<Vec<Entry>>;

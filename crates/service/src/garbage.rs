@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use seedhouse_core::{Digest, Entry, Error, HoldKind, ModelId, Result, StoredArtifact, Timestamp};
+use seedhouse_core::{Digest, Entry, Error, HoldKind, ModelId, Result, StoredArtifact, Timestamp, VisitOrder};
 use serde::Serialize;
 
 use crate::Service;
@@ -88,9 +88,10 @@ impl Service {
         for entry in deleted.iter().filter(|entry| self.expired_since(entry, retention).is_none()) {
             needs.extend(digests_of(entry)?.map(|digest| (digest, Need::Deleted)));
         }
-        for entry in self.store.shown()? {
+        self.store.visit_shown(&[VisitOrder::Registration], &mut |_, entry| {
             needs.extend(digests_of(&entry)?.map(|digest| (digest, Need::Version)));
-        }
+            Ok(())
+        })?;
         Ok(needs)
     }
 

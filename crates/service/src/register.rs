@@ -9,8 +9,8 @@ use std::io::Read;
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
     Action, Change, Entry, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ManifestPath, ModelId, ModelName,
-    ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, Version, check_depth,
-    check_hyper_parameters,
+    ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, Version, VisitOrder,
+    check_depth, check_hyper_parameters,
 };
 use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
@@ -194,12 +194,12 @@ impl Service {
     /// # Errors
     /// Those of the metadata store; a name that cannot be given is logged and does not stop the others.
     pub fn mend_links(&self) -> Result<()> {
-        for entry in self.store.shown()? {
+        self.store.visit_shown(&[VisitOrder::Registration], &mut |_, entry| {
             if let Some(manifest) = entry.record.manifest()? {
                 self.link(&entry, &manifest);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The version is registered whether or not its conventional name can be given, so a failure is logged, not returned.

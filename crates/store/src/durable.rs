@@ -21,7 +21,7 @@ pub(crate) fn replace_file(path: &Path, beside: &Path, content: &[u8]) -> Result
 }
 
 /// The first half of [`replace_file`]: the content, under its temporary name.
-pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
     file.write_all(content).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))

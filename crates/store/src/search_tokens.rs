@@ -6,13 +6,11 @@
 //!
 //! ```text
 //! text     小麦resnet    tokens   小 麦 r e s n t · 小麦 麦r re es sn ne et · res esn sne net
-//! search   resnet       needs    res net            then the text itself is looked at, for the order of the two
+//! search   resnet       needs    res esn sne net    then the text itself is looked at, for the order of these
 //!          小麦          needs    小麦                one token says it all
 //! ```
 //!
 //! Three characters are too many where one is a word (Chinese, Japanese, Korean): there two are as rare as three letters.
-
-use std::collections::BTreeSet;
 
 use seedhouse_core::Record;
 use serde_json::Value;
@@ -22,12 +20,6 @@ const BORDER: char = '\n';
 
 /// What lies beyond is not found by text.
 pub(crate) const INDEXED_TEXT_BYTES: usize = 16 * 1024;
-
-/// Where tokens put ASCII characters that the index would take as separators or fold.
-const PRIVATE: u32 = 0xf000;
-
-/// Begins tokens that are not part of the text.
-const LABEL: char = '\u{f000}';
 
 /// Returns the searchable text of a record: id, name, type, tags and description, in lower case.
 pub(crate) fn search_text(record: &Record) -> String {
@@ -62,80 +54,58 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 fn folded(text: &str) -> String {
     let fold = |character: char| match character {
         control if control.is_control() || control.is_whitespace() => ' ',
-        private if is_private(private) => char::REPLACEMENT_CHARACTER,
         other => other,
     };
     text.chars().map(fold).flat_map(char::to_lowercase).collect()
 }
 
-/// Returns the tokens under which a searchable text is found.
-pub(crate) fn tokens_of_text(text: &str) -> BTreeSet<String> {
-    let mut tokens = BTreeSet::new();
+/// One, two or three characters as a number, 21 bits each.
+pub(crate) type Token = u64;
+
+/// Returns the tokens under which a searchable text is found, in ascending order.
+pub(crate) fn tokens_of_text(text: &str) -> Vec<Token> {
+    let mut tokens = Vec::with_capacity(text.len() * 2);
+    let mut characters = Vec::new();
     for run in text.split_whitespace() {
-        let characters: Vec<char> = run.chars().collect();
+        characters.clear();
+        characters.extend(run.chars());
         for length in 1..=3 {
             let windows = characters.windows(length).filter(|window| length < 3 || is_alphabetic(window));
             tokens.extend(windows.map(token));
         }
     }
+    tokens.sort_unstable();
+    tokens.dedup();
     tokens
 }
 
 /// The tokens that every text with a word has.
 pub(crate) struct Cover {
-    /// At least one.
-    pub(crate) tokens: Vec<String>,
+    /// At least one, in ascending order.
+    pub(crate) tokens: Vec<Token>,
     /// Whether every text with these tokens has the word, so that the text itself need not be looked at.
     pub(crate) is_exact: bool,
 }
 
-/// Returns tokens that together reach over a whole word, which must not be empty.
+/// Returns the longest tokens at every place of a word, which must not be empty. All of them rather than a few that reach over
+/// the word: hardly a text has them all and not the word.
 pub(crate) fn cover(word: &str) -> Cover {
     let characters: Vec<char> = word.chars().collect();
-    let mut tokens = Vec::new();
-    let mut rest = &characters[..];
-    while !rest.is_empty() {
-        let length = match rest.len() {
-            3.. if is_alphabetic(&rest[..3]) => 3,
-            2.. => 2,
-            _ => 1,
-        };
-        let tail = &rest[length..];
-        tokens.push(last_token(&characters[..characters.len() - tail.len()]));
-        rest = tail;
-    }
-    Cover { is_exact: tokens.len() == 1, tokens }
-}
-
-/// Returns the longest indexed token at the end of a word: the longer, the rarer.
-fn last_token(characters: &[char]) -> String {
-    let last = |length: usize| characters.len().checked_sub(length).map(|from| &characters[from..]);
-    let window = last(3).filter(|window| is_alphabetic(window)).or_else(|| last(2)).unwrap_or(characters);
-    token(window)
-}
-
-/// Returns the token that stands for a label and its value, or `None` if the value cannot stand in one.
-pub(crate) fn label_token(label: &str, value: &str) -> Option<String> {
-    const LONGEST_VALUE_BYTES: usize = 64;
-    if value.len() > LONGEST_VALUE_BYTES || value.chars().any(is_private) {
-        return None;
-    }
-    let rest: Vec<char> = label.chars().chain([':']).chain(value.chars()).collect();
-    Some(format!("{LABEL}{}", token(&rest)))
-}
-
-/// The index takes letters and digits and everything beyond ASCII as part of a token.
-fn token(characters: &[char]) -> String {
-    let map = |character: &char| match character {
-        'a'..='z' | '0'..='9' => *character,
-        ascii if ascii.is_ascii() => char::from_u32(PRIVATE + u32::from(*ascii)).expect("a private character"),
-        other => *other,
+    let mut tokens: Vec<Token> = match characters.len() {
+        1 | 2 => vec![token(&characters)],
+        _ => characters.windows(3).flat_map(longest_tokens).collect(),
     };
-    characters.iter().map(map).collect()
+    tokens.sort_unstable();
+    tokens.dedup();
+    Cover { is_exact: characters.len() < 3 || characters.len() == 3 && is_alphabetic(&characters), tokens }
 }
 
-fn is_private(character: char) -> bool {
-    (PRIVATE..PRIVATE + 0x80).contains(&u32::from(character))
+fn longest_tokens(window: &[char]) -> Vec<Token> {
+    if is_alphabetic(window) { vec![token(window)] } else { vec![token(&window[..2]), token(&window[1..])] }
+}
+
+fn token(characters: &[char]) -> Token {
+    characters.iter().fold(0, |token, character| token << 21 | u64::from(*character))
 }
 
 /// Returns whether none of the characters is a word by itself.
@@ -157,43 +127,33 @@ mod tests {
         for (word, tokens, is_exact) in [
             ("麦", vec!["麦"], true),
             ("小麦", vec!["小麦"], true),
-            ("小麦分类", vec!["小麦", "分类"], false),
             ("小麦病", vec!["小麦", "麦病"], false),
             ("v", vec!["v"], true),
             ("net", vec!["net"], true),
-            ("resnet", vec!["res", "net"], false),
-            ("resnet5", vec!["res", "net", "et5"], false),
-            ("resn", vec!["res", "esn"], false),
+            ("resnet", vec!["res", "esn", "sne", "net"], false),
+            ("aaaa", vec!["aaa"], false),
+            ("小小小", vec!["小小"], false),
             ("a麦", vec!["a麦"], true),
+            ("ab麦", vec!["ab", "b麦"], false),
         ] {
             let cover = cover(word);
-            assert_eq!(
-                (cover.tokens, cover.is_exact),
-                (tokens.into_iter().map(String::from).collect(), is_exact),
-                "{word}"
-            );
+            let mut expected: Vec<Token> =
+                tokens.iter().map(|text| token(&text.chars().collect::<Vec<char>>())).collect();
+            expected.sort_unstable();
+            assert_eq!((cover.tokens, cover.is_exact), (expected, is_exact), "{word}");
         }
-    }
-
-    #[test]
-    fn labels_keep_case_and_are_no_text() {
-        let [small, large] = ["vision", "Vision"].map(|value| label_token("t", value).unwrap());
-        assert_ne!(small, large);
-        assert!(small.starts_with(LABEL));
-        assert_eq!(label_token("t", "\u{f041}"), None, "it would look like `A`");
-        assert_eq!(label_token("t", &"长".repeat(30)), None);
     }
 
     proptest! {
         #[test]
-        fn every_part_of_a_text_is_covered_by_its_tokens(text in "[a-cA-C_%小麦分İß 1\u{f041}]{1,12}", from in 0..12usize, length in 1..8usize) {
+        fn every_part_of_a_text_is_covered_by_its_tokens(text in "[a-cA-C_%小麦分İß 1]{1,12}", from in 0..12usize, length in 1..8usize) {
             let part: String = text.chars().skip(from).take(length).collect();
             let text = folded(&text);
             let tokens = tokens_of_text(&text);
             for word in words(&part) {
                 prop_assert!(text.contains(&word));
                 for token in cover(&word).tokens {
-                    prop_assert!(tokens.contains(&token), "{token} of {word} in {text}");
+                    prop_assert!(tokens.contains(&token), "{word} in {text}");
                 }
             }
         }

@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! apply ──> channel ──> writer thread ──> one transaction for all that waits, a savepoint per change ──> answers
+//! indexer thread ──────> what searches read, made from the records afterwards and stored by the writer
 //! reads ──> connections that can only read (write-ahead logging: they never wait for the writer)
 //! ```
 //!
 //! Several processes may share the file: every transaction takes the write lock at its beginning, and ordinals, times and
 //! the history are settled inside it.
 
+mod column_cache;
 mod connection;
 mod filling;
+mod indexer;
 mod jobs;
 mod ledger;
+mod loose;
 mod own_connection;
 mod reader;
 mod rows;
@@ -19,8 +23,8 @@ mod schema;
 mod search;
 mod search_index;
 mod snapshot;
+mod tally;
 mod tokens;
-mod values;
 mod writer;
 
 use std::fs;
@@ -28,10 +32,11 @@ use std::path::{Path, PathBuf};
 
 use seedhouse_core::{
     Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result,
-    Snapshot, Statistics,
+    Snapshot, Statistics, VisitOrder,
 };
 
 use crate::durable::sync_folder;
+use indexer::Indexer;
 use jobs::Jobs;
 use own_connection::OwnConnection;
 use reader::Readers;
@@ -41,7 +46,9 @@ use writer::Writer;
 
 /// A metadata store in a SQLite database.
 pub struct SqliteStore {
-    // Dropped first, so that what the writer still has to do is done before the last connection closes.
+    // Dropped first, since it hands its work to the writer; then the writer, so that what it still has to do is done before
+    // the last connection closes.
+    indexer: Indexer,
     writer: Writer,
     readers: Readers,
     tokens: Tokens,
@@ -63,13 +70,25 @@ impl SqliteStore {
         let mut connection = connection::writing(&path)?;
         schema::prepare(&mut connection, &path)?;
         sync_folder(folder)?;
+        let orders = indexer::orders();
+        let writer = Writer::start(connection, path.clone(), orders.0.clone())?;
         Ok(SqliteStore {
-            writer: Writer::start(connection, path.clone())?,
+            indexer: Indexer::start(path.clone(), orders, writer.blocks()?)?,
+            writer,
             readers: Readers::new(path.clone()),
             tokens: Tokens::new(OwnConnection::new(path.clone())),
             jobs: Jobs::new(OwnConnection::new(path.clone())),
             path,
         })
+    }
+
+    /// Brings the search index up to the newest version. Searches find everything without it; this is for who measures or
+    /// checks them.
+    ///
+    /// # Errors
+    /// Those of reading the records and of writing the index.
+    pub fn settle(&self) -> Result<()> {
+        self.indexer.settle()
     }
 }
 
@@ -87,7 +106,9 @@ impl MetadataStore for SqliteStore {
     }
 
     fn fill(&self, source: &mut dyn Snapshot) -> Result<u64> {
-        filling::fill_empty(&self.path, source)
+        let revision = filling::fill_empty(&self.path, source)?;
+        self.indexer.look();
+        Ok(revision)
     }
 
     fn version(&self, reference: &Reference) -> Result<Entry> {
@@ -128,6 +149,10 @@ impl MetadataStore for SqliteStore {
 
     fn shown(&self) -> Result<Vec<Entry>> {
         self.readers.shown()
+    }
+
+    fn visit_shown(&self, orders: &[VisitOrder], visit: &mut dyn FnMut(VisitOrder, Entry) -> Result<()>) -> Result<()> {
+        self.readers.visit_shown(orders, visit)
     }
 
     fn deleted(&self) -> Result<Vec<Entry>> {

@@ -71,6 +71,7 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         changing::damage_is_marked_and_unmarked_with_an_event_each,
         changing::deleted_version_is_hidden_and_comes_back_identical,
         changing::names_of_deleted_versions_stay_taken,
+        changing::visits_show_what_is_not_deleted_in_either_order,
         changing::what_is_needed_is_not_deleted_unless_forced,
         changing::same_idempotency_key_returns_the_same_version,
         changing::adopted_record_keeps_its_times_and_what_was_not_chosen,

@@ -1,23 +1,26 @@
 //! One round of keeping the file in step: is something due, whose file stands there, write the new one.
 
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, BufWriter, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use seedhouse_core::{Clock, Digest, Error, MetadataStore, Result};
+use seedhouse_core::{Clock, Digest, DigestWriter, Error, MetadataStore, Result};
 
-use super::content::registry_file;
+use super::content::write_registry;
 use super::locked;
 use super::state::State;
-use crate::durable::{put_in_place, write_file};
+use crate::durable::put_in_place;
 use crate::set_aside::set_aside;
 
 /// How long a process waits for another one that is writing the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a file is in memory at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Knows the files and the store, and what it saw last.
 pub(super) struct Keeper {
@@ -94,17 +97,16 @@ impl Keeper {
         if state.as_ref().is_some_and(|state| state.is_newest(found.as_ref(), revision)) {
             return Ok(Some(Seen { revision, file: before }));
         }
-        let text = registry_file(&*self.store)?.to_text();
-        let newest = Digest::of(&text);
+        let beside = self.root.join(".metadata.json.new");
+        let newest = self.write_beside(&beside)?;
         let replaced = found.filter(|found| *found != newest);
         let ours = replaced.filter(|found| is_ours(state.as_ref(), found, revision));
         let digests = ours.into_iter().chain([newest]).collect();
         State { revision, digests }.write(&state_path, &self.root.join(".metadata.json.state.new"))?;
         if found == Some(newest) {
+            fs::remove_file(&beside).map_err(Error::io("remove", &beside))?;
             return Ok(Some(Seen { revision, file: before }));
         }
-        let beside = self.root.join(".metadata.json.new");
-        write_file(&beside, text.as_bytes())?;
         // The last look before the name changes hands: an edit that came meanwhile must not go down with the old file.
         if file_state(&self.path)? != before {
             return Ok(None);
@@ -114,6 +116,17 @@ impl Keeper {
         }
         put_in_place(&beside, &self.path)?;
         Ok(Some(Seen { revision, file: file_state(&self.path)? }))
+    }
+
+    /// Writes the registry as it is to a file of its own and returns the digest of that.
+    fn write_beside(&self, beside: &Path) -> Result<Digest> {
+        let file = File::create(beside).map_err(Error::io("create", beside))?;
+        let mut to = BufWriter::with_capacity(BUFFER_BYTES, DigestWriter::new(file));
+        write_registry(&*self.store, &mut to, beside)?;
+        let to = to.into_inner().map_err(|error| Error::io("write", beside)(error.into_error()))?;
+        let (file, digest, _) = to.finish();
+        file.sync_all().map_err(Error::io("sync", beside))?;
+        Ok(digest)
     }
 
     fn set_aside(&self) -> Result<()> {
@@ -138,11 +151,15 @@ fn is_ours(state: Option<&State>, content: &Digest, revision: u64) -> bool {
 }
 
 fn digest_of_file(path: &Path) -> Result<Option<Digest>> {
-    match fs::read(path) {
-        Ok(content) => Ok(Some(Digest::of(content))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
-    }
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let mut to = BufWriter::with_capacity(BUFFER_BYTES, DigestWriter::new(io::sink()));
+    io::copy(&mut file, &mut to).map_err(Error::io("read", path))?;
+    let to = to.into_inner().map_err(|error| Error::io("read", path)(error.into_error()))?;
+    Ok(Some(to.finish().1))
 }
 
 fn file_state(path: &Path) -> Result<Option<FileState>> {

@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use seedhouse_core::{Error, Result};
 
-use super::values::add_functions;
-
 /// How long a connection waits for the write lock of another process.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// More statements than any connection uses: what was prepared once stays so.
+const STATEMENTS: usize = 128;
 
 /// Opens the connection that writes, and makes the file when it does not exist. Its 32 MB of pages hold what registrations
 /// touch of the indexes.
@@ -31,7 +33,7 @@ fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed("open the database", path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("set up a connection", path))?;
     connection.execute_batch(pragmas).map_err(failed("set up a connection", path))?;
-    add_functions(&connection).map_err(failed("set up a connection", path))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -40,8 +42,18 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(rusqlite:
     move |error| shared_failure(action, path, &Arc::new(error))
 }
 
+/// Takes one of our errors through a function that can only fail with SQLite's; [`failed`] brings it out again.
+pub(super) fn carried(error: Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Null, Box::new(error))
+}
+
 /// The same for an error that several callers are told.
 pub(super) fn shared_failure(action: &'static str, path: &Path, error: &Arc<rusqlite::Error>) -> Error {
+    if let rusqlite::Error::FromSqlConversionFailure(_, _, inner) = &**error
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        return ours.clone();
+    }
     let database = || format!("database `{}`", path.display());
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {

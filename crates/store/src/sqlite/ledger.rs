@@ -8,7 +8,8 @@ use seedhouse_core::{Alias, Digest, Entry, Error, Event, ModelId, ModelName, Rec
 
 use super::connection::failed;
 use super::rows::{VERSION_COLUMNS, VersionRow};
-use super::search_index::{index_version, remove_from_index};
+use super::search_index::note_change;
+use super::tally::Counted;
 use crate::execute::{LastEvent, Ledger, Remembered};
 use crate::version_key::version_key;
 
@@ -69,18 +70,7 @@ impl SqliteLedger<'_> {
                 text,
             ],
         )?;
-        self.write_index(entry)
-    }
-
-    /// Keeps searches in step; a deleted version is not found by them.
-    fn write_index(&self, entry: &Entry) -> Result<()> {
-        let sql = "SELECT id FROM version WHERE model_id = ?1";
-        let Some(row_id) = self.one(sql, [entry.record.model_id.as_str()], |row| row.get(0))? else { return Ok(()) };
-        let indexed = match entry.record.deleted_at() {
-            Some(_) => remove_from_index(self.connection, row_id),
-            None => index_version(self.connection, row_id, entry),
-        };
-        indexed.map_err(failed("index a version", self.path))
+        Counted::of(entry).add(self.connection).map_err(failed("count a version", self.path))
     }
 
     fn write_aliases(&self, entry: &Entry) -> Result<()> {
@@ -171,6 +161,12 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn replace(&mut self, entry: &Entry) -> Result<()> {
+        let model_id = entry.record.model_id.as_str();
+        let before = Counted::stored(self.connection, model_id).and_then(|before| match before {
+            Some(before) => before.subtract(self.connection),
+            None => Ok(()),
+        });
+        before.map_err(failed("count a version", self.path))?;
         self.write_version(
             "UPDATE version SET base = ?2, ordinal = ?3, label = ?4, version_key = ?5, type = ?6, framework = ?7,
                  status = ?8, name = ?9, digest = ?10, size_bytes = ?11, created_at_us = ?12, parent = ?13,
@@ -178,6 +174,10 @@ impl Ledger for SqliteLedger<'_> {
              WHERE model_id = ?1",
             entry,
         )?;
+        let id = self.one("SELECT id FROM version WHERE model_id = ?1", [model_id], |row| row.get(0))?;
+        if let Some(id) = id {
+            note_change(self.connection, id).map_err(failed("index a version", self.path))?;
+        }
         self.write_aliases(entry)
     }
 

@@ -1,6 +1,5 @@
 //! Reads: a few connections that can only read, taken when needed and given back.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -8,12 +7,15 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use seedhouse_core::query::Position;
 use seedhouse_core::{
     Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, Result, Selector, Statistics,
-    Status,
+    Status, VisitOrder,
 };
 
+use super::column_cache::ColumnCache;
 use super::connection::{failed, reading};
+use super::loose::LooseCache;
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
 use super::search::Search;
+use super::tally;
 use crate::resolve::{BaseFound, missing, resolved};
 
 /// Connections beyond this number are closed after use.
@@ -23,12 +25,14 @@ const MOST_IDLE: usize = 8;
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    loose: LooseCache,
+    columns: ColumnCache,
 }
 
 impl Readers {
     /// Returns readers of the database at `path`; connections are opened when they are needed.
     pub(super) fn new(path: PathBuf) -> Readers {
-        Readers { path, idle: Mutex::new(Vec::new()) }
+        Readers { path, idle: Mutex::new(Vec::new()), loose: LooseCache::default(), columns: ColumnCache::default() }
     }
 
     /// Returns the version that a reference points at.
@@ -83,7 +87,9 @@ impl Readers {
             // One transaction, so that the answer is of one moment.
             let transaction = connection.unchecked_transaction()?;
             let limit = query.limit.unwrap_or(usize::MAX);
-            let mut ids = Search::new(&transaction, query)?.ids(position.as_ref(), limit.saturating_add(1))?;
+            let loose = self.loose.now(&transaction)?;
+            let mut ids = Search::new(&transaction, loose, &self.columns, query)?
+                .ids(position.as_ref(), limit.saturating_add(1))?;
             let more = ids.len() > limit;
             ids.truncate(limit);
             let rows = ids.iter().map(|id| row_by_id(&transaction, *id)).collect::<rusqlite::Result<Vec<_>>>()?;
@@ -100,33 +106,20 @@ impl Readers {
     /// Returns how many versions match, counting to at most `most`.
     pub(super) fn count(&self, query: &Query, most: u64) -> Result<Count> {
         query.check()?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
+        let stop = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
         let number = self.with("count", |connection| {
             let transaction = connection.unchecked_transaction()?;
-            Search::new(&transaction, query)?.count(most + 1)
-        })?;
-        Ok(Count { number: number.min(most).unsigned_abs(), exact: number <= most })
+            let loose = self.loose.now(&transaction)?;
+            Search::new(&transaction, loose, &self.columns, query)?.count(stop)
+        })? as u64;
+        Ok(Count { number: number.min(most), exact: number <= most })
     }
 
     /// Returns counts over the whole registry.
     pub(super) fn statistics(&self) -> Result<Statistics> {
         self.with("count versions", |connection| {
             let transaction = connection.unchecked_transaction()?;
-            let number = |sql| transaction.query_row(sql, [], |row| count(row, 0));
-            // High and low halves, because the sum of sizes that somebody claimed may be beyond 64 bits.
-            let high = number("SELECT coalesce(sum(size_bytes >> 32), 0) FROM version_search")?;
-            let low = number("SELECT coalesce(sum(size_bytes & 4294967295), 0) FROM version_search")?;
-            Ok(Statistics {
-                total_models: number("SELECT count(*) FROM version_search")?,
-                total_bases: number("SELECT count(DISTINCT base) FROM version_search")?,
-                by_type: groups(&transaction, "SELECT type, count(*) FROM version_search GROUP BY type")?,
-                by_status: groups(&transaction, "SELECT status, count(*) FROM version_search GROUP BY status")?,
-                by_framework: groups(
-                    &transaction,
-                    "SELECT framework, count(*) FROM version_search GROUP BY framework",
-                )?,
-                size_bytes: high.saturating_mul(1 << 32).saturating_add(low),
-            })
+            tally::statistics(&transaction)
         })
     }
 
@@ -167,6 +160,28 @@ impl Readers {
         entries_of(self.with("read versions", |connection| rows(connection, "NOT deleted ORDER BY id", []))?)
     }
 
+    /// Hands the versions that are not deleted to `visit`, one at a time, once for each of the orders.
+    pub(super) fn visit_shown(
+        &self,
+        orders: &[VisitOrder],
+        visit: &mut dyn FnMut(VisitOrder, Entry) -> Result<()>,
+    ) -> Result<()> {
+        self.with("read versions", |connection| {
+            // One transaction, so that all walks are of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            for order in orders {
+                let mut statement = transaction.prepare_cached(&walk(*order))?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    if let Err(error) = VersionRow::read(row)?.into_entry().and_then(|entry| visit(*order, entry)) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+            Ok(Ok(()))
+        })?
+    }
+
     /// Returns the versions that are deleted, oldest registration first.
     pub(super) fn deleted(&self) -> Result<Vec<Entry>> {
         entries_of(self.with("read versions", |connection| rows(connection, "deleted ORDER BY id", []))?)
@@ -191,6 +206,22 @@ impl Readers {
             idle.push(connection);
         }
         outcome
+    }
+}
+
+/// Base after base means: walk the versions, and at the first one of each base its whole base. Nothing is sorted or collected,
+/// whatever the size of the registry.
+fn walk(order: VisitOrder) -> String {
+    match order {
+        VisitOrder::Registration => format!("SELECT {VERSION_COLUMNS} FROM version WHERE NOT deleted ORDER BY id"),
+        VisitOrder::Base => "
+            SELECT of_base.base, of_base.ordinal, of_base.revision, of_base.record
+            FROM version first CROSS JOIN version of_base ON of_base.base = first.base
+            WHERE NOT first.deleted AND NOT of_base.deleted AND NOT EXISTS (
+                SELECT 1 FROM version older
+                WHERE older.base = first.base AND older.ordinal < first.ordinal AND NOT older.deleted)
+            ORDER BY first.id, of_base.ordinal"
+            .to_owned(),
     }
 }
 
@@ -283,11 +314,6 @@ fn rows(
 
 fn entries_of(rows: Vec<VersionRow>) -> Result<Vec<Entry>> {
     rows.into_iter().map(VersionRow::into_entry).collect()
-}
-
-fn groups(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.query_map([], |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
 }
 
 /// Reads a number that is a count or a sum of counts.

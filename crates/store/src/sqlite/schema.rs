@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
-use super::{jobs, search_index, tokens};
+use super::{jobs, search_index, tally, tokens};
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -95,6 +95,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     if Found::read_within(&transaction)?.layout == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(tokens::TABLE)?;
+        transaction.execute_batch(tally::TABLES)?;
         transaction.execute_batch(search_index::TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;

@@ -13,7 +13,9 @@ use rusqlite::Connection;
 use seedhouse_core::{Applied, Change, Error, Result};
 
 use super::connection::{failed, shared_failure};
+use super::indexer::Order;
 use super::ledger::SqliteLedger;
+use super::search_index::{Block, store_block};
 use crate::execute::execute_all;
 
 /// More changes than this do not go into one transaction, so that the first of them is not kept waiting.
@@ -22,15 +24,20 @@ const LARGEST_BATCH: usize = 256;
 /// How many changes may wait; further callers wait for a place.
 const QUEUE_LENGTH: usize = 1024;
 
+/// After this many changes the indexer is told to look whether a block is full.
+const CHANGES_PER_LOOK: usize = 256;
+
 /// The owner of the thread that writes.
 pub(super) struct Writer {
     requests: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Request {
-    work: Work,
-    reply: SyncSender<Result<Vec<Applied>>>,
+enum Request {
+    /// Changes to the registry.
+    Changes(Work, SyncSender<Result<Vec<Applied>>>),
+    /// A block of the search index, which goes into a transaction of its own.
+    Block(Box<Block>, SyncSender<Result<()>>),
 }
 
 /// Changes that are made together or not at all; most often a single one.
@@ -40,13 +47,26 @@ struct Work {
     expected_revision: Option<u64>,
 }
 
+/// Hands blocks of the search index to the thread.
+pub(super) struct BlockSender(SyncSender<Request>);
+
+impl BlockSender {
+    /// Hands a block over and waits until it is stored.
+    pub(super) fn store(&self, block: Block) -> Result<()> {
+        let stopped = || Error::Internal("the metadata writer has stopped".into());
+        let (reply, answer) = sync_channel(1);
+        self.0.send(Request::Block(Box::new(block), reply)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+}
+
 impl Writer {
-    /// Starts the thread. `path` names the database in errors.
-    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Writer> {
+    /// Starts the thread. `path` names the database in errors; `indexer` hears of changes.
+    pub(super) fn start(connection: Connection, path: PathBuf, indexer: SyncSender<Order>) -> Result<Writer> {
         let (requests, waiting) = sync_channel(QUEUE_LENGTH);
         let thread = thread::Builder::new()
             .name("metadata writer".into())
-            .spawn(move || run(&connection, &path, &waiting))
+            .spawn(move || run(&connection, &path, &waiting, &indexer))
             .map_err(Error::store("start its writer thread"))?;
         Ok(Writer { requests: Some(requests), thread: Some(thread) })
     }
@@ -62,8 +82,14 @@ impl Writer {
         let stopped = || Error::Internal("the metadata writer has stopped".into());
         let (reply, answer) = sync_channel(1);
         let requests = self.requests.as_ref().ok_or_else(stopped)?;
-        requests.send(Request { work: Work { changes, expected_revision }, reply }).map_err(|_| stopped())?;
+        requests.send(Request::Changes(Work { changes, expected_revision }, reply)).map_err(|_| stopped())?;
         answer.recv().map_err(|_| stopped())?
+    }
+
+    /// Returns what hands blocks of the search index to the thread; it must be dropped before the writer is.
+    pub(super) fn blocks(&self) -> Result<BlockSender> {
+        let stopped = || Error::Internal("the metadata writer has stopped".into());
+        self.requests.clone().map(BlockSender).ok_or_else(stopped)
     }
 }
 
@@ -79,15 +105,44 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>) {
+fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>, indexer: &SyncSender<Order>) {
+    // The first change is followed by a look: another process may have left blocks to be made.
+    let mut unseen = CHANGES_PER_LOOK;
     while let Ok(first) = waiting.recv() {
-        let batch = iter::once(first).chain(waiting.try_iter().take(LARGEST_BATCH - 1));
-        let (batch, replies): (Vec<_>, Vec<_>) = batch.map(|request| (request.work, request.reply)).unzip();
-        for (reply, outcome) in replies.into_iter().zip(commit(connection, path, batch)) {
-            // A caller who is gone misses the answer; the change stands all the same.
-            let _ = reply.send(outcome);
+        let (mut batch, mut replies, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        for request in iter::once(first).chain(waiting.try_iter().take(LARGEST_BATCH - 1)) {
+            match request {
+                Request::Changes(work, reply) => {
+                    batch.push(work);
+                    replies.push(reply);
+                }
+                Request::Block(block, reply) => blocks.push((block, reply)),
+            }
+        }
+        unseen += batch.iter().map(|work| work.changes.len()).sum::<usize>();
+        // A caller who is gone misses the answer; the change stands all the same.
+        if !batch.is_empty() {
+            for (reply, outcome) in replies.into_iter().zip(commit(connection, path, batch)) {
+                let _ = reply.send(outcome);
+            }
+        }
+        for (block, reply) in blocks {
+            let _ = reply.send(commit_block(connection, path, &block));
+        }
+        // An indexer that already has an order, or is gone, needs none.
+        if unseen >= CHANGES_PER_LOOK && indexer.try_send(Order::Look).is_ok() {
+            unseen = 0;
         }
     }
+}
+
+/// Stores a block of the search index. The records do not depend on it: if it fails they are searched without it.
+fn commit_block(connection: &Connection, path: &Path, block: &Block) -> Result<()> {
+    let stored = connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .and_then(|()| store_block(connection, block))
+        .and_then(|()| connection.execute_batch("COMMIT"));
+    stored.inspect_err(|_| roll_back(connection)).map_err(failed("store a block of the search index", path))
 }
 
 /// Executes what was waiting in one transaction. Returns one outcome for each, in their order, once they are durable.

@@ -7,6 +7,7 @@ mod local_artifacts;
 mod metadata_file;
 mod registering;
 mod searching;
+mod settled;
 mod sqlite;
 mod tokens;
 
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use seedhouse_store::{LocalArtifacts, MemoryStore, SqliteStore};
 use seedhouse_testkit::artifact_store::artifact_store_suite;
 use seedhouse_testkit::metadata_store::metadata_store_suite;
+
+use crate::settled::Settled;
 
 #[test]
 fn memory_store_keeps_every_promise_of_the_port() {
@@ -31,6 +34,16 @@ fn sqlite_store_keeps_every_promise_of_the_port() {
         Arc::new(SqliteStore::open(&folder.path().join(format!("{}.db", count.get()))).unwrap())
     });
     assert!(count.get() > 30, "each promise is checked on a store of its own");
+}
+
+#[test]
+fn sqlite_store_keeps_every_promise_with_everything_indexed() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = Cell::new(0);
+    metadata_store_suite(&|| {
+        count.set(count.get() + 1);
+        Arc::new(Settled::open(&folder.path().join(format!("{}.db", count.get()))))
+    });
 }
 
 #[test]

@@ -341,3 +341,20 @@ fn two_processes_on_one_registry_never_set_each_other_aside() {
     let text = fs::read_to_string(folder.path().join("metadata.json")).unwrap();
     assert_eq!(RegistryFile::parse("metadata.json", &text).unwrap().models.len(), 40);
 }
+
+#[test]
+fn bytes_are_those_of_the_file_written_as_a_whole() {
+    let fixture = Fixture::new();
+    let file = fixture.start();
+    for bases in [vec![], vec!["小麦", "b", "小麦", "a", "b"]] {
+        bases.into_iter().for_each(|base| drop(register(&*fixture.store, base).unwrap()));
+        file.flush().unwrap();
+        let text = fs::read_to_string(fixture.path()).unwrap();
+        let read = RegistryFile::parse("metadata.json", &text).unwrap();
+        assert_eq!(text, read.to_text());
+        let versions = read.versions.iter().map(|(base, versions)| (base.as_str(), versions.len()));
+        let expected = [("小麦", 2), ("b", 2), ("a", 1)];
+        assert!(versions.eq(expected.into_iter().take(read.versions.len())), "{text}");
+    }
+    assert_eq!(fixture.shown().len(), 5);
+}

@@ -1,8 +1,15 @@
 //! Both metadata stores answer random queries over random records alike.
 
+use std::path::Path;
+use std::time::Duration;
+
 use proptest::prelude::*;
+use rusqlite::Connection;
 use seedhouse_core::query::{Comparison, Condition, Pattern, Test, Value};
-use seedhouse_core::{Filter, Framework, MetadataStore, ModelType, Order, Query, Registration, Status};
+use seedhouse_core::{
+    Action, Change, Deletion, DeletionGuard, Edit, Filter, Framework, MetadataStore, ModelType, Order, Query,
+    Registration, Status, Timestamp, Update,
+};
 use seedhouse_store::{MemoryStore, SqliteStore};
 use serde_json::{Map, Value as Json, json};
 
@@ -130,6 +137,40 @@ fn any_query() -> impl Strategy<Value = Query> {
         })
 }
 
+/// What befalls a registry between registrations.
+#[derive(Debug, Clone)]
+enum Happening {
+    Update(usize),
+    Delete(usize),
+    /// The index is brought up to the newest version.
+    Settle,
+    /// What is registered next stands in another block of the index.
+    NextBlock,
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0..200usize).prop_map(Happening::Update),
+        (0..200usize).prop_map(Happening::Delete),
+        Just(Happening::Settle),
+        Just(Happening::NextBlock),
+    ]
+}
+
+/// Rows are numbered behind the last one, so moving that one moves all that follow. Nothing else in these tests names its row.
+fn skip_to_the_next_block(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(Duration::from_secs(5)).unwrap();
+    let to = "(SELECT last_id FROM search_block ORDER BY block DESC LIMIT 1)";
+    let newest = "(SELECT max(id) FROM version)";
+    let sql = format!("UPDATE version SET id = id + 2048 WHERE id = {newest} AND id > coalesce({to}, 0)");
+    connection.execute(&sql, []).unwrap();
+}
+
+fn changed(action: Action) -> Change {
+    Change { at: Timestamp::now(), actor: "test".into(), reason: None, action }
+}
+
 /// Returns the ids of every page of a query.
 fn pages(store: &dyn MetadataStore, query: &Query) -> Vec<Vec<String>> {
     let mut query = query.clone();
@@ -150,16 +191,37 @@ proptest! {
     #[test]
     fn sqlite_and_memory_answer_alike(
         registrations in proptest::collection::vec(any_registration(), 0..120),
+        happenings in proptest::collection::vec(any_happening(), 0..12),
         queries in proptest::collection::vec(any_query(), 60),
     ) {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seedhouse.db");
         let memory = MemoryStore::new();
-        let sqlite = SqliteStore::open(&folder.path().join("seedhouse.db")).unwrap();
-        for registration in registrations {
-            let change = change(registration);
-            memory.apply(change.clone()).unwrap();
-            sqlite.apply(change).unwrap();
+        let sqlite = SqliteStore::open(&path).unwrap();
+        let both = |change: Change| {
+            assert_eq!(memory.apply(change.clone()).is_ok(), sqlite.apply(change).is_ok());
+        };
+        let mut rest = registrations.into_iter();
+        for happening in happenings {
+            rest.by_ref().take(10).for_each(|registration| both(change(registration)));
+            let entries = memory.shown().unwrap();
+            match (happening, entries.is_empty()) {
+                (Happening::Settle, _) => sqlite.settle().unwrap(),
+                (Happening::NextBlock, _) => skip_to_the_next_block(&path),
+                (_, true) => {}
+                (Happening::Update(which), false) => {
+                    let model_id = entries[which % entries.len()].record.model_id.clone();
+                    let edit = Edit::Tag { key: "作物".into(), value: Some(["小麦", "resnet"][which % 2].into()) };
+                    both(changed(Action::Update(Update { model_id, expected_revision: None, edits: vec![edit] })));
+                }
+                (Happening::Delete(which), false) => {
+                    let model_id = entries[which % entries.len()].record.model_id.clone();
+                    both(changed(Action::Delete(Deletion { model_id, guard: DeletionGuard::Force })));
+                }
+            }
         }
+        rest.for_each(|registration| both(change(registration)));
+        prop_assert_eq!(sqlite.statistics().unwrap(), memory.statistics().unwrap());
         for query in queries {
             let written: Filter = query.filter.to_string().parse().unwrap();
             if !query.filter.to_string().contains("tags") {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use seedhouse_core::{
     Action, Adoption, AliasMove, AliasRemoval, Damage, DamagedFile, Deletion, DeletionGuard, Digest, Edit, Entry,
     Error, Examination, ExpectedHolder, Kind, MetadataStore, Query, Registration, Result, SetAside, Status, Timestamp,
-    Update,
+    Update, VisitOrder,
 };
 use serde_json::{Value, json};
 
@@ -168,6 +168,33 @@ pub(super) fn deleted_version_is_hidden_and_comes_back_identical(store: Store) {
     assert_eq!(back.record.fields, before.record.fields);
     assert_eq!(store.version(&"m".parse().unwrap()).unwrap(), back);
     assert!(apply(&*store, Action::Undelete("m_v1".parse().unwrap())).is_err(), "it is not deleted any more");
+}
+
+pub(super) fn visits_show_what_is_not_deleted_in_either_order(store: Store) {
+    for base in ["b", "a", "b", "c", "a", "b"] {
+        register(&*store, registration(base));
+    }
+    for model_id in ["b_v1", "c_v1"] {
+        delete(&store, model_id, DeletionGuard::RefuseIfNeeded).unwrap();
+    }
+    let visited = |order: VisitOrder| {
+        let mut entries = Vec::new();
+        let mut push = |_, entry| {
+            entries.push(entry);
+            Ok(())
+        };
+        store.visit_shown(&[order], &mut push).unwrap();
+        entries
+    };
+    assert_eq!(visited(VisitOrder::Registration), store.shown().unwrap());
+    assert_eq!(ids(&visited(VisitOrder::Registration)), ["a_v1", "b_v2", "a_v2", "b_v3"]);
+    assert_eq!(ids(&visited(VisitOrder::Base)), ["a_v1", "a_v2", "b_v2", "b_v3"]);
+    let mut count = 0;
+    let ended = store.visit_shown(&[VisitOrder::Base, VisitOrder::Registration], &mut |_, _| {
+        count += 1;
+        Err(Error::Internal("enough".into()))
+    });
+    assert_eq!((ended.unwrap_err().to_string().contains("enough"), count), (true, 1));
 }
 
 pub(super) fn names_of_deleted_versions_stay_taken(store: Store) {
