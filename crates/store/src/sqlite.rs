@@ -16,6 +16,7 @@ mod schema;
 mod search;
 mod search_index;
 mod tokens;
+mod turn;
 mod values;
 mod writer;
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
-use super::{search_index, tokens};
+use super::{search_index, tokens, turn};
 
 /// The layout this program writes; `PRAGMA user_version` of the file.
 const LAYOUT: i64 = 1;
@@ -86,7 +86,12 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         let reason = format!("the file system only allows the journal mode `{mode}`");
         return Err(Error::unsupported(format!("write-ahead logging of `{}`", path.display()), reason));
     }
-    patiently(|| create_tables(connection)).map_err(failure())
+    if found.is_empty() {
+        let _turn = turn::wait(path)?;
+        patiently(|| create_tables(connection)).map_err(failure())?;
+    }
+    // An existing file is only read: whoever opens it need not wait for the write lock of those who are writing.
+    Ok(())
 }
 
 fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -123,9 +128,13 @@ impl Found {
         Ok(Found { layout: number("PRAGMA user_version")?, application_id: number("PRAGMA application_id")?, tables })
     }
 
+    fn is_empty(&self) -> bool {
+        (self.layout, self.application_id, self.tables) == (0, 0, 0)
+    }
+
     fn check(&self, path: &Path) -> Result<()> {
         let what = format!("database `{}`", path.display());
-        if (self.layout, self.application_id, self.tables) == (0, 0, 0) {
+        if self.is_empty() {
             return Ok(());
         }
         if self.application_id != APPLICATION_ID {

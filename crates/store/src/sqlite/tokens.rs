@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use seedhouse_core::{Error, Kind, Result, Timestamp, Token, TokenName, TokenStore};
 
-use super::SqliteStore;
 use super::connection::{failed, writing};
+use super::{SqliteStore, turn};
 
 /// The table of tokens. Their order of creation is that of `id`.
 pub(super) const TABLE: &str = "
@@ -52,6 +52,7 @@ impl Tokens {
     }
 
     fn create(&self, token: &Token) -> Result<()> {
+        let _turn = turn::wait(&self.path)?;
         self.with("create a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(taken) = named(&transaction, &token.name)? {
@@ -77,6 +78,7 @@ impl Tokens {
     }
 
     fn revoke(&self, name: &TokenName, at: Timestamp) -> Result<Token> {
+        let _turn = turn::wait(&self.path)?;
         self.with("revoke a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = "UPDATE token SET revoked_at = ?2 WHERE name = ?1 AND revoked_at IS NULL";

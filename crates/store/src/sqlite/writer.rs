@@ -14,6 +14,7 @@ use seedhouse_core::{Applied, Change, Error, Result};
 
 use super::connection::{failed, shared_failure};
 use super::ledger::SqliteLedger;
+use super::turn;
 use crate::execute::execute;
 
 /// More changes than this do not go into one transaction, so that the first of them is not kept waiting.
@@ -84,9 +85,14 @@ fn commit(connection: &Connection, path: &Path, changes: Vec<Change>) -> Vec<Res
         let error = Arc::new(error);
         iter::repeat_with(|| Err(shared_failure(action, path, &error))).take(count).collect()
     };
+    let turn = match turn::wait(path) {
+        Ok(turn) => turn,
+        Err(error) => return vec![Err(error); count],
+    };
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         return everybody("begin a transaction", error);
     }
+    drop(turn);
     let mut outcomes = Vec::with_capacity(count);
     for change in &changes {
         match within_savepoint(connection, path, change.clone()) {
