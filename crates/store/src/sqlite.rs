@@ -100,6 +100,10 @@ impl MetadataStore for SqliteStore {
         self.readers.history(subject)
     }
 
+    fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+        self.readers.alias_history(base)
+    }
+
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         self.readers.version_even_deleted(model_id)
     }
