@@ -363,6 +363,8 @@ impl Registry {
     fn as_of(&self, target: &AsOfTarget, seconds_ago: i64) -> Outcome {
         let time = self.now - seconds_ago * 1_000_000;
         let at = match target {
+            // What is no id may be a base, and which of its versions was the newest then is not answered.
+            AsOfTarget::Id(_) if self.versions.is_empty() => return Outcome::Refused(Code::Unsupported),
             AsOfTarget::Id(number) => self.number(*number),
             AsOfTarget::Alias(base, alias) => {
                 let moves = self.moves.get(&(*base, *alias)).into_iter().flatten();
