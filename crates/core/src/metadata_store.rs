@@ -84,6 +84,9 @@ pub trait MetadataStore: Send + Sync {
     /// Returns all events about one subject (a `model_id`, or `base@alias`), oldest first.
     fn history(&self, subject: &str) -> Result<Vec<Event>>;
 
+    /// Returns all events about the aliases of a model, oldest first.
+    fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>>;
+
     /// Returns a version by its id, deleted or not.
     ///
     /// # Errors

@@ -113,7 +113,12 @@ impl Service {
         // A collection between the look and the change would take the bytes of a version that is back.
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
         self.require_bytes(&self.store.version_even_deleted(&model_id)?)?;
-        self.change(Action::Undelete(model_id), origin)
+        let entry = self.change(Action::Undelete(model_id), origin)?;
+        // A collection takes the names of a deleted version away also where another version keeps the bytes.
+        if let Some(manifest) = entry.record.manifest()? {
+            self.link(&entry, &manifest);
+        }
+        Ok(entry)
     }
 
     /// Returns the versions that are deleted, oldest registration first.

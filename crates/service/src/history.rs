@@ -62,11 +62,30 @@ impl Service {
         };
         let history = self.store.history(model_id.as_str())?;
         let then = last_before(&history, at, |happening| happening.action != "set_aside").ok_or_else(nothing)?;
-        let record: Record = read_record(&then.after, &model_id)?;
-        match record.deleted_at() {
-            Some(_) => Err(nothing()),
-            None => Ok(record),
+        let mut record: Record = read_record(&then.after, &model_id)?;
+        if record.deleted_at().is_some() {
+            return Err(nothing());
         }
+        self.move_aliases_until(at, &mut record)?;
+        Ok(record)
+    }
+
+    /// Alias moves write a version's record, but have events of their own: what a version's last event says about its aliases
+    /// may be out of date.
+    fn move_aliases_until(&self, at: Timestamp, record: &mut Record) -> Result<()> {
+        let base = self.store.version_even_deleted(&record.model_id)?.base;
+        for Event { happening, .. } in self.store.alias_history(&base)? {
+            let id = record.model_id.as_str();
+            let (before, after) = (happening.before == id, happening.after == id);
+            if happening.at <= at
+                && (before || after)
+                && let Some((_, alias)) = happening.subject.split_once('@')
+            {
+                record.set_alias(&alias.parse()?, after);
+                record.updated_at = record.updated_at.max(happening.at);
+            }
+        }
+        Ok(())
     }
 
     fn alias_as_of(&self, base: &ModelName, alias: &Alias, at: Timestamp) -> Result<Option<ModelId>> {

@@ -321,6 +321,12 @@ impl MetadataStore for MemoryStore {
         Ok(state.events.iter().filter(|event| event.happening.subject == subject).cloned().collect())
     }
 
+    fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+        let prefix = format!("{base}@");
+        let about = |event: &&Event| event.happening.subject.starts_with(&prefix);
+        Ok(self.state()?.events.iter().filter(about).cloned().collect())
+    }
+
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         self.state()?.by_id(model_id)?.ok_or_else(|| Error::not_found(Kind::ModelId, model_id))
     }

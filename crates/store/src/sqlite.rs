@@ -25,6 +25,7 @@ mod search_index;
 mod snapshot;
 mod tally;
 mod tokens;
+mod turn;
 mod writer;
 
 use std::fs;
@@ -141,6 +142,10 @@ impl MetadataStore for SqliteStore {
 
     fn history(&self, subject: &str) -> Result<Vec<Event>> {
         self.readers.history(subject)
+    }
+
+    fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+        self.readers.alias_history(base)
     }
 
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {

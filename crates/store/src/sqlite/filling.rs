@@ -8,14 +8,17 @@ use seedhouse_core::{Error, Result, Snapshot};
 
 use super::connection::{failed, writing};
 use super::ledger::SqliteLedger;
+use super::turn;
 use crate::fill::fill;
 
 /// Fills the tables, if they are empty, and returns the revision. Nothing is kept of what fails halfway.
 pub(super) fn fill_empty(path: &Path, source: &mut dyn Snapshot) -> Result<u64> {
     let mut connection = writing(path)?;
+    let turn = turn::wait(path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed("begin a transaction", path))?;
+    drop(turn);
     let [versions, events] = counts(&transaction).map_err(failed("count rows", path))?;
     if (versions, events) != (0, 0) {
         return Err(Error::NotEmpty { versions, events });

@@ -19,7 +19,7 @@ use crate::job_steps::StoredJob;
 ///
 /// It came after the first layout, and is added to files of that layout: a program that does not know it is not disturbed.
 pub(super) const TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS job (
+    CREATE TABLE job (
         id             INTEGER PRIMARY KEY AUTOINCREMENT,
         kind           TEXT NOT NULL,
         state          TEXT NOT NULL,
@@ -27,7 +27,7 @@ pub(super) const TABLE: &str = "
         lease_until_us INTEGER,
         job            TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS job_by_state ON job (state, id);
+    CREATE INDEX job_by_state ON job (state, id);
 ";
 
 const COLUMNS: &str = "id, lease_epoch, lease_until_us, job";
@@ -51,7 +51,7 @@ impl Jobs {
         id: JobId,
         step: impl FnOnce(&mut StoredJob) -> Result<T>,
     ) -> Result<(Job, T)> {
-        self.0.with(action, |connection| {
+        self.0.write(action, |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let stepped = found(&transaction, id)?.and_then(|mut stored| {
                 let told = step(&mut stored)?;
@@ -68,7 +68,7 @@ impl Jobs {
     }
 
     fn insert(&self, new: NewJob) -> Result<Job> {
-        self.0.with("add a job", |connection| {
+        self.0.write("add a job", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = "INSERT INTO job (kind, state, lease_epoch, job) VALUES (?1, ?2, 0, '')";
             transaction.execute(sql, params![new.kind.as_str(), JobState::Queued.as_str()])?;
@@ -81,7 +81,7 @@ impl Jobs {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Option<(Job, Lease)>> {
-        self.0.with("claim a job", |connection| {
+        self.0.write("claim a job", |connection| {
             // Idle workers look often and must not take the write lock each time.
             if claimable(connection, claim)?.is_none() {
                 return Ok(Ok(None));
@@ -143,7 +143,7 @@ impl Jobs {
 
     fn prune(&self, keep: usize) -> Result<u64> {
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-        self.0.with("forget old jobs", |connection| {
+        self.0.write("forget old jobs", |connection| {
             let sql =
                 "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state IN ('succeeded', 'failed', 'cancelled')
                        ORDER BY id DESC LIMIT -1 OFFSET ?1)";

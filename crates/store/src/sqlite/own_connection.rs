@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use seedhouse_core::Result;
 
 use super::connection::{failed, writing};
+use super::turn;
 
 /// The connection of one store for one purpose.
 pub(super) struct OwnConnection {
@@ -18,6 +19,16 @@ impl OwnConnection {
     /// Returns a connection to the database at `path`.
     pub(super) fn new(path: PathBuf) -> OwnConnection {
         OwnConnection { path, connection: Mutex::new(None) }
+    }
+
+    /// Writes something with the connection, when it is this process's turn; `action` names it in errors.
+    pub(super) fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<Result<T>>,
+    ) -> Result<T> {
+        let _turn = turn::wait(&self.path)?;
+        self.with(action, work)
     }
 
     /// Does something with the connection; `action` names it in errors.

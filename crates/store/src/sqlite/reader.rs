@@ -148,6 +148,17 @@ impl Readers {
         rows.into_iter().map(EventRow::into_event).collect()
     }
 
+    /// Returns all events about the aliases of a base, oldest first.
+    pub(super) fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+        // `A` follows `@`, which no name contains: this is every subject that begins with the base and an `@`.
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM event WHERE subject >= ?1 AND subject < ?2 ORDER BY sequence");
+        let rows: Vec<EventRow> = self.with("read a history", |connection| {
+            let subjects = [format!("{base}@"), format!("{base}A")];
+            connection.prepare_cached(&sql)?.query_map(subjects, EventRow::read)?.collect()
+        })?;
+        rows.into_iter().map(EventRow::into_event).collect()
+    }
+
     /// Returns a version by its id, deleted or not.
     pub(super) fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         let row =

@@ -8,10 +8,10 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use seedhouse_core::{Error, Result};
 
 use super::connection::{BUSY_TIMEOUT, failed};
-use super::{jobs, search_index, tally, tokens};
+use super::{jobs, search_index, tally, tokens, turn};
 
-/// The layout this program writes; `PRAGMA user_version` of the file.
-const LAYOUT: i64 = 1;
+/// The layout this program reads and writes; `PRAGMA user_version` of the file. Layout 1 was never released.
+const LAYOUT: i64 = 2;
 
 /// Marks the file as ours (`seed` in ASCII), so that another program's database is never written to.
 const APPLICATION_ID: i64 = 0x7365_6564;
@@ -86,7 +86,12 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         let reason = format!("the file system only allows the journal mode `{mode}`");
         return Err(Error::unsupported(format!("write-ahead logging of `{}`", path.display()), reason));
     }
-    patiently(|| create_tables(connection)).map_err(failure())
+    if found.is_empty() {
+        let _turn = turn::wait(path)?;
+        patiently(|| create_tables(connection)).map_err(failure())?;
+    }
+    // An existing file is only read: whoever opens it need not wait for the write lock of those who are writing.
+    Ok(())
 }
 
 fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -97,10 +102,10 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(tokens::TABLE)?;
         transaction.execute_batch(tally::TABLES)?;
         transaction.execute_batch(search_index::TABLES)?;
+        transaction.execute_batch(jobs::TABLE)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
-    transaction.execute_batch(jobs::TABLE)?;
     transaction.commit()
 }
 
@@ -125,9 +130,13 @@ impl Found {
         Ok(Found { layout: number("PRAGMA user_version")?, application_id: number("PRAGMA application_id")?, tables })
     }
 
+    fn is_empty(&self) -> bool {
+        (self.layout, self.application_id, self.tables) == (0, 0, 0)
+    }
+
     fn check(&self, path: &Path) -> Result<()> {
         let what = format!("database `{}`", path.display());
-        if (self.layout, self.application_id, self.tables) == (0, 0, 0) {
+        if self.is_empty() {
             return Ok(());
         }
         if self.application_id != APPLICATION_ID {
@@ -135,15 +144,21 @@ impl Found {
                 format!("it belongs to another program: its id is {}, not {APPLICATION_ID}", self.application_id);
             return Err(Error::CorruptState { what, reason });
         }
-        if self.layout > LAYOUT {
-            let reason = format!("it has layout {}, and this program knows up to {LAYOUT}", self.layout);
-            return Err(Error::unsupported(what, reason));
+        match self.layout {
+            LAYOUT => Ok(()),
+            1 => {
+                let reason = "it has layout 1, which was never released; adopt its `metadata.json` into a new registry";
+                Err(Error::unsupported(what, reason))
+            }
+            newer if newer > LAYOUT => {
+                let reason = format!("it has layout {newer}, and this program knows up to {LAYOUT}");
+                Err(Error::unsupported(what, reason))
+            }
+            unknown => {
+                let reason = format!("it has layout {unknown}, and layouts are 1 to {LAYOUT}");
+                Err(Error::CorruptState { what, reason })
+            }
         }
-        if self.layout < 1 {
-            let reason = format!("it has layout {}, and layouts are 1 to {LAYOUT}", self.layout);
-            return Err(Error::CorruptState { what, reason });
-        }
-        Ok(())
     }
 }
 

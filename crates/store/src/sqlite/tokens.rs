@@ -32,7 +32,7 @@ impl Tokens {
     }
 
     fn create(&self, token: &Token) -> Result<()> {
-        self.0.with("create a token", |connection| {
+        self.0.write("create a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(taken) = named(&transaction, &token.name)? {
                 let name = token.name.to_string();
@@ -57,7 +57,7 @@ impl Tokens {
     }
 
     fn revoke(&self, name: &TokenName, at: Timestamp) -> Result<Token> {
-        self.0.with("revoke a token", |connection| {
+        self.0.write("revoke a token", |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = "UPDATE token SET revoked_at = ?2 WHERE name = ?1 AND revoked_at IS NULL";
             transaction.execute(sql, params![name.as_str(), at.to_string()])?;

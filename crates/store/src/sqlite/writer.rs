@@ -16,6 +16,7 @@ use super::connection::{failed, shared_failure};
 use super::indexer::Order;
 use super::ledger::SqliteLedger;
 use super::search_index::{Block, store_block};
+use super::turn;
 use crate::execute::execute_all;
 
 /// More changes than this do not go into one transaction, so that the first of them is not kept waiting.
@@ -138,10 +139,10 @@ fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>, indexe
 
 /// Stores a block of the search index. The records do not depend on it: if it fails they are searched without it.
 fn commit_block(connection: &Connection, path: &Path, block: &Block) -> Result<()> {
-    let stored = connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .and_then(|()| store_block(connection, block))
-        .and_then(|()| connection.execute_batch("COMMIT"));
+    let turn = turn::wait(path)?;
+    let begun = connection.execute_batch("BEGIN IMMEDIATE");
+    drop(turn);
+    let stored = begun.and_then(|()| store_block(connection, block)).and_then(|()| connection.execute_batch("COMMIT"));
     stored.inspect_err(|_| roll_back(connection)).map_err(failed("store a block of the search index", path))
 }
 
@@ -152,9 +153,14 @@ fn commit(connection: &Connection, path: &Path, batch: Vec<Work>) -> Vec<Result<
         let error = Arc::new(error);
         iter::repeat_with(|| Err(shared_failure(action, path, &error))).take(count).collect()
     };
+    let turn = match turn::wait(path) {
+        Ok(turn) => turn,
+        Err(error) => return vec![Err(error); count],
+    };
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         return everybody("begin a transaction", error);
     }
+    drop(turn);
     let mut outcomes = Vec::with_capacity(count);
     for work in &batch {
         match within_savepoint(connection, path, work.clone()) {

@@ -65,13 +65,3 @@ fn jobs_outlive_the_store_and_a_damaged_one_is_named() {
         assert!(error.to_string().contains("job 1") && error.to_string().contains("conquer"), "{error}");
     }
 }
-
-#[test]
-fn file_of_the_first_layout_without_jobs_gets_their_table() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("seedhouse.db");
-    drop(SqliteStore::open(&path).unwrap());
-    Connection::open(&path).unwrap().execute_batch("DROP TABLE job").unwrap();
-    let store = SqliteStore::open(&path).unwrap();
-    assert_eq!(enqueue(&store).id, JobId(1));
-}

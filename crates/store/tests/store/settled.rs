@@ -61,6 +61,9 @@ impl MetadataStore for Settled {
     fn history(&self, subject: &str) -> Result<Vec<Event>> {
         self.0.history(subject)
     }
+    fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+        self.0.alias_history(base)
+    }
     fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
         self.0.version_even_deleted(model_id)
     }

@@ -1,6 +1,6 @@
 //! A server on a free port.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -45,19 +45,32 @@ impl Server {
 
     /// The same with further arguments.
     pub(crate) fn start_with(command: Command, arguments: &[&str]) -> Server {
-        Server::start_on("127.0.0.1:0", command, arguments, Stdio::null())
+        let mut log = tempfile::tempfile().unwrap();
+        Server::launch("127.0.0.1:0", command, arguments, log.try_clone().unwrap().into()).unwrap_or_else(|| {
+            let mut text = String::new();
+            log.rewind().and_then(|()| log.read_to_string(&mut text)).unwrap();
+            panic!("the server did not start: {text}")
+        })
     }
 
     /// The same on another address, with a place for the log. The URL is on 127.0.0.1 in any case.
-    pub(crate) fn start_on(listen: &str, mut command: Command, arguments: &[&str], log: Stdio) -> Server {
+    pub(crate) fn start_on(listen: &str, command: Command, arguments: &[&str], log: Stdio) -> Server {
+        Server::launch(listen, command, arguments, log).expect("the server starts")
+    }
+
+    /// Returns nothing when the program ends instead of listening.
+    fn launch(listen: &str, mut command: Command, arguments: &[&str], log: Stdio) -> Option<Server> {
         command.args(["serve", "--listen", listen]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().rsplit(' ').next().unwrap().replace("0.0.0.0", "127.0.0.1");
-        assert!(url.starts_with("http://127.0.0.1:"), "the server did not start: {line:?}");
+        if !url.starts_with("http://127.0.0.1:") {
+            child.wait().unwrap();
+            return None;
+        }
         let client = Client::new(url.clone());
-        Server { url, child, client }
+        Some(Server { url, child, client })
     }
 
     pub(crate) fn process_id(&self) -> u32 {
