@@ -257,6 +257,10 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         fn history(&self, subject: &str) -> Result<Vec<Event>> {
             self.inner.history(subject)
         }
+
+        fn alias_history(&self, base: &ModelName) -> Result<Vec<Event>> {
+            self.inner.alias_history(base)
+        }
         fn version_even_deleted(&self, model_id: &ModelId) -> Result<Entry> {
             self.inner.version_even_deleted(model_id)
         }
