@@ -77,6 +77,7 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         changing::adopted_record_keeps_its_times_and_what_was_not_chosen,
         changing::imported_versions_come_all_or_none,
         changing::history_of_a_subject_is_its_events,
+        changing::history_of_a_models_aliases_is_of_no_other_model,
         searching::everything_comes_newest_registration_first,
         searching::text_finds_id_name_type_and_description,
         searching::chinese_is_found_at_every_length,

@@ -1,6 +1,7 @@
 //! Random operations on a registry and on a small model of it: after every operation both must say the same.
 //!
 //! ```text
+//! found        what it found once, as tests of their own
 //! operations   what may be asked, drawn at random and shrunk by proptest
 //! reference    the model: plain maps, and the rules as the documentation states them; it shares no code with the program
 //! world        the program: a `Service` on SQLite, or on memory, and on real files
@@ -11,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
 
+mod found;
 mod operations;
 mod reference;
 mod world;

@@ -291,6 +291,24 @@ pub(super) fn imported_versions_come_all_or_none(store: Store) {
     }
 }
 
+pub(super) fn history_of_a_models_aliases_is_of_no_other_model(store: Store) {
+    for base in ["a", "ab", "小麦"] {
+        let model_id = register(&*store, registration(base)).record.model_id;
+        for alias in ["best", "冠军"] {
+            point(&store, alias, model_id.as_str(), ExpectedHolder::Any).unwrap();
+        }
+    }
+    let removal = AliasRemoval { base: "a".parse().unwrap(), alias: "best".parse().unwrap() };
+    apply(&*store, Action::RemoveAlias(removal)).unwrap();
+    let subjects = |base: &str| -> Vec<String> {
+        let events = store.alias_history(&base.parse().unwrap()).unwrap();
+        events.into_iter().map(|event| event.happening.subject).collect()
+    };
+    assert_eq!(subjects("a"), ["a@best", "a@冠军", "a@best"]);
+    assert_eq!(subjects("小麦"), ["小麦@best", "小麦@冠军"]);
+    assert!(subjects("nobody").is_empty());
+}
+
 pub(super) fn history_of_a_subject_is_its_events(store: Store) {
     let earlier = Timestamp::now();
     register(&*store, registration("a"));
