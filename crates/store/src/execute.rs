@@ -99,10 +99,12 @@ pub(crate) fn execute_all(
     changes: Vec<Change>,
     expected_revision: Option<u64>,
 ) -> Result<Vec<Applied>> {
-    let revision = ledger.last_event()?.map_or(0, |last| last.sequence);
-    if let Some(expected) = expected_revision.filter(|expected| *expected != revision) {
-        let [expected, actual] = [expected, revision].map(|revision| format!("revision {revision}"));
-        return Err(Error::Changed { what: "the registry".into(), expected, actual });
+    if let Some(expected) = expected_revision {
+        let revision = ledger.last_event()?.map_or(0, |last| last.sequence);
+        if expected != revision {
+            let [expected, actual] = [expected, revision].map(|revision| format!("revision {revision}"));
+            return Err(Error::Changed { what: "the registry".into(), expected, actual });
+        }
     }
     changes.into_iter().map(|change| execute(ledger, change)).collect()
 }

@@ -116,7 +116,7 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn version_since(&self, base: &ModelName, version: &Version) -> Result<Option<Timestamp>> {
-        let taken = self.entry("base = ?1 AND label = ?2", [base.as_str(), &version.to_string()])?;
+        let taken = self.entry("base = ?1 AND version_key = ?2", params![base.as_str(), version_key(version)])?;
         Ok(taken.map(|entry| entry.record.created_at))
     }
 
@@ -157,7 +157,8 @@ impl Ledger for SqliteLedger<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             entry,
         )?;
-        self.write_aliases(entry)
+        // Nothing else can have aliases of a version that was not there.
+        if entry.record.aliases().is_empty() { Ok(()) } else { self.write_aliases(entry) }
     }
 
     fn replace(&mut self, entry: &Entry) -> Result<()> {

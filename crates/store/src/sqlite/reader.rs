@@ -17,6 +17,7 @@ use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
 use super::search::Search;
 use super::tally;
 use crate::resolve::{BaseFound, missing, resolved};
+use crate::version_key::version_key;
 
 /// Connections beyond this number are closed after use.
 const MOST_IDLE: usize = 8;
@@ -261,7 +262,7 @@ fn referred(connection: &Connection, reference: &Reference) -> rusqlite::Result<
             Err(_) => None,
         },
         Selector::Label(version) => {
-            row(connection, "base = ?1 AND label = ?2 AND NOT deleted", params![name, version.to_string()])?
+            row(connection, "base = ?1 AND version_key = ?2 AND NOT deleted", params![name, version_key(version)])?
         }
         Selector::Digest(digest) => {
             let condition = "base = ?1 AND digest = ?2 AND NOT deleted ORDER BY ordinal";

@@ -33,15 +33,16 @@ const TABLES: &str = "
         size_bytes    INTEGER,
         created_at_us INTEGER NOT NULL,
         parent        TEXT,
-        file_name     TEXT UNIQUE,
+        file_name     TEXT,
         deleted       INTEGER NOT NULL,
         revision      INTEGER NOT NULL,
         record        TEXT NOT NULL,
-        UNIQUE (base, ordinal),
-        UNIQUE (base, label)
+        UNIQUE (base, ordinal)
     ) STRICT;
-    CREATE INDEX version_by_order ON version (base, version_key, status);
-    CREATE INDEX version_by_digest ON version (digest);
+    -- Different labels have different keys.
+    CREATE UNIQUE INDEX version_by_order ON version (base, version_key);
+    CREATE INDEX version_by_digest ON version (digest) WHERE digest IS NOT NULL;
+    CREATE UNIQUE INDEX version_by_file_name ON version (file_name) WHERE file_name IS NOT NULL;
     CREATE INDEX version_by_parent ON version (parent) WHERE parent IS NOT NULL;
     CREATE INDEX version_deleted ON version (id) WHERE deleted;
 
