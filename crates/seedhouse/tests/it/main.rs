@@ -12,6 +12,7 @@ mod changes;
 mod cli;
 mod corruption;
 mod crash;
+mod disk_full;
 mod http;
 mod image_model;
 mod load;
