@@ -50,6 +50,9 @@ pub(crate) struct Version {
 
 type AliasName = (&'static str, &'static str);
 
+/// When an alias moved, from which version, to which.
+type Move = (i64, Option<usize>, Option<usize>);
+
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) now: i64,
@@ -57,8 +60,7 @@ pub(crate) struct Registry {
     pub(crate) revision: u64,
     pub(crate) versions: Vec<Version>,
     aliases: BTreeMap<AliasName, usize>,
-    /// Each move: when, from where, to where.
-    moves: BTreeMap<AliasName, Vec<(i64, Option<usize>, Option<usize>)>>,
+    moves: BTreeMap<AliasName, Vec<Move>>,
     keys: BTreeMap<u8, (Asked, usize)>,
     pub(crate) stored: BTreeSet<&'static str>,
 }
