@@ -588,6 +588,9 @@ impl Error {
             Error::PublicWithoutToken { .. } => {
                 Some("`seedhouse token create NAME --role admin` makes one, on the same --root".into())
             }
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free space on the disk, then try again".into())
+            }
             Error::Exhausted { .. } => Some("send it again when others are done".into()),
             _ => None,
         }

@@ -14,6 +14,7 @@ mod changes;
 mod cli;
 mod corruption;
 mod crash;
+mod disk_full;
 mod files;
 mod http;
 mod image_model;

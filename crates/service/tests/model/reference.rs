@@ -50,7 +50,7 @@ pub(crate) struct Version {
 
 type AliasName = (&'static str, &'static str);
 
-/// When, from which version, to which.
+/// When an alias moved, from which version, to which.
 type Move = (i64, Option<usize>, Option<usize>);
 
 #[derive(Default)]

@@ -77,6 +77,18 @@ pub(super) fn shared_failure(action: &'static str, path: &Path, error: &Arc<rusq
             let source = io::Error::new(io::ErrorKind::StorageFull, Arc::clone(error));
             Error::Io { action, path: path.to_owned(), source: Arc::new(source) }
         }
+        _ if is_without_space_for_shared_memory(error) => {
+            let reason =
+                "no space on the disk for the file `-shm` beside it, through which processes share what they know";
+            let source = io::Error::new(io::ErrorKind::StorageFull, reason);
+            Error::Io { action, path: path.to_owned(), source: Arc::new(source) }
+        }
         _ => Error::Store { action, source: Arc::<rusqlite::Error>::clone(error) },
     }
+}
+
+/// Returns whether the file of the write-ahead log's index could not grow: by SQLite's documentation of
+/// `SQLITE_IOERR_SHMSIZE` because the file system has no space left.
+fn is_without_space_for_shared_memory(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
