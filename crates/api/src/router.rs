@@ -33,6 +33,7 @@ use crate::{leftover, native, system};
     tags(
         (name = "models", description = "What is registered"),
         (name = "inference", description = "What registered models answer"),
+        (name = "transfer", description = "Exports, imports, backups and restorations"),
         (name = "jobs", description = "Long work with a durable record"),
         (name = "system", description = "The server itself"),
     ),
@@ -90,6 +91,18 @@ fn routes() -> RouteTable {
         .routes(Permission::Write, routes!(native::serving::pause))
         .routes(Permission::Write, routes!(native::serving::reload))
         .routes(Permission::Write, routes!(native::serving::clear_cache))
+        .routes(Permission::Write, routes!(native::pretrained::register))
+        .routes(Permission::Write, routes!(native::manager::export))
+        .routes(Permission::Administer, routes!(native::manager::back_up))
+        .routes(Permission::Administer, routes!(native::manager::restore))
+        .routes(Permission::Read, routes!(native::manager::status))
+        .routes(Permission::Administer, routes!(native::transfers::backups))
+        .routes(Permission::Administer, routes!(native::transfers::back_up))
+        .routes(Permission::Administer, routes!(native::transfers::restore))
+        .routes(Permission::Read, routes!(native::transfers::exports))
+        .routes(Permission::Write, routes!(native::transfers::export))
+        .routes(Permission::Read, routes!(native::transfers::download))
+        .routes(Permission::Write, routes!(native::transfers::import))
         .routes(Permission::Write, routes!(native::absent::cloud_import))
         .routes(Permission::Write, routes!(native::absent::train))
         .routes(Permission::Read, routes!(native::absent::training))

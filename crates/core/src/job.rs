@@ -36,6 +36,14 @@ pub struct JobId(pub u64);
 pub enum JobKind {
     /// Hashes every stored artifact again, marks what is damaged and repairs it.
     Scrub,
+    /// Writes versions with their bytes into a file of the folder of exports.
+    Export,
+    /// Takes in the versions of a bundle in the folder of imports.
+    Import,
+    /// Makes a backup in the folder of backups.
+    Backup,
+    /// Brings the registry to the state in a backup, or to that of an earlier time.
+    Restore,
 }
 
 /// Where a job stands.
@@ -192,12 +200,16 @@ pub struct JobQuery {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 1] = [JobKind::Scrub];
+    pub const ALL: [JobKind; 5] = [JobKind::Scrub, JobKind::Export, JobKind::Import, JobKind::Backup, JobKind::Restore];
 
     /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             JobKind::Scrub => "scrub",
+            JobKind::Export => "export",
+            JobKind::Import => "import",
+            JobKind::Backup => "backup",
+            JobKind::Restore => "restore",
         }
     }
 }

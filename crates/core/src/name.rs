@@ -149,7 +149,7 @@ fn is_invisible(character: char) -> bool {
 }
 
 /// What the registry itself keeps in its folder, where a version's files get names that start with its id.
-const OWN_FILES: [&str; 6] = ["backup", "blobs", "metadata", "plans", "runtimes", "seedhouse"];
+const OWN_FILES: [&str; 8] = ["backup", "blobs", "exports", "imports", "metadata", "plans", "runtimes", "seedhouse"];
 
 /// Case is ignored, because some file systems do so.
 fn check_own_files(text: &str) -> Result<()> {

@@ -409,7 +409,7 @@ pub(crate) struct ScrubArguments {
     #[arg(long, value_name = "BYTES_PER_SECOND", default_value_t = seedhouse_service::DEFAULT_BYTES_PER_SECOND)]
     pub(crate) rate: u64,
 
-    /// Folder of another registry, from whose copies damaged files are repaired
+    /// Folder of another registry, or a bundle or backup, from whose copies damaged files are repaired
     #[arg(long, value_name = "PATH")]
     pub(crate) repair_from: Option<PathBuf>,
 }

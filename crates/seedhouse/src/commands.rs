@@ -21,7 +21,6 @@ mod restore;
 mod scrub;
 mod serve;
 mod show;
-mod sources;
 mod token;
 mod update;
 mod verify;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::NativeRuntime;
-use seedhouse_service::{BackupFolder, Ports, Service};
+use seedhouse_service::{Ports, RegistryFolders, Service};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
 /// An open registry. Closing it brings `metadata.json` up to date.
@@ -27,7 +27,7 @@ impl Registry {
         let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
-        let service = Service::new(ports, engine).with_backup_folder(BackupFolder::new(root.join("backup")));
+        let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));
         Ok(Registry { service: Arc::new(service), metadata_file })
     }
 

@@ -15,6 +15,7 @@
 //! declares, which [`check_blobs`] holds against a limit of the caller.
 
 mod blob;
+mod blobs;
 mod compression;
 pub(crate) mod failure;
 mod reader;
@@ -26,6 +27,7 @@ pub(crate) mod watched;
 mod writer;
 
 pub use blob::{BlobEntry, check_blobs};
+pub(crate) use blobs::ArchiveBlobs;
 pub use compression::Compression;
 pub use reader::{ArchiveReader, check_format};
 pub use writer::ArchiveWriter;

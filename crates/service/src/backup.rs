@@ -24,7 +24,6 @@ mod header;
 mod kind;
 mod lines;
 mod metadata_only;
-mod output;
 mod parts;
 mod reading;
 #[cfg(test)]
@@ -33,7 +32,7 @@ mod tests;
 use std::fs::File;
 use std::path::PathBuf;
 
-use seedhouse_core::{Digest, Error, HoldKind, Progress, ProgressUnit, Result, StagedArtifact, Timestamp};
+use seedhouse_core::{Digest, Error, HoldKind, Progress, ProgressUnit, Result, StagedArtifact, Timestamp, Unwatched};
 use serde::{Deserialize, Serialize};
 
 pub use check::BackupCheck;
@@ -45,7 +44,7 @@ pub(crate) use reading::ReadBackup;
 
 use crate::Service;
 use crate::archive::{ArchiveWriter, Compression};
-use output::Output;
+use crate::new_file::{NewFile, Written};
 use parts::Parts;
 
 /// What to back up, and where to.
@@ -103,6 +102,22 @@ pub struct BackupReport {
     pub digest: Digest,
 }
 
+impl BackupRequest {
+    /// Checks that the parts of the request go together.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub(crate) fn check(&self) -> Result<()> {
+        match (self.content, self.compression) {
+            (BackupContent::MetadataOnly, Compression::Zstd) => {
+                let rule = "must be left out: a backup of the records is plain JSON";
+                Err(Error::invalid("compression", "zstd", rule))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Service {
     /// Makes a backup while the registry is used. Collections of garbage wait for it; nothing else does.
     ///
@@ -110,10 +125,24 @@ impl Service {
     /// [`Error::Invalid`] when the file exists, [`Error::MissingBytes`] and [`Error::CorruptState`] when the registry is not
     /// whole, [`Error::Cancelled`]. Nothing of the name asked for is left behind then.
     pub fn backup(&self, request: &BackupRequest, progress: &dyn Progress) -> Result<BackupReport> {
+        request.check()?;
         match request.content {
             BackupContent::Everything => self.back_everything_up(request, progress),
             BackupContent::MetadataOnly => self.back_metadata_up(request, progress),
         }
+    }
+
+    /// Backs the records up into a file of the folder of backups, by default one named by the time. `name` is what the
+    /// request field `field` says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that leads elsewhere or is taken.
+    pub fn back_records_up(&self, field: &'static str, name: Option<&str>) -> Result<BackupReport> {
+        let files = self.backup_folder()?.files(field);
+        let output = name.map(|name| files.free(name)).transpose()?;
+        let request = BackupRequest { content: BackupContent::MetadataOnly, output, compression: Compression::None };
+        let report = self.backup(&request, &Unwatched)?;
+        Ok(BackupReport { path: files.shown(&report.path), ..report })
     }
 
     fn back_everything_up(&self, request: &BackupRequest, progress: &dyn Progress) -> Result<BackupReport> {
@@ -121,8 +150,8 @@ impl Service {
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
         let taken_at = self.clock.now();
         let output = match &request.output {
-            Some(path) => Output::create(path.clone())?,
-            None => self.backup_folder()?.new_archive(taken_at, request.compression)?,
+            Some(path) => NewFile::create(path.clone())?,
+            None => self.backup_folder()?.new_backup(taken_at, request.content, request.compression)?,
         };
         let parts = self.spool(progress)?;
         let header = BackupHeader::of(&parts, taken_at);
@@ -145,12 +174,12 @@ impl Service {
 
     fn write_archive(
         &self,
-        mut output: Output,
+        mut output: NewFile,
         header: &BackupHeader,
         parts: &Parts,
         compression: Compression,
         progress: &dyn Progress,
-    ) -> Result<output::Written> {
+    ) -> Result<Written> {
         let mut archive = ArchiveWriter::new(&mut output, compression)?;
         archive.document(HEADER_NAME, header)?;
         progress.stage("writing records and history", Some(header.parts_bytes()), ProgressUnit::Bytes);

@@ -21,7 +21,44 @@ pub struct Overview {
     pub jobs: BTreeMap<JobState, u64>,
 }
 
+/// What is known about the registry's own folder.
+#[derive(Debug, Clone, Serialize)]
+pub struct Storage {
+    /// The folder's name. Where it stands on the disk is nobody's business.
+    pub path: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Whether `metadata.json` is.
+    pub metadata_file_exists: bool,
+}
+
+/// How the registry and this process are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Condition {
+    /// The registry's own folder.
+    pub storage: Storage,
+    /// The ids of the loaded versions, sorted.
+    pub loaded: Vec<String>,
+    /// Figures.
+    pub overview: Overview,
+}
+
 impl Service {
+    /// Returns how the registry and this process are.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](seedhouse_core::Error::Unsupported) for a registry without a folder of its own; those of the
+    /// metadata store.
+    pub fn condition(&self) -> Result<Condition> {
+        let root = self.folders()?.root();
+        let storage = Storage {
+            path: root.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            exists: root.is_dir(),
+            metadata_file_exists: root.join("metadata.json").is_file(),
+        };
+        Ok(Condition { storage, loaded: self.loaded(), overview: self.overview()? })
+    }
+
     /// Returns the version that a reference points at.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 mod dispatch;
 mod reporter;
 mod stop;
+mod transfers;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ use crate::Service;
 pub use dispatch::JobRequest;
 use reporter::{Ending, Reporter};
 pub use stop::Stop;
+pub use transfers::{BackupJob, ExportFormat, ExportJob, ExportedFile, ImportJob, RestoreJob, RestoreOrigin};
 
 /// How many finished jobs are remembered.
 const MOST_FINISHED: usize = 1000;

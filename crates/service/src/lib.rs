@@ -16,6 +16,10 @@
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! serving    start, pause, reload, unload
+//! sources    which files a path on this machine means
+//! local_import  a file or folder that stands in the folder of imports becomes a version
+//! folders    the folders of backups, exports and imports, and names in them
+//! handover   one version as a file for others, at once
 //! scrub      hash everything at a pace, mark what is damaged, repair it from a copy
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
@@ -36,16 +40,21 @@ mod card;
 mod change;
 mod files;
 mod find;
+mod folders;
 mod garbage;
+mod handover;
 mod history;
 mod infer;
 mod jobs;
 mod lineage;
+mod local_import;
+mod new_file;
 mod oci;
 mod register;
 mod restore;
 mod scrub;
 mod serving;
+mod sources;
 mod verify;
 
 use std::sync::Arc;
@@ -60,11 +69,15 @@ pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupR
 pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
 pub use files::StoredFile;
-pub use find::Overview;
+pub use find::{Condition, Overview, Storage};
+pub use folders::{FolderFile, NamedFile, NamedFolder, RegistryFolders};
 pub use garbage::{Collection, Garbage, RemovedBytes};
+pub use handover::{Handover, HandoverFormat};
 pub use history::Audit;
 pub use infer::Answer;
-pub use jobs::{JobRequest, Stop, Worker};
+pub use jobs::{
+    BackupJob, ExportFormat, ExportJob, ExportedFile, ImportJob, JobRequest, RestoreJob, RestoreOrigin, Stop, Worker,
+};
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
@@ -75,6 +88,7 @@ pub use seedhouse_engine::{
     Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageInput, Message, PixelImage,
     PixelRows, Prediction, Prompt, Sampling,
 };
+pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use verify::{Finding, VerifiedFile};
 
 /// The registry and the engine behind one door. Shared between threads.
@@ -86,7 +100,7 @@ pub struct Service {
     access: Access,
     engine: Engine,
     clock: Arc<dyn Clock>,
-    backup_folder: Option<BackupFolder>,
+    folders: Option<RegistryFolders>,
     stop: Stop,
 }
 
@@ -111,7 +125,7 @@ impl Service {
     pub fn new(ports: Ports, engine: Engine) -> Service {
         let Ports { store, artifacts, tokens, jobs, repairs, clock } = ports;
         let access = Access::new(tokens, clock.clone());
-        Service { store, artifacts, jobs, repairs, access, engine, clock, backup_folder: None, stop: Stop::default() }
+        Service { store, artifacts, jobs, repairs, access, engine, clock, folders: None, stop: Stop::default() }
     }
 
     /// Returns the use cases about tokens.

@@ -53,10 +53,7 @@ impl Service {
         // A collection would take the bytes of a version that is deleted meanwhile.
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
         let entries = self.select(&request.selection)?;
-        let [entry] = &entries[..] else {
-            let rule = "selects several versions, and an OCI image layout holds one";
-            return Err(Error::invalid("references", format!("{} versions", entries.len()), rule));
-        };
+        let entry = check_single(&entries)?;
         self.require_bytes(entry)?;
         let layout = Layout::of(entry)?;
         let report = ExportReport {
@@ -81,6 +78,20 @@ impl Service {
         }
         archive.finish()?;
         Ok(report)
+    }
+}
+
+/// Returns the only version of a selection.
+///
+/// # Errors
+/// [`Error::Invalid`] for several.
+pub(crate) fn check_single(entries: &[Entry]) -> Result<&Entry> {
+    match entries {
+        [entry] => Ok(entry),
+        _ => {
+            let rule = "selects several versions, and an OCI image layout holds one";
+            Err(Error::invalid("references", format!("{} versions", entries.len()), rule))
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod target;
 use std::path::{Path, PathBuf};
 
 use seedhouse_core::{
-    Action, Change, Digest, Entry, Error, HoldKind, ModelId, Progress, ProgressUnit, Result, Timestamp,
+    Action, Change, Digest, Entry, Error, HoldKind, ModelId, Progress, ProgressUnit, Result, Timestamp, Unwatched,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,17 @@ impl Service {
                 self.approach(|present| Ok(past.target(present)?.into()), request, &origin, None, progress)
             }
         }
+    }
+
+    /// Restores a backup in the folder of backups. `name` is what the request field `field` says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that leads elsewhere, [`Error::NotFound`] when there is no such file, and those of
+    /// [`restore`](Service::restore).
+    pub fn restore_named(&self, field: &'static str, name: &str, actor: String) -> Result<RestoreReport> {
+        let source = RestoreSource::File(self.backup_folder()?.files(field).existing(name)?);
+        let request = RestoreRequest { source, mode: RestoreMode::Apply, actor, reason: None };
+        self.restore(&request, &Unwatched)
     }
 
     fn restore_archive(&self, path: &Path, request: &RestoreRequest, progress: &dyn Progress) -> Result<RestoreReport> {

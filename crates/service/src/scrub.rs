@@ -8,7 +8,7 @@ mod pace;
 mod repair;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use seedhouse_core::{
@@ -17,11 +17,15 @@ use seedhouse_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::archive::ArchiveBlobs;
 use crate::{Origin, Service};
 use pace::Pace;
 
 /// How fast a scrub reads unless somebody says otherwise: a tenth of what a common solid-state disk gives.
 pub const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
+
+/// What errors call an archive to repair from.
+const WHAT: &str = "the archive to repair from";
 
 /// Findings beyond this number are counted, not listed.
 const MOST_LISTED: usize = 1000;
@@ -31,7 +35,7 @@ const MOST_LISTED: usize = 1000;
 pub struct ScrubRequest {
     /// The most bytes read per second; 0 means as fast as the disk gives them.
     pub bytes_per_second: u64,
-    /// The folder of another registry with copies.
+    /// The folder of another registry with copies, or a bundle, a backup or an OCI image layout.
     pub repair_from: Option<PathBuf>,
     /// Who asks; the history names them.
     pub actor: String,
@@ -85,7 +89,7 @@ impl Service {
     /// [`Error::Cancelled`]; [`Error::NotFound`] or [`Error::Invalid`] when there is nothing to repair from. Damaged artifacts
     /// are findings, not errors, and so are copies that cannot be used.
     pub fn scrub(&self, request: ScrubRequest, progress: &dyn Progress) -> Result<ScrubReport> {
-        let source = request.repair_from.as_deref().map(|path| self.repairs.source(path)).transpose()?;
+        let source = request.repair_from.as_deref().map(|path| self.repair_source(path, progress)).transpose()?;
         let shown = self.store.shown()?;
         let marked = shown.iter().filter(|entry| entry.record.is_corrupt()).cloned().collect::<Vec<_>>();
         let mut artifacts = BTreeMap::new();
@@ -119,6 +123,14 @@ impl Service {
         Ok(scrub.report)
     }
 
+    /// Copies stand in the folder of another registry, or in an archive that somebody made of one.
+    fn repair_source(&self, path: &Path, progress: &dyn Progress) -> Result<Box<dyn RepairSource>> {
+        match path.is_file() {
+            true => Ok(Box::new(ArchiveBlobs::open(WHAT, path, progress)?)),
+            false => self.repairs.source(path),
+        }
+    }
+
     /// Asks for a scrub as a job.
     ///
     /// # Errors
@@ -129,7 +141,10 @@ impl Service {
             if !path.is_absolute() {
                 return Err(Error::invalid("repair_from", path.display(), "must be an absolute path"));
             }
-            self.repairs.source(path)?;
+            match path.is_file() {
+                true => ArchiveBlobs::check_first(WHAT, path)?,
+                false => drop(self.repairs.source(path)?),
+            }
         }
         self.submit(request, &request.actor)
     }

@@ -1,5 +1,6 @@
 //! The files of a version: a list, and their bytes, whole or in ranges.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -65,15 +66,34 @@ pub(crate) async fn download(
     FilePath { reference, path }: FilePath,
     request: Request,
 ) -> Result<Response, Failure> {
-    let file_name = path.file_name().to_owned();
-    let file = blocking::run(move || service.file(&reference, &path)).await?;
-    let tag = entity_tag::quoted(file.digest.hex());
-    if entity_tag::is_known(request.headers(), &tag) {
-        return Ok(entity_tag::not_modified(tag));
+    let name = path.file_name().to_owned();
+    let StoredFile { digest, size_bytes, local } = blocking::run(move || service.file(&reference, &path)).await?;
+    let tag = entity_tag::quoted(digest.hex());
+    Sendable { local, size_bytes, name, tag, digest: Some(digest) }.answer(request).await
+}
+
+/// A file that is sent, whole or in ranges.
+pub(crate) struct Sendable {
+    /// Where it is.
+    pub(crate) local: PathBuf,
+    pub(crate) size_bytes: u64,
+    /// What a browser calls it.
+    pub(crate) name: String,
+    pub(crate) tag: HeaderValue,
+    /// The digest of its bytes, where it is known.
+    pub(crate) digest: Option<Digest>,
+}
+
+impl Sendable {
+    /// Answers a request for the file.
+    pub(crate) async fn answer(self, request: Request) -> Result<Response, Failure> {
+        if entity_tag::is_known(request.headers(), &self.tag) {
+            return Ok(entity_tag::not_modified(self.tag));
+        }
+        let range = asked_range(request.headers(), &self.tag);
+        let response = send(&self, range.as_ref(), request.into_parts().0.method).await?;
+        Ok(described(response, self))
     }
-    let range = asked_range(request.headers(), &tag);
-    let response = send(&file, range.as_ref(), request.into_parts().0.method).await?;
-    Ok(described(response, &file, tag, &file_name))
 }
 
 /// A range holds only for the bytes that the client has seen (`If-Range`). Several ranges at once are not served, and may be
@@ -83,7 +103,7 @@ fn asked_range(headers: &HeaderMap, tag: &HeaderValue) -> Option<HeaderValue> {
     headers.get(IF_RANGE).is_none_or(|known| known == tag).then(|| range.clone())
 }
 
-async fn send(file: &StoredFile, range: Option<&HeaderValue>, method: Method) -> Result<Response, Failure> {
+async fn send(file: &Sendable, range: Option<&HeaderValue>, method: Method) -> Result<Response, Failure> {
     let mut inner = Request::new(Body::empty());
     *inner.method_mut() = method;
     inner.headers_mut().extend(range.map(|range| (RANGE, range.clone())));
@@ -92,11 +112,11 @@ async fn send(file: &StoredFile, range: Option<&HeaderValue>, method: Method) ->
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response.map(Body::new)),
         StatusCode::RANGE_NOT_SATISFIABLE => Ok(beyond_the_end(file, range)),
-        status => Err(Error::Internal(format!("the bytes {} cannot be sent: {status}", file.digest)).into()),
+        status => Err(Error::Internal(format!("file `{}` cannot be sent: {status}", file.name)).into()),
     }
 }
 
-fn beyond_the_end(file: &StoredFile, range: Option<&HeaderValue>) -> Response {
+fn beyond_the_end(file: &Sendable, range: Option<&HeaderValue>) -> Response {
     let range = range.map(|range| String::from_utf8_lossy(range.as_bytes())).unwrap_or_default();
     let error = Error::invalid("Range", range, format!("the file has {} bytes", file.size_bytes));
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
@@ -107,7 +127,7 @@ fn beyond_the_end(file: &StoredFile, range: Option<&HeaderValue>) -> Response {
 }
 
 /// Nobody's browser shall take a model file for a page: it is bytes, to be saved.
-fn described(mut response: Response, file: &StoredFile, tag: HeaderValue, file_name: &str) -> Response {
+fn described(mut response: Response, file: Sendable) -> Response {
     if !response.status().is_success() {
         return response;
     }
@@ -115,12 +135,12 @@ fn described(mut response: Response, file: &StoredFile, tag: HeaderValue, file_n
     headers.remove(LAST_MODIFIED);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_DISPOSITION, disposition(file_name));
+    headers.insert(CONTENT_DISPOSITION, disposition(&file.name));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A base or an alias may name other bytes tomorrow.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(ETAG, tag);
-    headers.insert(REPR_DIGEST, repr_digest(&file.digest));
+    headers.insert(ETAG, file.tag);
+    headers.extend(file.digest.map(|digest| (REPR_DIGEST, repr_digest(&digest))));
     response
 }
 

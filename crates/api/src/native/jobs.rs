@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::header::LOCATION;
@@ -121,7 +121,8 @@ pub(crate) async fn cancel(State(service): State<Arc<Service>>, JobPath(id): Job
 pub(crate) struct ScrubBody {
     /// The most bytes read per second; 0 means as fast as the disk gives them; 50,000,000 without it.
     bytes_per_second: Option<u64>,
-    /// A folder on the server: the root of another registry, from whose copies damaged bytes are repaired.
+    /// A path on the server, from whose copies damaged bytes are repaired: the root of another registry, or a bundle, a
+    /// backup or an OCI image layout.
     repair_from: Option<String>,
 }
 
@@ -142,6 +143,22 @@ pub(crate) async fn scrub(
         actor: caller.name,
     };
     Ok(accepted(blocking::run(move || service.submit_scrub(&request)).await?))
+}
+
+/// How long a request that wants to wait for its job does so.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Answers with a job that was asked for; where `wait` says so, with one that has ended, if it does so in time.
+pub(crate) async fn accepted_or_ended(service: &Arc<Service>, job: Job, wait: bool) -> Result<Response, Failure> {
+    let begun = Instant::now();
+    while wait && begun.elapsed() < LONGEST_WAIT && !service.stop().is_set() {
+        let job = look(service, job.id).await?;
+        if job.state.is_final() {
+            return Ok(Json(job).into_response());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(accepted(job))
 }
 
 /// Answers with a job that was asked for.

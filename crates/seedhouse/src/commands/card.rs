@@ -29,7 +29,7 @@ pub(super) fn change(service: &Service, arguments: &CardArguments, output: Outpu
 /// Reads a little more than a card may have: enough to be refused for its length.
 fn read_card(path: &Path) -> Result<String> {
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| super::sources::missing_or_unreadable(path, error))?;
+    let file = std::fs::File::open(path).map_err(|error| seedhouse_service::missing_or_unreadable(path, error))?;
     let length = Card::LONGEST_BYTES as u64 + 1;
     file.take(length).read_to_string(&mut text).map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidData => Error::malformed(format!("file `{}`", path.display()), "it is not UTF-8"),

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seedhouse_core::{Entry, Error, Result};
-use seedhouse_service::{Parent, Received, RegisterRequest, Service};
+use seedhouse_service::{Parent, Received, RegisterRequest, Service, Source, collect_files, missing_or_unreadable};
 use serde_json::{Map, Value};
 
 use crate::cli::RegisterArguments;
-use crate::commands::sources::{Source, collect_files, missing_or_unreadable};
 use crate::output::{Output, entry_json, human_size, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &RegisterArguments, output: Output) -> anyhow::Result<()> {

@@ -134,3 +134,57 @@ fn repair_by_another_process_reaches_a_server_that_holds_the_damaged_bytes() {
     assert_eq!(generate(&server, "tiny_v2").json()["predictions"], whole["predictions"]);
     assert_eq!(loaded(&server), 2, "the version was loaded anew from the whole bytes");
 }
+
+#[test]
+fn damaged_byte_is_repaired_from_a_bundle_a_backup_or_an_image_layout() {
+    let (seedhouse, _, [first, newest]) = two_versions_and_a_copy();
+    let path = |name: &str| seedhouse.root().parent().unwrap().join(name).to_str().unwrap().to_owned();
+    let [plain, compressed, layout, backup] = ["plain.tar", "small.tar.zst", "layout.tar", "all.tar"].map(path);
+    seedhouse.json(&["export", "tiny/1", "tiny/2", "-o", &plain]);
+    seedhouse.json(&["export", "tiny/1", "tiny/2", "--zstd", "-o", &compressed]);
+    seedhouse.json(&["export", "tiny/2", "--format", "oci", "-o", &layout]);
+    seedhouse.json(&["backup", "-o", &backup]);
+    for archive in [&plain, &compressed, &layout, &backup] {
+        flip_one_bit(&blob(&seedhouse, &newest));
+        let report = seedhouse.json(&["scrub", "--rate", "0", "--repair-from", archive]);
+        assert_eq!((&report["damaged"], &report["repaired"]), (&json!(1), &json!(1)), "{archive}: {report}");
+        assert_eq!(seedhouse.run(&["verify"]).code, 0, "{archive}");
+    }
+    flip_one_bit(&blob(&seedhouse, &first));
+    let run = seedhouse.run(&["scrub", "--rate", "0", "--repair-from", &layout]);
+    assert_eq!(run.code, 11, "{}", run.stderr);
+    assert!(run.stdout.contains("there is no copy"), "the layout holds another version: {}", run.stdout);
+    let server = seedhouse.serve();
+    let result = scrub(&server, &json!({"bytes_per_second": 0, "repair_from": plain}));
+    assert_eq!((&result["damaged"], &result["repaired"]), (&json!(1), &json!(1)), "{result}");
+}
+
+#[test]
+fn archive_that_is_damaged_itself_repairs_nothing_and_is_named() {
+    let (seedhouse, _, [_, newest]) = two_versions_and_a_copy();
+    let path = |name: &str| seedhouse.root().parent().unwrap().join(name).to_str().unwrap().to_owned();
+    let [plain, compressed] = ["plain.tar", "small.tar.zst"].map(path);
+    seedhouse.json(&["export", "tiny/2", "-o", &plain]);
+    seedhouse.json(&["export", "tiny/2", "--zstd", "-o", &compressed]);
+    flip_one_bit(&blob(&seedhouse, &newest));
+    let [whole, small] = [&plain, &compressed].map(|path| fs::read(path).unwrap());
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let file = seedhouse.file("flipped.tar", &flipped);
+    let run = seedhouse.run(&["scrub", "--rate", "0", "--repair-from", &file]);
+    assert!(run.code == 11 && run.stdout.contains("the copy is damaged, too"), "{run:?}");
+    for (name, bytes, expected) in [
+        ("cut.tar", whole[..whole.len() / 2].to_vec(), "before `blobs/sha256/"),
+        ("cut.tar.zst", small[..small.len() / 2].to_vec(), "archive to repair from"),
+        ("empty", Vec::new(), "archive to repair from"),
+        ("words", b"no archive at all".repeat(100), "not a tar archive"),
+        ("nothing.tar", vec![0; 10240], "with blobs in it"),
+    ] {
+        let file = seedhouse.file(name, &bytes);
+        seedhouse.run(&["scrub", "--rate", "0", "--repair-from", &file]).assert_failed(2, &[expected]);
+    }
+    let server = seedhouse.serve();
+    let words = json!({"repair_from": path("words")});
+    server.post_json("/api/scrub", &words).assert_problem(400, &["not a tar archive"]);
+}

@@ -18,7 +18,7 @@ pub enum Compression {
     Zstd,
 }
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The level that `zstd` itself takes.
 const LEVEL: i32 = 3;
@@ -70,7 +70,7 @@ impl Write for Sink<'_> {
 }
 
 /// Returns the bytes of an archive, decompressed as they are read.
-pub(super) fn source<'a>(what: &str, from: &'a mut dyn Read) -> Result<Box<dyn Read + 'a>> {
+pub(super) fn source<'a>(what: &str, from: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut from = Sent { what: what.to_owned(), from };
     let mut first = Vec::new();
     from.by_ref().take(4).read_to_end(&mut first).map_err(|error| failure::unwrap(what, error))?;
@@ -86,12 +86,12 @@ pub(super) fn source<'a>(what: &str, from: &'a mut dyn Read) -> Result<Box<dyn R
 }
 
 /// What the sender sends. Its failures are told from those of the content.
-struct Sent<'a> {
+struct Sent<R> {
     what: String,
-    from: &'a mut dyn Read,
+    from: R,
 }
 
-impl Read for Sent<'_> {
+impl<R: Read> Read for Sent<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.from.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,

@@ -1,14 +1,13 @@
-//! The folder of backups below the registry's: new names in it, and names of others resolved without leaving it.
+//! The folder of backups below the registry's, and the names of new ones in it.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use seedhouse_core::{Error, Kind, Result, Timestamp};
+use seedhouse_core::{Error, Job, Result, Timestamp};
 
-use super::output::Output;
-use crate::Service;
+use super::BackupContent;
 use crate::archive::Compression;
+use crate::folders::{FolderFile, NamedFolder};
+use crate::new_file::NewFile;
 
 /// How many backups may be made within one second.
 const MOST_PER_SECOND: u32 = 100;
@@ -16,88 +15,72 @@ const MOST_PER_SECOND: u32 = 100;
 /// Where backups are kept unless somebody names another place.
 #[derive(Debug, Clone)]
 pub struct BackupFolder {
-    path: PathBuf,
+    files: NamedFolder,
 }
 
 impl BackupFolder {
     /// Returns the folder at `path`, which is made when the first backup is.
     pub fn new(path: PathBuf) -> BackupFolder {
-        BackupFolder { path }
+        BackupFolder { files: NamedFolder::new(path, "backup") }
     }
 
     /// Returns where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.files.path()
     }
 
-    /// Returns the path of a backup in this folder. `name` is the file's name, or a path whose last part is that and whose
-    /// rest is this folder; nothing else is reached, and no link is followed.
+    /// Returns it as a folder of files, for requests that name them in `field`.
+    pub(crate) fn files(&self, field: &'static str) -> NamedFolder {
+        self.files.about(field)
+    }
+
+    /// Returns the path of a backup in this folder; see [`NamedFolder::existing`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name that leads elsewhere, [`Error::NotFound`] when there is no such file.
     pub fn existing(&self, name: &str) -> Result<PathBuf> {
-        let path = self.resolve(name)?;
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => Ok(path),
-            Ok(_) => Err(Error::invalid("backup", name, "must name a plain file")),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::not_found(Kind::File, name)),
-            Err(error) => Err(Error::io("look at", path)(error)),
-        }
+        self.files.existing(name)
     }
 
-    /// Returns the path that a new backup in this folder gets; the rules for `name` are those of
-    /// [`existing`](BackupFolder::existing).
+    /// Returns the path that a backup in this folder has or would have.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name that leads elsewhere.
     pub fn resolve(&self, name: &str) -> Result<PathBuf> {
-        let refused = |rule: &str| Err(Error::invalid("backup", name.escape_debug(), rule));
-        let (folder, file) = match name.rsplit_once('/') {
-            Some((folder, file)) => (Some(folder), file),
-            None => (None, name),
-        };
-        if file.is_empty() || file.starts_with('.') || file.len() > 255 || file.contains(['\\', ':']) {
-            return refused("must be the name of a file, without a dot at its beginning");
-        }
-        if file.contains(char::is_control) {
-            return refused("must not contain control characters");
-        }
-        match folder {
-            Some(folder) if !self.is_this(Path::new(folder)) => refused("must be within the folder of backups"),
-            _ => Ok(self.path.join(file)),
-        }
+        self.files.resolve(name)
     }
 
-    fn is_this(&self, folder: &Path) -> bool {
-        match (fs::canonicalize(folder), fs::canonicalize(&self.path)) {
-            (Ok(folder), Ok(own)) => folder == own,
-            _ => false,
-        }
+    /// Returns the backups in it, newest first; the digests beside backups of the records are none themselves.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<FolderFile>> {
+        let mut files = self.files.list()?;
+        files.retain(|file| !file.name.ends_with(".sha256"));
+        Ok(files)
     }
 
-    /// Begins an archive with a name of its own.
-    pub(super) fn new_archive(&self, at: Timestamp, compression: Compression) -> Result<Output> {
-        let extension = match compression {
-            Compression::None => "tar",
-            Compression::Zstd => "tar.zst",
-        };
-        self.new_file("seedhouse_backup", at, extension)
+    /// Returns the path of the backup that a job makes.
+    pub(crate) fn of_job(&self, job: &Job, content: BackupContent, compression: Compression) -> Result<PathBuf> {
+        let (stem, extension) = name_parts(content, compression);
+        self.files.of_job(job, &format!("{stem}_{}_job{}.{extension}", job.created_at.for_file_name(), job.id))
     }
 
-    /// Begins a backup of the records, named as the original system names it.
-    pub(super) fn new_metadata(&self, at: Timestamp) -> Result<Output> {
-        self.new_file("metadata_backup", at, "json")
-    }
-
-    fn new_file(&self, stem: &str, at: Timestamp, extension: &str) -> Result<Output> {
-        fs::create_dir_all(&self.path).map_err(Error::io("make the folder", &self.path))?;
-        let at = at.for_file_name();
+    /// Begins a backup with a name of its own, as the original system names it where it is one of the records.
+    pub(super) fn new_backup(
+        &self,
+        at: Timestamp,
+        content: BackupContent,
+        compression: Compression,
+    ) -> Result<NewFile> {
+        self.files.make()?;
+        let ((stem, extension), at) = (name_parts(content, compression), at.for_file_name());
         for number in 1..=MOST_PER_SECOND {
             let name = match number {
                 1 => format!("{stem}_{at}.{extension}"),
                 _ => format!("{stem}_{at}_{number}.{extension}"),
             };
-            match Output::create(self.path.join(name)) {
+            match NewFile::create(self.path().join(name)) {
                 Err(Error::Invalid { .. }) => {}
                 outcome => return outcome,
             }
@@ -106,48 +89,10 @@ impl BackupFolder {
     }
 }
 
-impl Service {
-    /// Sets where backups are kept unless a request names another place.
-    pub fn with_backup_folder(mut self, folder: BackupFolder) -> Service {
-        self.backup_folder = Some(folder);
-        self
-    }
-
-    /// Returns where backups are kept.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a registry without such a folder.
-    pub fn backup_folder(&self) -> Result<&BackupFolder> {
-        let reason = "this registry has no folder for backups; name a file";
-        self.backup_folder.as_ref().ok_or_else(|| Error::unsupported("a backup without a file name", reason))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lead_into_the_folder_and_nowhere_else() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("backup");
-        fs::create_dir(&path).unwrap();
-        let folder = BackupFolder::new(path.clone());
-        let inside = format!("{}/a.json", path.display());
-        for name in ["a.json", "备份.json", &inside, &inside.replace("/backup/", "/backup/../backup/./")] {
-            assert_eq!(folder.resolve(name).unwrap().parent(), Some(&*path), "{name}");
-        }
-        let outside = format!("{}/seedhouse.db", root.path().display());
-        for name in
-            ["", ".", "..", "../seedhouse.db", ".hidden", "a/", "/", "x/a.json", "a\\b", "c:x", "a\0b", &outside]
-        {
-            assert!(matches!(folder.resolve(name), Err(Error::Invalid { .. })), "{name:?}");
-        }
-        fs::write(root.path().join("secret"), "x").unwrap();
-        std::os::unix::fs::symlink(root.path().join("secret"), path.join("link")).unwrap();
-        assert!(matches!(folder.existing("link"), Err(Error::Invalid { .. })));
-        assert!(matches!(folder.existing("missing.json"), Err(Error::NotFound { .. })));
-        fs::write(path.join("a.json"), "{}").unwrap();
-        assert_eq!(folder.existing("a.json").unwrap(), path.join("a.json"));
+fn name_parts(content: BackupContent, compression: Compression) -> (&'static str, &'static str) {
+    match (content, compression) {
+        (BackupContent::MetadataOnly, _) => ("metadata_backup", "json"),
+        (BackupContent::Everything, Compression::None) => ("seedhouse_backup", "tar"),
+        (BackupContent::Everything, Compression::Zstd) => ("seedhouse_backup", "tar.zst"),
     }
 }

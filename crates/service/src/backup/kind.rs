@@ -30,6 +30,11 @@ impl BackupKind {
     }
 }
 
+/// Returns what errors call a backup: where a server keeps it is nobody's business, and whoever named it knows.
+pub(super) fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
+}
+
 /// Opens a file that somebody says is a backup.
 pub(super) fn open_backup(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| match error.kind() {

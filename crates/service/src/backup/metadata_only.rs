@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use seedhouse_core::{Digest, Error, Progress, ProgressUnit, RegistryFile, Result};
 
-use super::kind::open_backup;
+use super::kind::{file_name, open_backup};
 use super::lines::PAGE;
-use super::output::Output;
 use super::{BackupContent, BackupReport, BackupRequest};
 use crate::Service;
-use crate::archive::Compression;
+use crate::new_file::NewFile;
 
 /// A backup of the records that was read.
 pub(crate) struct MetadataBackup {
@@ -29,13 +28,13 @@ impl MetadataBackup {
     /// # Errors
     /// [`Error::CorruptState`] naming both digests, [`Error::Malformed`] naming the entry that cannot be read.
     pub(crate) fn read(path: &Path) -> Result<MetadataBackup> {
-        let what = format!("backup `{}`", path.display());
+        let what = format!("backup `{}`", file_name(path));
         let mut bytes = Vec::new();
         open_backup(path)?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
         let proof = read_proof(path)?;
         let actual = Digest::of(&bytes);
         if let Some(said) = proof.filter(|said| *said != actual) {
-            let reason = format!("`{}` says {said}, its bytes are {actual}", proof_path(path).display());
+            let reason = format!("`{}` says {said}, its bytes are {actual}", file_name(&proof_path(path)));
             return Err(Error::CorruptState { what, reason });
         }
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
@@ -62,24 +61,17 @@ fn read_proof(path: &Path) -> Result<Option<Digest>> {
     let hex = line.get(..64).and_then(|hex| std::str::from_utf8(hex).ok());
     let digest = hex.and_then(|hex| format!("sha256:{hex}").parse().ok());
     digest.map(Some).ok_or_else(|| Error::CorruptState {
-        what: format!("`{}`", path.display()),
+        what: format!("`{}`", file_name(&path)),
         reason: "it does not begin with 64 hexadecimal digits".into(),
     })
 }
 
 impl Service {
     pub(super) fn back_metadata_up(&self, request: &BackupRequest, progress: &dyn Progress) -> Result<BackupReport> {
-        if request.compression != Compression::None {
-            return Err(Error::invalid(
-                "compression",
-                "zstd",
-                "must be left out: a backup of the records is plain JSON",
-            ));
-        }
         let taken_at = self.clock.now();
         let mut output = match &request.output {
-            Some(path) => Output::create(path.clone())?,
-            None => self.backup_folder()?.new_metadata(taken_at)?,
+            Some(path) => NewFile::create(path.clone())?,
+            None => self.backup_folder()?.new_backup(taken_at, request.content, request.compression)?,
         };
         let mut snapshot = self.store.snapshot()?;
         let (mut shown, mut deleted_versions) = (Vec::new(), 0);
@@ -125,7 +117,7 @@ impl Service {
 /// Before the backup itself: a crash in between leaves a digest of nothing, not a backup that nobody can prove.
 fn write_proof(path: &Path, digest: &Digest) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut output = Output::create(proof_path(path))?;
+    let mut output = NewFile::create(proof_path(path))?;
     let line = format!("{}  {name}\n", digest.hex());
     output.write_all(line.as_bytes()).map_err(Error::io("write", proof_path(path)))?;
     output.finish().map(|_| ())

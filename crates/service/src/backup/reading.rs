@@ -10,7 +10,7 @@ use seedhouse_core::{
 };
 
 use super::header::{BackupHeader, FORMAT, FORMAT_VERSION, HEADER_NAME, PartEntry};
-use super::kind::open_backup;
+use super::kind::{file_name, open_backup};
 use super::lines::{Lines, PAGE};
 use super::parts::{Found, PART_NAMES};
 use crate::archive::watched::Watched;
@@ -35,7 +35,7 @@ impl ReadBackup {
     /// [`Error::Malformed`], [`Error::CorruptState`] naming what is damaged and where; [`Error::Unsupported`] for the backup
     /// of a later program; [`Error::Cancelled`].
     pub(crate) fn read(path: &Path, artifacts: &dyn ArtifactStore, progress: &dyn Progress) -> Result<ReadBackup> {
-        let what = format!("backup `{}`", path.display());
+        let what = format!("backup `{}`", file_name(path));
         let mut file = open_backup(path)?;
         let size_bytes = file.metadata().map_err(Error::io("look at", path))?.len();
         let mut archive = ArchiveReader::open(&what, &mut file)?;

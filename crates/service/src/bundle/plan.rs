@@ -44,6 +44,7 @@ impl Service {
         check_one_base(&versions, options)?;
         let mut plan = Plan::default();
         let (mut names, mut newest) = (HashMap::new(), HashMap::new());
+        let brought = newest_labels(&versions, options);
         for mut version in versions {
             let source = version.record.model_id.clone();
             let aliases = version.record.aliases();
@@ -52,7 +53,7 @@ impl Service {
                 let label = version.record.version.clone();
                 rename(&mut version, base.clone(), label)?;
             }
-            let fate = self.fate(&mut version, options, &mut newest)?;
+            let fate = self.fate(&mut version, options, &brought, &mut newest)?;
             let BundledVersion { base, record } = version;
             let model_id = match fate {
                 Fate::Present(model_id) => {
@@ -77,6 +78,7 @@ impl Service {
         &self,
         version: &mut BundledVersion,
         options: &ImportOptions,
+        brought: &HashMap<ModelName, Version>,
         newest: &mut HashMap<ModelName, Version>,
     ) -> Result<Fate> {
         let there = match self.store.version_even_deleted(&version.record.model_id) {
@@ -95,7 +97,12 @@ impl Service {
         }
         let last = match newest.get(&version.base) {
             Some(version) => version.clone(),
-            None => self.newest_label(&version.base)?.unwrap_or_else(|| version.record.version.clone()),
+            // Labels that the bundle brings are taken, too, whether or not their versions have come already.
+            None => {
+                let there = self.newest_label(&version.base)?;
+                let brought = brought.get(&version.base).unwrap_or(&version.record.version);
+                there.map_or_else(|| brought.clone(), |there| there.max(brought.clone()))
+            }
         };
         let label = last.successor()?;
         newest.insert(version.base.clone(), label.clone());
@@ -147,6 +154,19 @@ fn taken(there: &Entry, version: &BundledVersion) -> Error {
         }
         digest => Error::OtherBytes { model_id, there: name(digest), brought: name(brought) },
     }
+}
+
+/// Returns the newest label of each base in a bundle, by the name that the base gets.
+fn newest_labels(versions: &[BundledVersion], options: &ImportOptions) -> HashMap<ModelName, Version> {
+    let mut newest: HashMap<ModelName, Version> = HashMap::new();
+    for version in versions {
+        let base = options.rename_to.as_ref().unwrap_or(&version.base);
+        let label = &version.record.version;
+        if newest.get(base).is_none_or(|known| known < label) {
+            newest.insert(base.clone(), label.clone());
+        }
+    }
+    newest
 }
 
 /// One name cannot be that of several models.

@@ -183,6 +183,18 @@ fn taken_id_is_refused_with_both_digests_unless_another_name_is_given() {
 }
 
 #[test]
+fn next_version_does_not_take_a_label_that_the_bundle_brings() {
+    let (source, target) = (source(), registry());
+    target.register("小麦", &[("own.bin", "bytes of its own")], json!({}));
+    let bytes = source.export(&["小麦_v1", "小麦_v2"]);
+    let next = ImportOptions { next_version: true, ..options() };
+    let report = target.import(&bytes, next.clone()).unwrap();
+    let ids: Vec<&str> = report.imported.iter().map(|version| version.model_id.as_str()).collect();
+    assert_eq!(ids, ["小麦_v3", "小麦_v2"]);
+    assert_eq!(target.import(&bytes, next).unwrap().already_present.len(), 2);
+}
+
+#[test]
 fn renamed_versions_get_ids_of_the_new_name_and_keep_their_lineage() {
     let (source, target) = (source(), registry());
     let bytes = changed(&source.export(&["小麦_v1", "小麦_v2"]), |document| {

@@ -23,6 +23,10 @@ impl Service {
     pub(super) fn dispatch(&self, job: &Job, progress: &dyn Progress) -> Result<Value> {
         match job.kind {
             JobKind::Scrub => run(job, |request| self.scrub(request, progress)),
+            JobKind::Export => run(job, |request| self.run_export(job, request, progress)),
+            JobKind::Import => run(job, |request| self.run_import(request, progress)),
+            JobKind::Backup => run(job, |request| self.run_backup(job, request, progress)),
+            JobKind::Restore => run(job, |request| self.run_restore(request, progress)),
         }
     }
 }

@@ -14,9 +14,10 @@ use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteSt
 use tempfile::TempDir;
 
 use crate::archive::Compression;
-use crate::backup::{BackupContent, BackupFolder, BackupRequest};
+use crate::backup::{BackupContent, BackupRequest};
 use crate::{
-    Collection, Origin, Ports, RegisterRequest, RestoreMode, RestoreReport, RestoreRequest, RestoreSource, Service,
+    Collection, Origin, Ports, RegisterRequest, RegistryFolders, RestoreMode, RestoreReport, RestoreRequest,
+    RestoreSource, Service,
 };
 
 pub(super) struct Fixture {
@@ -49,7 +50,7 @@ impl Fixture {
             repairs: Arc::new(LocalRepairSources),
             clock: clock.clone(),
         };
-        let service = Service::new(ports, engine).with_backup_folder(BackupFolder::new(folder.path().join("backup")));
+        let service = Service::new(ports, engine).with_folders(RegistryFolders::below(folder.path()));
         Fixture { folder, service, store, clock }
     }
 

@@ -1,4 +1,4 @@
-//! Which files a path on the command line means: one file, or those of a folder in their places.
+//! Which files a path on this machine means: one file, or those of a folder in their places.
 //!
 //! A folder is taken whole, with what is hidden in it, but for what tools leave there for themselves. Links are followed
 //! where they stay within it, so that nobody registers a file of their home by mistake.
@@ -11,15 +11,22 @@ use seedhouse_core::{Error, Kind, ManifestPath, Result};
 /// What version control and the hub's client keep in a folder beside a model's files.
 const NOT_OF_THE_MODEL: [&str; 5] = [".git", ".cache", ".huggingface", ".ipynb_checkpoints", ".DS_Store"];
 
-/// A file to send and its place within the version.
-pub(super) struct Source {
-    pub(super) path: ManifestPath,
-    pub(super) local: PathBuf,
-    pub(super) size_bytes: u64,
+/// A file to register and its place within the version.
+pub struct Source {
+    /// Its place.
+    pub path: ManifestPath,
+    /// Where it is.
+    pub local: PathBuf,
+    /// Its length.
+    pub size_bytes: u64,
 }
 
-/// A file stands under its own name, the files of a folder under their paths within it.
-pub(super) fn collect_files(paths: &[PathBuf]) -> Result<Vec<Source>> {
+/// Returns the files that paths mean. A file stands under its own name, the files of a folder under their paths within it.
+///
+/// # Errors
+/// [`Error::Invalid`] naming what is neither a file nor a folder, or a link that leads out of its folder;
+/// [`Error::NotFound`].
+pub fn collect_files(paths: &[PathBuf]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in paths {
         let metadata = path.metadata().map_err(|error| missing_or_unreadable(path, error))?;
@@ -104,8 +111,8 @@ fn not_text(path: &Path) -> Error {
     Error::invalid("path", path.display(), "must be a file name in UTF-8")
 }
 
-/// Says that a file of the user is not there, or why it cannot be read.
-pub(super) fn missing_or_unreadable(path: &Path, error: std::io::Error) -> Error {
+/// Returns that a file of the user is not there, or why it cannot be read.
+pub fn missing_or_unreadable(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => Error::not_found(Kind::File, path.display()),
         _ => Error::io("read", path)(error),
