@@ -1,7 +1,8 @@
 //! The metadata port: records, versions and events.
 
 use crate::{
-    Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Snapshot, Statistics,
+    Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result, Snapshot,
+    Statistics,
 };
 
 /// Keeps records and history. Deleted versions are shown by no method that does not say so. Calls block; implementations are shared between threads.
@@ -88,4 +89,7 @@ pub trait MetadataStore: Send + Sync {
 
     /// Returns the versions whose field `parent` names this version, oldest registration first.
     fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>>;
+
+    /// Returns what was registered with an idempotency key.
+    fn remembered(&self, key: &str) -> Result<Option<RememberedKey>>;
 }

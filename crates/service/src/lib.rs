@@ -3,6 +3,7 @@
 //! ```text
 //! access     tokens: make, list, revoke; who is calling, and may they
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
+//! uploads    bytes in parts, over many requests, until a registration takes them
 //! adopt      plan -> look for the files -> one Change per version, and a report
 //! files      the bytes of a version, one file at a time
 //! find       show, list, versions, statistics
@@ -46,6 +47,7 @@ mod register;
 mod restore;
 mod scrub;
 mod serving;
+mod uploads;
 mod verify;
 
 use std::sync::Arc;
@@ -75,6 +77,7 @@ pub use seedhouse_engine::{
     Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageInput, Message, PixelImage,
     PixelRows, Prediction, Prompt, Sampling,
 };
+pub use uploads::UploadedFile;
 pub use verify::{Finding, VerifiedFile};
 
 /// The registry and the engine behind one door. Shared between threads.
