@@ -18,3 +18,5 @@ pub(crate) mod result_response;
 pub(crate) mod search;
 pub(crate) mod serving;
 pub(crate) mod text;
+pub(crate) mod upload_headers;
+pub(crate) mod uploads;

@@ -104,9 +104,7 @@ impl Checksummer {
     /// Returns the checksum of everything taken in.
     pub fn finish(self) -> Checksum {
         match self.0 {
-            State::Sha256(state) => {
-                Checksum { algorithm: ChecksumAlgorithm::Sha256, bytes: state.finalize().to_vec() }
-            }
+            State::Sha256(state) => Checksum { algorithm: ChecksumAlgorithm::Sha256, bytes: state.finalize().to_vec() },
             State::Sha1(state) => Checksum { algorithm: ChecksumAlgorithm::Sha1, bytes: state.finalize().to_vec() },
         }
     }
@@ -120,10 +118,7 @@ mod tests {
     fn checksums_are_the_published_ones_for_abc() {
         // FIPS 180-4, examples for the message "abc".
         let cases = [
-            (
-                ChecksumAlgorithm::Sha256,
-                "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            ),
+            (ChecksumAlgorithm::Sha256, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (ChecksumAlgorithm::Sha1, "sha1:a9993e364706816aba3e25717850c26c9cd0d89d"),
         ];
         for (algorithm, expected) in cases {

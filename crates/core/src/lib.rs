@@ -89,7 +89,5 @@ pub use status::Status;
 pub use timestamp::{Timestamp, ZoneGiven};
 pub use token::{Token, TokenState};
 pub use token_store::TokenStore;
-pub use upload_store::{
-    FinishedUpload, NewUpload, Part, UPLOAD_RETENTION, Upload, UploadClaim, UploadId, UploadStore,
-};
+pub use upload_store::{FinishedUpload, NewUpload, Part, UPLOAD_RETENTION, Upload, UploadClaim, UploadId, UploadStore};
 pub use version::Version;

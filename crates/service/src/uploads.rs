@@ -60,7 +60,7 @@ impl Service {
         self.artifacts.uploads().sweep(self.clock.now())
     }
 
-    /// Registers a version whose files are finished uploads. They are gone when it stands; after an error they are as before.
+    /// Registers a version with the files received, and finished uploads as further files. Uploads are gone when it stands; after an error they are as before.
     /// Of two registrations with the same upload at once, one gets it.
     ///
     /// With an idempotency key the same request can be sent again although its uploads are gone.
@@ -68,13 +68,21 @@ impl Service {
     /// # Errors
     /// [`Error::UploadIncomplete`], [`Error::UploadBusy`], [`Error::NotFound`], and those of
     /// [`register`](Service::register).
-    pub fn register_uploads(&self, request: RegisterRequest, uploads: &[UploadedFile]) -> Result<Entry> {
+    pub fn register_all(
+        &self,
+        request: RegisterRequest,
+        mut files: Vec<Received>,
+        uploads: &[UploadedFile],
+    ) -> Result<Entry> {
         refuse_twice(uploads)?;
         // Before gigabytes are hashed for nothing.
         self.check_free(&request)?;
         match self.take_uploads(uploads) {
-            Ok(files) => self.register(request, files),
-            Err(unknown @ Error::NotFound { kind: Kind::Upload, .. }) => {
+            Ok(taken) => {
+                files.extend(taken);
+                self.register(request, files)
+            }
+            Err(unknown @ Error::NotFound { kind: Kind::Upload, .. }) if files.is_empty() => {
                 self.replay(request, uploads)?.ok_or(unknown)
             }
             Err(error) => Err(error),
@@ -97,7 +105,11 @@ impl Service {
             return Err(Error::UploadIncomplete { id: id.to_string(), received: offset, length });
         }
         uploaded.path.clone().or(name).ok_or_else(|| {
-            Error::invalid("uploads", id, "has no `filename` among its metadata, so `path` must say where the file stands")
+            Error::invalid(
+                "uploads",
+                id,
+                "has no `filename` among its metadata, so `path` must say where the file stands",
+            )
         })
     }
 
@@ -118,7 +130,8 @@ impl Service {
         self.apply_registration(actor, registration).map(Some)
     }
 
-    fn stored_files(&self, manifest: &Manifest) -> Result<LocalFiles> {
+    /// Returns where the files of a manifest can be read.
+    pub(crate) fn stored_files(&self, manifest: &Manifest) -> Result<LocalFiles> {
         let stored = manifest.files().iter().map(|file| {
             let local = self.artifacts.local_path(&file.digest)?;
             Ok(LocalFile { path: file.path.clone(), local, digest: file.digest })

@@ -6,7 +6,7 @@ pub mod job_store;
 pub mod metadata_store;
 pub mod pickle_writer;
 mod suite;
-mod upload_store;
 pub mod tiny_gguf;
 pub mod tiny_torch;
 pub mod token_store;
+mod upload_store;

@@ -57,13 +57,15 @@ impl Read for BreaksOff<'_> {
 }
 
 pub(crate) fn parts_become_one_file_with_its_digest(store: &dyn ArtifactStore) {
-    let new = NewUpload {
-        length: 9,
-        name: Some("权重/model.bin".parse().unwrap()),
-        metadata: Some("filename 5p2D".into()),
-    };
+    let new =
+        NewUpload {
+            length: 9, name: Some("权重/model.bin".parse().unwrap()), metadata: Some("filename 5p2D".into())
+        };
     let begun = store.uploads().begin(&new, MANY).unwrap();
-    assert_eq!((begun.offset, begun.length, begun.name, begun.metadata), (0, 9, new.name.clone(), new.metadata.clone()));
+    assert_eq!(
+        (begun.offset, begun.length, begun.name, begun.metadata),
+        (0, 9, new.name.clone(), new.metadata.clone())
+    );
     for (at, bytes) in [(0, "abc"), (3, ""), (3, "d"), (4, "efghi")] {
         let after = append(store, &begun.id, at, bytes.as_bytes()).unwrap();
         assert_eq!(after.offset, at + bytes.len() as u64);
@@ -225,11 +227,8 @@ pub(crate) fn finished_upload_has_one_owner_and_comes_back(store: &dyn ArtifactS
     let id = begin(store, 3);
     append(store, &id, 0, b"abc").unwrap();
     let finished = store.uploads().finish(&id).unwrap();
-    let refused = [
-        store.uploads().finish(&id).map(|_| ()),
-        store.uploads().remove(&id),
-        append(store, &id, 3, b"").map(|_| ()),
-    ];
+    let refused =
+        [store.uploads().finish(&id).map(|_| ()), store.uploads().remove(&id), append(store, &id, 3, b"").map(|_| ())];
     for refused in refused {
         assert!(matches!(refused, Err(Error::UploadBusy { .. })), "{refused:?}");
     }

@@ -27,4 +27,5 @@ mod search;
 mod shutdown;
 mod text_model;
 mod transfer;
+mod uploads;
 mod writers;

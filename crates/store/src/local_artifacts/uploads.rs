@@ -135,7 +135,8 @@ impl LocalUploads {
     fn make(&self, new: &NewUpload) -> Result<Place> {
         loop {
             let mut bits = [0; 16];
-            let no_bits = |error: getrandom::Error| Error::Internal(format!("the system gives no random bytes: {error}"));
+            let no_bits =
+                |error: getrandom::Error| Error::Internal(format!("the system gives no random bytes: {error}"));
             getrandom::fill(&mut bits).map_err(no_bits)?;
             let place = self.place(&UploadId::from_bits(bits));
             let path = place.bytes();

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use seedhouse_core::query::Position;
 use seedhouse_core::{
-    Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result, Selector,
-    Statistics, Status,
+    Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result,
+    Selector, Statistics, Status,
 };
 
 use super::connection::{failed, reading};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use seedhouse_core::{
     Applied, Change, Clock, Count, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Record,
-    Reference, RememberedKey, RegistryFile, Result, Snapshot, Statistics, SystemClock, Timestamp,
+    Reference, RegistryFile, RememberedKey, Result, Snapshot, Statistics, SystemClock, Timestamp,
 };
 use seedhouse_store::{MemoryStore, MetadataFile, SqliteStore};
 use serde_json::json;

@@ -44,9 +44,9 @@ impl Locked {
             return Err(self.too_long(self.offset + 1));
         }
         ended.map_err(|error| self.broken(error))?;
-        part.checksum.as_ref().map_or(Ok(()), |announced| {
-            self.compare(announced, &Checksummer::new(announced.algorithm()).finish())
-        })
+        part.checksum
+            .as_ref()
+            .map_or(Ok(()), |announced| self.compare(announced, &Checksummer::new(announced.algorithm()).finish()))
     }
 
     /// Opens the end of the upload for writing, without bytes there that do not count.
@@ -150,12 +150,7 @@ impl Tail {
         self.sync(&mut durable).and(taken)
     }
 
-    fn take_all(
-        &mut self,
-        bytes: &mut dyn Read,
-        see: &mut dyn FnMut(&[u8]),
-        durable: &mut u64,
-    ) -> Result<(), Stopped> {
+    fn take_all(&mut self, bytes: &mut dyn Read, see: &mut dyn FnMut(&[u8]), durable: &mut u64) -> Result<(), Stopped> {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             let (count, ended) = gather(bytes, &mut buffer);
