@@ -217,6 +217,8 @@ mod tests {
 
     use super::*;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn wrong_headers_of_a_new_upload_are_named() {
-        let cases: [(&[(&'static str, &str)], Code, &str); 12] = [
+        let cases: [(Pairs, Code, &str); 12] = [
             (&[], Code::Invalid, "Upload-Length"),
             (&[("upload-length", "-1")], Code::Invalid, "upload-length"),
             (&[("upload-length", "+1")], Code::Invalid, "upload-length"),
@@ -271,7 +273,7 @@ mod tests {
         let good = part(&good).unwrap();
         assert_eq!((good.offset, good.length), (7, None));
         assert_eq!(good.checksum.unwrap().to_string(), "sha1:a9993e364706816aba3e25717850c26c9cd0d89d");
-        let cases: [(&[(&'static str, &str)], &str); 6] = [
+        let cases: [(Pairs, &str); 6] = [
             (&[], "Upload-Offset"),
             (&[("upload-offset", "x")], "upload-offset"),
             (&[("upload-offset", "0"), ("upload-checksum", "sha256")], "Upload-Checksum"),

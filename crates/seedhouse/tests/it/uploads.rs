@@ -329,7 +329,7 @@ fn refused_registration_leaves_the_upload_for_the_next_one() {
     let mut body = json!({"name": "tiny", "uploads": [{"id": upload}], "hyperparameters": {"vocab_size": 7}});
     server.post_json("/api/models", &body).assert_problem(400, &["vocab_size", "7"]);
     assert_eq!(server.post_json("/api/models", &json!({"name": "taken"})).status, 201);
-    register(&server, "taken", &json!([{"id": upload}])).assert_problem(409, &["taken_v1"]);
+    register(&server, "taken", &json!([{"id": upload}])).assert_problem(409, &["taken:1"]);
     body["hyperparameters"] = Value::Null;
     let answer = server.post_json("/api/models", &body);
     assert_eq!(answer.status, 201, "{}", answer.text);
