@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Limits {
     /// The longest JSON body; a nested image of the original's shape fits well.
     pub json_bytes: usize,
-    /// The longest multipart body, files included.
+    /// The longest multipart body, files included, and the longest upload in parts.
     pub upload_bytes: u64,
     /// The longest encoded image.
     pub image_bytes: usize,
@@ -17,8 +17,10 @@ pub struct Limits {
     pub form_parts: usize,
     /// The most inference requests at once, streams included; the next one is refused.
     pub inference_requests: usize,
-    /// The most registrations at once; the next one is refused.
+    /// The most registrations and parts of uploads at once; the next one is refused.
     pub uploads: usize,
+    /// The most uploads in parts that are open, whether bytes arrive or not; the next one is refused.
+    pub open_uploads: usize,
     /// How long a client may send nothing of its body, or take nothing of a stream.
     pub idle: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for Limits {
             form_parts: 10_000,
             inference_requests: 64,
             uploads: 32,
+            open_uploads: 256,
             idle: Duration::from_secs(60),
         }
     }

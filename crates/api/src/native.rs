@@ -21,3 +21,5 @@ pub(crate) mod search;
 pub(crate) mod serving;
 pub(crate) mod text;
 pub(crate) mod transfers;
+pub(crate) mod upload_headers;
+pub(crate) mod uploads;

@@ -16,6 +16,7 @@ use seedhouse_service::core::{Error, Result};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::access::Doors;
+use crate::native::upload_headers::EXPOSED;
 
 /// A name by which clients may call the server, without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +109,7 @@ pub(crate) fn cors(doors: &Doors) -> Option<CorsLayer> {
         .allow_origin(origins.collect::<Vec<_>>())
         .allow_methods(methods)
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.map(HeaderName::from_static))
+        .expose_headers(exposed.into_iter().chain(EXPOSED).map(HeaderName::from_static).collect::<Vec<_>>())
         .max_age(REMEMBERED);
     (!doors.origins.is_empty()).then_some(layer)
 }

@@ -70,6 +70,8 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         Error::BrokenUpload { source, .. } if source.kind() == io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
         // What is corrupt is what the client sent, not what the server keeps.
         Error::CorruptTransfer { .. } => StatusCode::BAD_REQUEST,
+        // The checksum extension of tus chose a number that HTTP has not given out.
+        Error::WrongChecksum { .. } => StatusCode::from_u16(460).expect("460 is within 100..1000"),
         // To send it again at once, as 429 invites to, would fill the same disk.
         error if is_full_disk(error) => StatusCode::INSUFFICIENT_STORAGE,
         error => http_status(error.code()),

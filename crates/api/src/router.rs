@@ -21,6 +21,7 @@ use utoipa_axum::routes;
 use crate::access::{Doors, Guard};
 use crate::admission::Admission;
 use crate::limits::Limits;
+use crate::native::upload_headers;
 use crate::origin::cors;
 use crate::problem::{self, Failure};
 use crate::route_table::{RouteTable, SECURITY_SCHEMES};
@@ -80,6 +81,11 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::files::download))
         .routes(Permission::Read, routes!(native::models::versions))
         .routes(Permission::Write, routes!(native::new_version::create))
+        .routes(Permission::Write, routes!(native::uploads::options))
+        .routes(Permission::Write, routes!(native::uploads::begin))
+        .routes(Permission::Write, routes!(native::uploads::state))
+        .routes(Permission::Write, routes!(native::uploads::append))
+        .routes(Permission::Write, routes!(native::uploads::remove))
         .routes(Permission::Read, routes!(native::bundles::export))
         .routes(Permission::Write, routes!(native::bundles::import))
         .routes(Permission::Read, routes!(native::models::statistics))
@@ -137,18 +143,23 @@ pub fn router(service: Arc<Service>, limits: Limits, doors: Doors) -> Router {
         .layer(Extension(Guard::new(service.clone(), doors)))
         // Every reader of a body has a limit of its own, with an error that names both values.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(upload_headers::speak))
         .layer(middleware::from_fn(leftover::drain))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(service);
     // Layers of a router run after routing: a path can only be rewritten around it, and only there is `Allow` known.
     Router::new()
-        .fallback_service(MapRequestLayer::new(without_trailing_slash).layer(router))
+        .fallback_service(MapRequestLayer::new(rewritten).layer(router))
         .layer(middleware::from_fn(problem::render))
         .layer(tower::util::option_layer(cors))
         // A failure is logged once, where its envelope is made.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+}
+
+fn rewritten(request: Request) -> Request {
+    upload_headers::with_overridden_method(without_trailing_slash(request))
 }
 
 /// The original's web client asks for `/api/models` and `/api/models/`; both are the same.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Digest, Manifest, Record, Result};
+use crate::{Digest, Manifest, Record, Result, UploadStore};
 
 /// Keeps bytes under their digest, written once and never changed. Calls block; implementations are shared between threads.
 pub trait ArtifactStore: Send + Sync {
@@ -67,6 +67,9 @@ pub trait ArtifactStore: Send + Sync {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when the store does not have them.
     fn remove(&self, digest: &Digest) -> Result<()>;
+
+    /// Returns the uploads in parts, whose finished files this store publishes.
+    fn uploads(&self) -> &dyn UploadStore;
 }
 
 /// Who else may hold an artifact store at the same time.

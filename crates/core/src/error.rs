@@ -118,6 +118,8 @@ pub enum Kind {
     Token,
     /// Long work with a record.
     Job,
+    /// A file that arrives in parts.
+    Upload,
 }
 
 impl fmt::Display for Kind {
@@ -133,6 +135,7 @@ impl fmt::Display for Kind {
             Kind::Route => "route",
             Kind::Token => "token",
             Kind::Job => "job",
+            Kind::Upload => "upload",
         })
     }
 }
@@ -346,6 +349,32 @@ pub enum Error {
         /// Both digests.
         reason: String,
     },
+    /// A part of an upload does not hash to what its sender announced. It was discarded.
+    #[error("{what} has the checksum {actual}, but {announced} was announced")]
+    WrongChecksum {
+        /// The part.
+        what: String,
+        /// What the sender said.
+        announced: String,
+        /// What arrived.
+        actual: String,
+    },
+    /// Not all bytes of an upload are there.
+    #[error("upload `{id}` has {received} bytes of {length}")]
+    UploadIncomplete {
+        /// The upload.
+        id: String,
+        /// How many bytes are there.
+        received: u64,
+        /// How many it will have.
+        length: u64,
+    },
+    /// Another request has the upload in its hands.
+    #[error("upload `{id}` is in use by another request")]
+    UploadBusy {
+        /// The upload.
+        id: String,
+    },
     /// The caller did not say who they are, or not in a way that holds.
     #[error("not authenticated: {reason}")]
     Unauthenticated {
@@ -495,8 +524,9 @@ impl Error {
             | Error::NotEmpty { .. }
             | Error::NotRestorable { .. }
             | Error::StillNeeded { .. }
-            | Error::JobFinished { .. } => Code::FailedPrecondition,
-            Error::Changed { .. } => Code::Conflict,
+            | Error::JobFinished { .. }
+            | Error::UploadIncomplete { .. } => Code::FailedPrecondition,
+            Error::Changed { .. } | Error::UploadBusy { .. } => Code::Conflict,
             Error::Unauthenticated { .. } => Code::Unauthenticated,
             Error::PermissionDenied { .. } | Error::ForeignRequest { .. } => Code::PermissionDenied,
             Error::TooLarge { .. } => Code::TooLarge,
@@ -505,7 +535,8 @@ impl Error {
             | Error::MissingBytes { .. }
             | Error::CorruptVersion { .. }
             | Error::CorruptState { .. }
-            | Error::CorruptTransfer { .. } => Code::Corrupt,
+            | Error::CorruptTransfer { .. }
+            | Error::WrongChecksum { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::Unavailable { .. } => Code::Unavailable,
@@ -537,6 +568,13 @@ impl Error {
             Error::NotFound { kind: Kind::Job, .. } => {
                 Some("`seedhouse jobs` or GET /api/jobs shows them; old ones that ended are forgotten".into())
             }
+            Error::NotFound { kind: Kind::Upload, .. } => {
+                Some("it was used, removed, or got no byte for 24 hours; POST /api/uploads begins a new one".into())
+            }
+            Error::UploadIncomplete { .. } => {
+                Some("send the rest with PATCH /api/uploads/{upload_id}; HEAD tells the offset".into())
+            }
+            Error::UploadBusy { .. } => Some("wait until the other request has ended, then ask for the offset".into()),
             Error::NotFound { kind: Kind::Version, .. } => Some(
                 "`seedhouse versions BASE` or GET /api/models/{model_id}/versions shows the versions of a model".into(),
             ),
@@ -569,7 +607,9 @@ impl Error {
                 "`seedhouse scrub --repair-from PATH` mends it from a copy; a scrub that finds it whole lets it be served again"
                     .into(),
             ),
-            Error::CorruptTransfer { .. } => Some("it was damaged on its way; send it again from its source".into()),
+            Error::CorruptTransfer { .. } | Error::WrongChecksum { .. } => {
+                Some("it was damaged on its way; send it again from its source".into())
+            }
             Error::ContextOverflow { .. } => Some("shorten the prompt".into()),
             Error::Unauthenticated { .. } => Some(
                 "send a token as `Authorization: Bearer TOKEN`; `seedhouse token create` on the server's machine makes one"

@@ -4,12 +4,12 @@
 //! This crate does no I/O and knows no async runtime. Ports block; the HTTP layer is the only place that is async.
 //!
 //! ```text
-//! rules    version, status, name, digest, manifest, reference, hyper_parameters
+//! rules    version, status, name, digest, manifest, reference, hyper_parameters, checksum
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
-//! ports    metadata_store (snapshot), artifact_store, token_store, job_store, repair_source, runtime, clock
+//! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
 
@@ -20,6 +20,7 @@ pub mod adopt;
 mod artifact_store;
 mod card;
 mod change;
+mod checksum;
 mod clock;
 mod digest;
 mod error;
@@ -48,6 +49,7 @@ mod status;
 mod timestamp;
 mod token;
 mod token_store;
+mod upload_store;
 mod version;
 
 pub use access::{Permission, Role};
@@ -57,6 +59,7 @@ pub use change::{
     Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
     Registration, SetAside, Update,
 };
+pub use checksum::{Checksum, ChecksumAlgorithm, Checksummer};
 pub use clock::{Clock, SystemClock};
 pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
@@ -86,4 +89,5 @@ pub use status::Status;
 pub use timestamp::{Timestamp, ZoneGiven};
 pub use token::{Token, TokenState};
 pub use token_store::TokenStore;
+pub use upload_store::{FinishedUpload, NewUpload, Part, UPLOAD_RETENTION, Upload, UploadClaim, UploadId, UploadStore};
 pub use version::Version;

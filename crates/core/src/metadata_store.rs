@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, Result, Snapshot, Statistics,
+    Applied, Change, Count, Entry, Event, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result, Snapshot,
+    Statistics,
 };
 
 /// In which order [`MetadataStore::visit_shown`] goes.
@@ -125,4 +126,7 @@ pub trait MetadataStore: Send + Sync {
 
     /// Returns the versions whose field `parent` names this version, oldest registration first.
     fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>>;
+
+    /// Returns what was registered with an idempotency key.
+    fn remembered(&self, key: &str) -> Result<Option<RememberedKey>>;
 }

@@ -42,6 +42,11 @@ impl Timestamp {
         self.0.strftime("%Y%m%d_%H%M%S").to_string()
     }
 
+    /// Returns the time as HTTP headers write it (RFC 9110, section 5.6.7): `Sun, 01 Mar 2026 12:00:00 GMT`.
+    pub fn for_http(self) -> String {
+        self.0.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     /// Returns the time that follows after `duration`, or `None` when it is beyond the year 9999.
     pub fn after(self, duration: Duration) -> Option<Timestamp> {
         let later = self.0.checked_add(duration).ok()?;
@@ -126,6 +131,13 @@ mod tests {
         assert_eq!(time.after(Duration::from_secs(90)).unwrap().to_string(), "2026-03-01T12:01:30.000001Z");
         assert_eq!(time.after(Duration::from_secs(u64::MAX)), None);
         assert_eq!(time.after(Duration::from_secs(8000 * 366 * 86_400)), None);
+    }
+
+    #[test]
+    fn time_in_a_header_is_the_one_of_the_standard() {
+        // The example of RFC 9110, section 5.6.7.
+        let time: Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
+        assert_eq!(time.for_http(), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

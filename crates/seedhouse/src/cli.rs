@@ -657,9 +657,13 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub(crate) max_inference_requests: usize,
 
-    /// The most registrations at once; the next one is refused
+    /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub(crate) max_uploads: usize,
+
+    /// The most uploads in parts that are open, whether bytes arrive or not; the next one is refused
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) max_open_uploads: usize,
 
     /// How many seconds a client may send nothing of its body, or take nothing of a stream
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]

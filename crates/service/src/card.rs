@@ -2,10 +2,10 @@
 //!
 //! Front matter is YAML from strangers: what it may expand to is bounded, and it becomes plain JSON.
 
-use seedhouse_core::{Card, CardFrontMatter, Edit, Entry, Error, ManifestPath, Reference, Result, check_depth};
+use seedhouse_core::runtime::LocalFiles;
+use seedhouse_core::{Card, CardFrontMatter, Edit, Entry, Error, Reference, Result, check_depth};
 use serde_json::{Map, Value};
 
-use crate::register::Received;
 use crate::{Origin, Service};
 
 /// The file of a version that is its card, as on model hubs.
@@ -39,14 +39,13 @@ impl Service {
 }
 
 /// Returns the card among the files of a new version. A file is taken as it is: what cannot be a card stays a file only.
-pub(crate) fn card_among(files: &[Received]) -> Result<Option<Card>> {
-    let is_card = |path: &ManifestPath| path.as_str() == CARD_FILE;
-    let Some(file) = files.iter().find(|file| is_card(&file.path)) else { return Ok(None) };
-    if file.staged.size_bytes() > Card::LONGEST_BYTES as u64 {
+pub(crate) fn card_among(files: &LocalFiles) -> Result<Option<Card>> {
+    let Some(file) = files.0.iter().find(|file| file.path.as_str() == CARD_FILE) else { return Ok(None) };
+    let found = std::fs::metadata(&file.local).map_err(Error::io("look at", &file.local))?;
+    if found.len() > Card::LONGEST_BYTES as u64 {
         return Ok(None);
     }
-    let path = file.staged.path();
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(&file.local).map_err(Error::io("read", &file.local))?;
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
     let front_matter = match read_front_matter(&text) {
         Ok(fields) => CardFrontMatter::Fields(fields),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{LoadOptions, LocalFile, LocalFiles};
+use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
 use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Slot};
 use serde_json::json;
@@ -83,14 +83,13 @@ impl Service {
     }
 
     fn load_request(&self, entry: &Entry) -> Result<LoadRequest> {
-        let manifest = entry.record.manifest()?.map_or_else(Vec::new, Vec::from);
-        let local = |file: seedhouse_core::FileEntry| {
-            let local = self.artifacts.local_path(&file.digest)?;
-            Ok(LocalFile { path: file.path, local, digest: file.digest })
+        let files = match entry.record.manifest()? {
+            Some(manifest) => self.stored_files(&manifest)?,
+            None => LocalFiles(Vec::new()),
         };
         Ok(LoadRequest {
             model_id: entry.record.model_id.to_string(),
-            files: LocalFiles(manifest.into_iter().map(local).collect::<Result<_>>()?),
+            files,
             options: LoadOptions { metadata: entry.record.metadata() },
         })
     }

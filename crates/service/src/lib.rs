@@ -3,6 +3,7 @@
 //! ```text
 //! access     tokens: make, list, revoke; who is calling, and may they
 //! register   receive bytes -> inspect -> check claims -> publish -> one Change
+//! uploads    bytes in parts, over many requests, until a registration takes them
 //! adopt      plan -> look for the files -> one Change per version, and a report
 //! files      the bytes of a version, one file at a time
 //! find       show, list, versions, statistics
@@ -55,6 +56,7 @@ mod restore;
 mod scrub;
 mod serving;
 mod sources;
+mod uploads;
 mod verify;
 
 use std::sync::Arc;
@@ -89,6 +91,7 @@ pub use seedhouse_engine::{
     PixelRows, Prediction, Prompt, Sampling,
 };
 pub use sources::{Source, collect_files, missing_or_unreadable};
+pub use uploads::UploadedFile;
 pub use verify::{Finding, VerifiedFile};
 
 /// The registry and the engine behind one door. Shared between threads.

@@ -9,8 +9,8 @@ use std::io::Read;
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
     Action, Change, Entry, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ManifestPath, ModelId, ModelName,
-    ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, Version, VisitOrder,
-    check_depth, check_hyper_parameters,
+    ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, UploadClaim, Version,
+    VisitOrder, check_depth, check_hyper_parameters,
 };
 use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
@@ -80,6 +80,8 @@ pub struct Parent {
 pub struct Received {
     pub(crate) path: ManifestPath,
     pub(crate) staged: Box<dyn StagedArtifact>,
+    /// The upload in parts that it was, which goes when the version stands.
+    pub(crate) upload: Option<Box<dyn UploadClaim>>,
 }
 
 /// What is known about a version before it is registered.
@@ -101,7 +103,7 @@ impl Service {
     /// [`Error::BrokenUpload`] when the reader fails, [`Error::Io`] when the disk does.
     pub fn receive(&self, path: ManifestPath, bytes: &mut dyn Read) -> Result<Received> {
         let staged = self.artifacts.stage(path.as_str(), bytes)?;
-        Ok(Received { path, staged })
+        Ok(Received { path, staged, upload: None })
     }
 
     /// Refuses a request whose name is taken, before any bytes are sent.
@@ -155,19 +157,34 @@ impl Service {
     /// registration took the name in the last moment: then bytes that no version names are left for a collection.
     pub fn register(&self, request: RegisterRequest, files: Vec<Received>) -> Result<Entry> {
         self.check_free(&request)?;
-        check_words(&request)?;
         let manifest = manifest_of(&files)?;
-        let findings = self.examine(&request, &local_files(&files))?;
-        let status = first_status(&request, &findings)?;
-        let mut fields = record_fields(&request, &findings);
-        fields.extend(card_among(&files)?.map(|card| card.fields()).unwrap_or_default());
-        if let Some(parent) = &request.parent {
-            self.name_parent(parent, &mut fields)?;
-        }
+        let (actor, registration) = self.registration(request, manifest, &local_files(&files))?;
         // Until the record stands, its bytes would look like garbage to a collection.
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
+        let mut uploads = Vec::new();
         for file in files {
             self.artifacts.publish(file.staged)?;
+            uploads.extend(file.upload);
+        }
+        let entry = self.apply_registration(actor, registration)?;
+        uploads.into_iter().for_each(forget);
+        Ok(entry)
+    }
+
+    /// Reads the files and checks everything that was said; returns who asks, and what is to be registered.
+    pub(crate) fn registration(
+        &self,
+        request: RegisterRequest,
+        manifest: Option<Manifest>,
+        files: &LocalFiles,
+    ) -> Result<(String, Registration)> {
+        check_words(&request)?;
+        let findings = self.examine(&request, files)?;
+        let status = first_status(&request, &findings)?;
+        let mut fields = record_fields(&request, &findings);
+        fields.extend(card_among(files)?.map(|card| card.fields()).unwrap_or_default());
+        if let Some(parent) = &request.parent {
+            self.name_parent(parent, &mut fields)?;
         }
         let registration = Registration {
             base: request.base,
@@ -177,12 +194,18 @@ impl Service {
             model_type: findings.model_type,
             framework: findings.framework,
             status,
-            manifest: manifest.clone(),
+            manifest,
             fields,
             idempotency_key: request.idempotency_key,
         };
+        Ok((request.actor, registration))
+    }
+
+    /// Makes the record and names its files.
+    pub(crate) fn apply_registration(&self, actor: String, registration: Registration) -> Result<Entry> {
+        let manifest = registration.manifest.clone();
         let action = Action::Register(Box::new(registration));
-        let applied = self.store.apply(Change { at: self.clock.now(), actor: request.actor, reason: None, action })?;
+        let applied = self.store.apply(Change { at: self.clock.now(), actor, reason: None, action })?;
         if let Some(manifest) = &manifest {
             self.link(&applied.entry, manifest);
         }
@@ -261,6 +284,13 @@ impl Service {
             });
         }
         Ok(claims_of(request, files))
+    }
+}
+
+/// The version is registered whether or not its upload can be removed; a day later it is swept.
+fn forget(upload: Box<dyn UploadClaim>) {
+    if let Err(error) = upload.remove() {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot remove an upload that became a version");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/blobs/staging/…          being received; the process that writes holds a lock on the file
+//! <root>/blobs/uploads/…          arriving in parts, over more than one request
 //! <root>/blobs/sha256/ab/abcd…    published
 //! <root>/blobs/damaged/…          damaged blobs in whose place intact ones were put
 //! <root>/<model_id>.<ext>         hard links with the conventional names
@@ -9,19 +10,22 @@
 
 mod conventional_names;
 mod staging;
+mod uploads;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use seedhouse_core::{
     ArtifactStore, Digest, DigestWriter, Error, HoldKind, Kind, Manifest, Record, Result, StagedArtifact,
-    StoredArtifact, Timestamp,
+    StoredArtifact, Timestamp, UploadStore,
 };
 
 use crate::durable::sync_folder;
 use staging::Staging;
+use uploads::LocalUploads;
 
 /// Large enough that hashing and not the system calls set the pace (64 KiB measured a third as fast as 1 MiB).
 const BUFFER_BYTES: usize = 1 << 20;
@@ -30,11 +34,13 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub struct LocalArtifacts {
     root: PathBuf,
     blobs: PathBuf,
-    staging: Staging,
+    staging: Arc<Staging>,
+    uploads: LocalUploads,
 }
 
 impl LocalArtifacts {
-    /// Opens the store under `root`, makes its folders when they do not exist, and removes uploads whose process is gone.
+    /// Opens the store under `root`, makes its folders when they do not exist, and removes uploads whose process is
+    /// gone, and expired ones that arrive in parts.
     ///
     /// # Errors
     /// [`Error::Io`] naming the path.
@@ -42,11 +48,12 @@ impl LocalArtifacts {
         let root = std::path::absolute(root).map_err(Error::io("resolve", root))?;
         let blobs = root.join("blobs").join("sha256");
         fs::create_dir_all(&blobs).map_err(Error::io("make the folder", &blobs))?;
-        let staging = Staging::open(root.join("blobs").join("staging"))?;
+        let staging = Arc::new(Staging::open(root.join("blobs").join("staging"))?);
+        let uploads = LocalUploads::open(root.join("blobs").join("uploads"), staging.clone())?;
         for folder in [&root.join("blobs"), &root] {
             sync_folder(folder)?;
         }
-        Ok(LocalArtifacts { root, blobs, staging })
+        Ok(LocalArtifacts { root, blobs, staging, uploads })
     }
 
     /// A digest is hexadecimal digits and nothing else, so this path stays within the store.
@@ -231,6 +238,10 @@ impl ArtifactStore for LocalArtifacts {
         let path = self.local_path(digest)?;
         fs::remove_file(&path).map_err(Error::io("remove", &path))
     }
+
+    fn uploads(&self) -> &dyn UploadStore {
+        &self.uploads
+    }
 }
 
 fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -241,14 +252,20 @@ fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Reads until the buffer is full or the bytes end; returns how many there were. A sender that gives little at a time
 /// does not cause as many writes.
 fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let (filled, ended) = gather(reader, buffer);
+    ended.map(|()| filled)
+}
+
+/// The same, but what came before the reader failed is not lost.
+fn gather(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(filled)
+    (filled, Ok(()))
 }

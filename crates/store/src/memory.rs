@@ -344,4 +344,14 @@ impl MetadataStore for MemoryStore {
         let state = self.state()?;
         Ok(state.entries.iter().filter(shown).filter(|entry| is_child_of(entry, model_id)).cloned().collect())
     }
+
+    fn remembered(&self, key: &str) -> Result<Option<RememberedKey>> {
+        let state = self.state()?;
+        let remembered = Ledger::remembered(&*state, key)?;
+        Ok(remembered.map(|Remembered { model_id, fingerprint }| RememberedKey {
+            key: key.to_owned(),
+            model_id,
+            fingerprint,
+        }))
+    }
 }

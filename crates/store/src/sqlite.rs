@@ -32,8 +32,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use seedhouse_core::{
-    Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result,
-    Snapshot, Statistics, VisitOrder,
+    Applied, Change, Count, Entry, Error, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference,
+    RememberedKey, Result, Snapshot, Statistics, VisitOrder,
 };
 
 use crate::durable::sync_folder;
@@ -166,5 +166,9 @@ impl MetadataStore for SqliteStore {
 
     fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
         self.readers.children(model_id)
+    }
+
+    fn remembered(&self, key: &str) -> Result<Option<RememberedKey>> {
+        self.readers.remembered(key)
     }
 }

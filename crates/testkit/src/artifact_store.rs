@@ -15,6 +15,7 @@ use seedhouse_core::{
 use serde_json::Map;
 
 use crate::suite::{Claim, check};
+use crate::upload_store;
 
 /// Checks every promise of the port on stores that `make` gives: a new, empty one per promise. What comes with a store
 /// (a temporary folder, say) is kept until the check of that promise ends.
@@ -23,7 +24,7 @@ use crate::suite::{Claim, check};
 /// When a promise is not kept; the message names each that is not.
 pub fn artifact_store_suite<G>(make: &dyn Fn() -> (G, Arc<dyn ArtifactStore>)) {
     macro_rules! claims {
-        ($($claim:ident,)*) => {
+        ($($claim:path,)*) => {
             [$((
                 stringify!($claim),
                 Box::new(|| {
@@ -54,6 +55,23 @@ pub fn artifact_store_suite<G>(make: &dyn Fn() -> (G, Arc<dyn ArtifactStore>)) {
         missing_bytes_are_replaced,
         other_bytes_do_not_replace,
         intact_bytes_are_not_replaced,
+        upload_store::parts_become_one_file_with_its_digest,
+        upload_store::upload_of_nothing_is_complete_at_once,
+        upload_store::large_part_arrives_whole,
+        upload_store::part_at_another_offset_is_refused_with_both,
+        upload_store::what_came_before_the_sender_broke_off_stays,
+        upload_store::part_beyond_the_length_is_refused_whole,
+        upload_store::part_with_another_checksum_is_discarded,
+        upload_store::part_with_a_checksum_that_broke_off_is_discarded,
+        upload_store::second_writer_is_refused_at_once,
+        upload_store::incomplete_upload_is_not_finished,
+        upload_store::finished_upload_has_one_owner_and_comes_back,
+        upload_store::of_many_who_finish_one_upload_one_gets_it,
+        upload_store::removed_and_unknown_uploads_are_not_found,
+        upload_store::expired_uploads_are_swept_and_others_stay,
+        upload_store::uploads_beyond_the_limit_are_refused,
+        upload_store::upload_is_no_artifact_before_it_is_published,
+        upload_store::store_with_uploads_can_be_shared,
     ];
     check("artifact store", &claims);
 }

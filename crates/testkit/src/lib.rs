@@ -9,3 +9,4 @@ mod suite;
 pub mod tiny_gguf;
 pub mod tiny_torch;
 pub mod token_store;
+mod upload_store;

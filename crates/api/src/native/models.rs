@@ -92,7 +92,7 @@ fn next_link(uri: &Uri, next: &core::Cursor) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("<{address}cursor={next}>; rel=\"next\"")).ok()
 }
 
-/// Registers a version: JSON for a record without files, `multipart/form-data` with the same fields and one part
+/// Registers a version: JSON for a record without files or with finished uploads (`POST /api/uploads`), `multipart/form-data` with the same fields and one part
 /// per file (its `filename` is its path within the version).
 #[utoipa::path(post, path = "/api/models", tag = "models",
     request_body(content((NewModel = "application/json"), (NewModelForm = "multipart/form-data"))),
@@ -106,15 +106,16 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<ModelResponse>), Failure> {
     let permit = admission.upload()?;
     let key = idempotency_key(request.headers())?;
-    let (new_model, files) = if upload::is_multipart(&request) {
+    let (mut new_model, files) = if upload::is_multipart(&request) {
         let Form { fields, files } = upload::read_form(&service, request, &limits, &permit).await?;
         (NewModel::from_form(fields)?, files)
     } else {
         (read_json::<NewModel>(request, &limits).await?, Vec::new())
     };
+    let uploads = new_model.take_uploads()?;
     let mut register = new_model.into_request(caller.name)?;
     register.idempotency_key = key;
-    let entry = blocking::run_admitted(permit, move || service.register(register, files)).await?;
+    let entry = blocking::run_admitted(permit, move || service.register_all(register, files, &uploads)).await?;
     tracing::info!(
         model.id = %entry.record.model_id,
         digest = entry.record.digest().map(|digest| digest.to_string()),

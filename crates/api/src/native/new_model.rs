@@ -1,12 +1,13 @@
 //! The body that creates a version, as JSON or as the text fields of a form.
 
 use seedhouse_service::core::{Error, ModelId, ModelName, ModelType, Result, Version};
-use seedhouse_service::{Parent, RegisterRequest};
+use seedhouse_service::{Parent, RegisterRequest, UploadedFile};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::native::uploads::UploadOfVersion;
 use crate::parameters::reference;
 use crate::type_mistake;
 
@@ -33,6 +34,9 @@ pub(crate) struct NewModel {
     #[serde(alias = "metadata")]
     #[schema(value_type = Option<Object>)]
     hyperparameters: Option<Value>,
+    /// Finished uploads that become the version's files; only in JSON.
+    #[serde(default)]
+    uploads: Vec<UploadOfVersion>,
 }
 
 /// The same as a form, with the version's files.
@@ -72,6 +76,11 @@ impl NewModel {
     /// Reads the text fields of a form; `hyperparameters` is JSON there.
     pub(crate) fn from_form(fields: Map<String, Value>) -> Result<NewModel> {
         form_json(fields)
+    }
+
+    /// Takes out the uploads that become files.
+    pub(crate) fn take_uploads(&mut self) -> Result<Vec<UploadedFile>> {
+        UploadOfVersion::into_files(std::mem::take(&mut self.uploads))
     }
 
     /// Checks the fields and turns them into the service's words; `actor` is who asks.

@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::blocking;
 use crate::limits::Limits;
 use crate::native::new_model::{form_json, hyper_parameters, parent};
+use crate::native::uploads::UploadOfVersion;
 use crate::parameters::ModelIdPath;
 use crate::problem::{Failure, Problems};
 use crate::request_body::read_json;
@@ -40,6 +41,9 @@ pub(crate) struct NewVersion {
     #[serde(alias = "hyperparameters")]
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
+    /// Finished uploads that become the version's files; only in JSON.
+    #[serde(default)]
+    uploads: Vec<UploadOfVersion>,
 }
 
 /// The version that was made.
@@ -54,7 +58,7 @@ pub(crate) struct NewVersionResponse {
     message: String,
 }
 
-/// Registers the next version of a model: JSON for a record without files, a form with files as for `POST /api/models`.
+/// Registers the next version of a model: JSON for a record without files or with finished uploads, a form with files as for `POST /api/models`.
 /// With an `Idempotency-Key`, sending the request again returns the version that it made the first time.
 #[utoipa::path(post, path = "/api/models/{model_id}/versions", tag = "models", params(("model_id" = String, Path)),
     request_body(content((NewVersion = "application/json"), (NewVersion = "multipart/form-data"))),
@@ -69,16 +73,17 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<NewVersionResponse>), Failure> {
     let permit = admission.upload()?;
     let key = idempotency_key(request.headers())?;
-    let (body, files) = if upload::is_multipart(&request) {
+    let (mut body, files) = if upload::is_multipart(&request) {
         let Form { fields, files } = upload::read_form(&service, request, &limits, &permit).await?;
         (form_json::<NewVersion>(fields)?, files)
     } else {
         (read_json::<NewVersion>(request, &limits).await?, Vec::new())
     };
+    let uploads = UploadOfVersion::into_files(std::mem::take(&mut body.uploads))?;
     let entry = blocking::run_admitted(permit, move || {
         let mut register = body.into_request(service.show(&reference)?.base, caller.name)?;
         register.idempotency_key = key;
-        service.register(register, files)
+        service.register_all(register, files, &uploads)
     })
     .await?;
     let model_id = entry.record.model_id.to_string();

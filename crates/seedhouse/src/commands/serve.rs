@@ -42,6 +42,7 @@ fn limits(arguments: &ServeArguments) -> Limits {
         upload_bytes: arguments.max_upload_bytes,
         inference_requests: arguments.max_inference_requests,
         uploads: arguments.max_uploads,
+        open_uploads: arguments.max_open_uploads,
         idle: Duration::from_secs(arguments.idle_seconds),
         ..Limits::default()
     }

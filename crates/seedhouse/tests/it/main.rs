@@ -30,4 +30,5 @@ mod shutdown;
 mod text_model;
 mod transfer;
 mod transfer_jobs;
+mod uploads;
 mod writers;

@@ -1,12 +1,13 @@
 //! Receiving bytes: a file per upload, locked while its process lives, so that only what nobody owns is swept.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use seedhouse_core::{Digest, DigestWriter, Error, Result, StagedArtifact};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::{BUFFER_BYTES, fill};
 
@@ -14,7 +15,7 @@ const PREFIX: &str = "upload-";
 
 /// The data goes to the disk in pieces of this size. Left to itself the system writes gigabytes at once, and the commits
 /// of the metadata beside it wait for up to 0.8 s.
-const SYNC_EVERY_BYTES: u64 = 64 << 20;
+pub(super) const SYNC_EVERY_BYTES: u64 = 64 << 20;
 
 /// The folder for bytes that are being received.
 pub(super) struct Staging {
@@ -23,7 +24,9 @@ pub(super) struct Staging {
 
 /// Received bytes. The open file keeps the lock, and dropping it removes the file.
 pub(super) struct Received {
-    file: NamedTempFile,
+    path: TempPath,
+    #[expect(dead_code, reason = "held, never read")]
+    lock: Arc<File>,
     digest: Digest,
     size_bytes: u64,
 }
@@ -69,7 +72,26 @@ impl Staging {
         }
         let (file, digest, size_bytes) = writer.finish();
         handle.sync_all().map_err(Error::io("sync", &path))?;
-        Ok(Received { file, digest, size_bytes })
+        let (file, path) = file.into_parts();
+        Ok(Received { path, lock: Arc::new(file), digest, size_bytes })
+    }
+
+    /// Hashes a file that stands elsewhere on the same disk and gives it a further name here. The first name stays; `lock`
+    /// is the file, open and locked.
+    pub(super) fn lend(&self, path: &Path, lock: Arc<File>) -> Result<Received> {
+        let mut hasher = DigestWriter::new(io::sink());
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        loop {
+            match fill(&mut file, &mut buffer).map_err(Error::io("read", path))? {
+                0 => break,
+                count => hasher.write_all(&buffer[..count]).map_err(Error::io("hash", path))?,
+            }
+        }
+        let (_, digest, size_bytes) = hasher.finish();
+        let link = tempfile::Builder::new().prefix(PREFIX).make_in(&self.folder, |name| fs::hard_link(path, name));
+        let ((), path) = link.map_err(Error::io("make a link in", &self.folder))?.into_parts();
+        Ok(Received { path, lock, digest, size_bytes })
     }
 
     fn locked_file(&self) -> Result<NamedTempFile> {
@@ -111,6 +133,6 @@ impl StagedArtifact for Received {
     }
 
     fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use seedhouse_core::query::Position;
 use seedhouse_core::{
-    Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, Result, Selector, Statistics,
-    Status, VisitOrder,
+    Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result,
+    Selector, Statistics, Status, VisitOrder,
 };
 
 use super::column_cache::ColumnCache;
@@ -203,6 +203,17 @@ impl Readers {
     pub(super) fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
         let condition = "parent = ?1 AND NOT deleted ORDER BY id";
         entries_of(self.with("read versions", |connection| rows(connection, condition, [model_id.as_str()]))?)
+    }
+
+    /// Returns what was registered with an idempotency key.
+    pub(super) fn remembered(&self, key: &str) -> Result<Option<RememberedKey>> {
+        let sql = "SELECT model_id, fingerprint FROM idempotency WHERE key = ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let found = self.with("read an idempotency key", |connection| {
+            connection.prepare_cached(sql)?.query_row([key], read).optional()
+        })?;
+        let Some((model_id, fingerprint)) = found else { return Ok(None) };
+        Ok(Some(RememberedKey { key: key.to_owned(), model_id: model_id.parse()?, fingerprint: fingerprint.parse()? }))
     }
 
     fn with<T>(&self, action: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use seedhouse_core::{
     Applied, Change, Clock, Count, Digest, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Record,
-    Reference, RegistryFile, Result, Snapshot, Statistics, SystemClock, Timestamp,
+    Reference, RegistryFile, RememberedKey, Result, Snapshot, Statistics, SystemClock, Timestamp,
 };
 use seedhouse_store::{MemoryStore, MetadataFile, SqliteStore};
 use serde_json::json;
@@ -283,6 +283,9 @@ fn edit_at_the_moment_of_writing_is_not_lost() {
         }
         fn children(&self, model_id: &ModelId) -> Result<Vec<Entry>> {
             self.inner.children(model_id)
+        }
+        fn remembered(&self, key: &str) -> Result<Option<RememberedKey>> {
+            self.inner.remembered(key)
         }
     }
     let folder = tempfile::tempdir().unwrap();

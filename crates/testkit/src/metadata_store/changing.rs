@@ -226,7 +226,13 @@ pub(super) fn same_idempotency_key_returns_the_same_version(store: Store) {
         keyed.fields.insert("description".into(), description.into());
         keyed
     };
+    assert_eq!(store.remembered("key-1").unwrap(), None);
     let first = register(&*store, keyed("one"));
+    let remembered = store.remembered("key-1").unwrap().unwrap();
+    assert_eq!(
+        (remembered.model_id, remembered.fingerprint),
+        (first.record.model_id.clone(), keyed("one").fingerprint())
+    );
     let revision = store.revision().unwrap();
     assert_eq!(register(&*store, keyed("one")), first);
     assert_eq!(store.revision().unwrap(), revision, "a replay changes nothing");

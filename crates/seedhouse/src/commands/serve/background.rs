@@ -1,4 +1,4 @@
-//! What a server does beside answering: jobs, and the scrub that comes round.
+//! What a server does beside answering: jobs, the scrub that comes round, and the sweep of uploads.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -48,6 +48,7 @@ impl Background {
         if let Some(every) = options.scrub_every {
             background.spawn("scrub schedule", move |service| schedule(service, every))?;
         }
+        background.spawn("upload sweep", sweep)?;
         Ok(background)
     }
 
@@ -74,6 +75,22 @@ impl Background {
                 tracing::error!("a thread in the background panicked");
             }
         }
+    }
+}
+
+/// How often expired uploads are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+
+fn sweep(service: &Service) {
+    while !service.stop().is_set() {
+        match service.sweep_uploads() {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed expired uploads"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot remove expired uploads");
+            }
+        }
+        service.stop().wait(SWEEP_EVERY);
     }
 }
 

@@ -101,6 +101,11 @@ impl Server {
         self.client.try_send(method, path, headers, body).unwrap()
     }
 
+    /// Sends bytes with any method and these headers.
+    pub(crate) fn send_bytes(&self, method: &str, path: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Answer {
+        self.client.try_send_bytes(method, path, headers, bytes).unwrap()
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
@@ -178,14 +183,24 @@ impl Client {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> Result<Answer, ureq::Error> {
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.try_send_bytes(method, path, headers, &bytes)
+    }
+
+    fn try_send_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        bytes: &[u8],
+    ) -> Result<Answer, ureq::Error> {
         let path: String =
             path.chars().map(|c| if c.is_ascii() { c.to_string() } else { percent_encoded(c) }).collect();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let mut response = self.agent.run(request.body(bytes).unwrap())?;
+        let mut response = self.agent.run(request.body(bytes.to_vec()).unwrap())?;
         Answer::read(&mut response)
     }
 
