@@ -81,7 +81,8 @@ fn contradictions_and_broken_files_are_refused_with_both_values() {
         |shape: &str, offsets: &str| format!(r#"{{"t":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#);
     let index = |map: Value| json!({ "weight_map": map }).to_string().into_bytes();
     let good = || safetensors(&[TABLE]);
-    let cases: Vec<(&str, Vec<u8>, Option<Vec<u8>>, &str)> = vec![
+    type Case = (&'static str, Vec<u8>, Option<Vec<u8>>, &'static str);
+    let cases: Vec<Case> = vec![
         ("width", safetensors(&[("wte.weight", &[12, 5])]), None, "d_model is 4, but tensor `wte.weight` has 5"),
         ("rows", safetensors(&[("wte.weight", &[9, 4])]), None, "vocab_size is 10, but tensor `wte.weight` has 9"),
         ("empty", Vec::new(), None, "it has 0 bytes"),
