@@ -1,5 +1,5 @@
-//! What a refused client still sends is read for a while: if the connection ended under it, it would see a reset instead
-//! of the answer.
+//! What a client still sends when it is answered early is read for a while: if the connection ended under it, it would see a
+//! reset instead of the answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,11 +13,11 @@ use axum::response::Response;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
 
-/// How much is read after a refusal, and for how long.
+/// How much is read after an early answer, and for how long.
 const MOST_BYTES: usize = 16 << 20;
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Middleware: reads on beside the answer when a request was refused before its body was read to the end.
+/// Middleware: reads on beside the answer when a request was answered, refused or not, before its body was read to the end.
 pub(crate) async fn drain(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -34,8 +34,7 @@ pub(crate) async fn drain(request: Request, next: Next) -> Response {
         })
     });
     let response = next.run(request).await;
-    if !response.status().is_success()
-        && let Ok(Leftover { body, read }) = leftover.try_recv()
+    if let Ok(Leftover { body, read }) = leftover.try_recv()
         && (read || !waits)
     {
         tokio::spawn(tokio::time::timeout(LONGEST, read_on(body)));
@@ -81,7 +80,7 @@ impl Stream for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(body), Some(give_back), false) = (self.body.take(), self.give_back.take(), self.ended) {
-            // Nobody takes it back after a success.
+            // Nobody takes it back when the handler panicked.
             let _ = give_back.send(Leftover { body, read: self.read });
         }
     }

@@ -224,3 +224,13 @@ fn unknown_route_and_method_are_problems_too() {
     let refused = server.post("/api/models/x", "");
     refused.assert_problem(405, &["`POST`", "GET"]);
 }
+
+#[test]
+fn body_that_a_route_does_not_read_leaves_the_connection_usable() {
+    let (_seedhouse, server) = with_tiny_models();
+    let unread = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        assert_eq!(server.post("/api/model-manager/cache/clear", &unread).status, 200);
+        assert_eq!(server.get("/health").status, 200);
+    }
+}

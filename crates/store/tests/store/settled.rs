@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use seedhouse_core::{
-    Applied, Change, Count, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, Result, Snapshot,
-    Statistics, VisitOrder,
+    Applied, Change, Count, Entry, Event, MetadataStore, ModelId, ModelName, Page, Query, Reference, RememberedKey,
+    Result, Snapshot, Statistics, VisitOrder,
 };
 use seedhouse_store::SqliteStore;
 
@@ -36,6 +36,9 @@ impl MetadataStore for Settled {
         let revision = self.0.fill(source)?;
         self.0.settle()?;
         Ok(revision)
+    }
+    fn remembered(&self, key: &str) -> Result<Option<RememberedKey>> {
+        self.0.remembered(key)
     }
     fn version(&self, reference: &Reference) -> Result<Entry> {
         self.0.version(reference)
