@@ -46,6 +46,7 @@ class Registrations:
 
     def __init__(self, generator: LoadGenerator, port: int, rival_port: int, seconds: float) -> None:
         self.generator = generator
+        self.rival_generator = generator.for_rival()
         self.port = port
         self.rival_port = rival_port
         self.seconds = seconds
@@ -57,8 +58,8 @@ class Registrations:
         self.generator.once(self.port, [post(self.port, "/api/models", model.ours()) for model in self.models], 8)
         bodies = [model.rival_model() for model in self.models]
         path = f"{API}/registered-models/create"
-        self.generator.once(self.rival_port, [post(self.rival_port, path, body) for body in bodies], 8)
-        self.generator.once(self.rival_port, self.rival_versions(), 8)
+        self.rival_generator.once(self.rival_port, [post(self.rival_port, path, body) for body in bodies], 1)
+        self.rival_generator.once(self.rival_port, self.rival_versions(), 8)
 
     def new_versions(self, rival: str, rounds: int) -> list[Line]:
         """Compares versions of models that exist, as records without files."""
@@ -91,7 +92,8 @@ class Registrations:
 
     def rate(self, port: int, requests: Callable[[], list[bytes]], clients: int) -> Callable[[], float]:
         """Returns a task that gives the answers per second."""
-        return lambda: self.generator.for_seconds(port, requests(), clients, self.seconds).rate()
+        generator = self.generator if port == self.port else self.rival_generator
+        return lambda: generator.for_seconds(port, requests(), clients, self.seconds).rate()
 
     def our_versions(self) -> list[bytes]:
         """Returns one request for each model; sent again, it makes the next version."""

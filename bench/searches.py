@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ from typing import Callable
 
 import made_up
 from http_load import Load, LoadGenerator, answer_to, get, post
-from memory import serving
+from memory import START_SECONDS, end, free_port, last_lines
 from mlflow_server import API, Mlflow
 from ours import Seedhouse
-from process import family_memory
+from process import family_memory, ready_within
 from rounds import Spread, interleave, say
 from table import MEGABYTES, MILLISECONDS, Line, Target
 
 PAGE = 50
 
-# `serve` admits 32 registrations at once by default.
-FILLING_CLIENTS = 16
+# `serve` admits 32 registrations at once by default; with more than a few clients MLflow's database is locked at times.
+FILLING_CLIENTS, RIVAL_FILLING_CLIENTS = 16, 2
 
 P99_TARGET = Target(10, of_ratio=False)
 START_TARGET = Target(300, of_ratio=False)
@@ -229,10 +230,14 @@ def rival_token(port: int, depth: int) -> str:
 @contextlib.contextmanager
 def our_server(seedhouse: Seedhouse) -> Iterator[tuple[int, int, float]]:
     """Runs our server; gives its process, its port and the seconds until it answered."""
-    begin = time.perf_counter()
-    with serving(seedhouse, seedhouse.root / "server.log") as (process, port):
-        answer_to(port, "GET", "/health")
-        yield process.pid, port, time.perf_counter() - begin
+    port, log = free_port(), seedhouse.root / "server.log"
+    with log.open("wb") as sink:
+        command = seedhouse.command("serve", "--listen", f"127.0.0.1:{port}")
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+    try:
+        yield process.pid, port, ready_within(START_SECONDS, process, port, "/health", lambda: last_lines(log))
+    finally:
+        end(process)
 
 
 def our_registry(binary: Path, generator: LoadGenerator, cache: Path, versions: int) -> Path:
@@ -245,7 +250,7 @@ def our_registry(binary: Path, generator: LoadGenerator, cache: Path, versions: 
             load = generator.once(port, [post(port, "/api/models", body) for body in bodies], FILLING_CLIENTS)
             say(f"  {load.rate():.0f} new models per second, {FILLING_CLIENTS} clients")
 
-    return kept(cache, "large-ours", f"{versions}-{fingerprint}", fill)
+    return kept(cache, f"large-ours-{versions}", fingerprint, fill)
 
 
 def rival_registry(mlflow: Mlflow, generator: LoadGenerator, cache: Path, versions: int) -> Path:
@@ -259,10 +264,10 @@ def rival_registry(mlflow: Mlflow, generator: LoadGenerator, cache: Path, versio
                 ("model-versions", [version.rival_version() for version in made]),
             ):
                 requests = [post(port, f"{API}/{path}/create", body) for body in bodies]
-                load = generator.once(port, requests, FILLING_CLIENTS)
-                say(f"  {load.rate():.0f} `{path}/create` per second, {FILLING_CLIENTS} clients")
+                load = generator.for_rival().once(port, requests, RIVAL_FILLING_CLIENTS)
+                say(f"  {load.rate():.0f} `{path}/create` per second, {RIVAL_FILLING_CLIENTS} clients")
 
-    return kept(cache, "large-mlflow", f"{versions}-{mlflow.version()}", fill)
+    return kept(cache, f"large-mlflow-{versions}", mlflow.version(), fill)
 
 
 def kept(cache: Path, kind: str, name: str, fill: Callable[[Path], None]) -> Path:

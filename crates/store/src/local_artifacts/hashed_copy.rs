@@ -1,7 +1,7 @@
 //! Copying bytes into a file and hashing them on the way, with both kinds of work at the same time.
 //!
 //! ```text
-//! caller: read, hash ──full buffers──> writer: write ──every 32 MiB──> syncer: fdatasync
+//! caller: read, hash ──full buffers──> writer: write ──every 64 MiB──> syncer: fdatasync
 //!            ^───────────empty buffers───────┘
 //! ```
 //!
@@ -23,7 +23,7 @@ const MOST_BUFFERS: usize = 4;
 
 /// The data goes to the disk in pieces of this size, of which one is being written and one being synced. Left to itself the
 /// system writes gigabytes at once, and the commits of the metadata beside it wait for up to 0.8 s.
-const SYNC_EVERY_BYTES: usize = 32 << 20;
+const SYNC_EVERY_BYTES: usize = 64 << 20;
 
 /// Where the bytes go: a file, or in tests a disk that fails.
 pub(super) trait Destination: Sync {
