@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ from table import MEGABYTES, MILLISECONDS, Line, Target
 
 PAGE = 50
 
-# `serve` admits 32 registrations at once by default; with more than a few clients MLflow's database is locked at times.
-FILLING_CLIENTS, RIVAL_FILLING_CLIENTS = 16, 2
+# `serve` admits 32 registrations at once by default.
+FILLING_CLIENTS = 16
 
 P99_TARGET = Target(10, of_ratio=False)
 START_TARGET = Target(300, of_ratio=False)
@@ -57,7 +58,7 @@ class Question:
 def measure(binary: Path, mlflow: Mlflow, generator: LoadGenerator, cache: Path, sizes: Sizes) -> list[Line]:
     """Returns the lines on a large registry; both databases stay in the cache."""
     ours = our_registry(binary, generator, cache, sizes.versions)
-    rival = rival_registry(mlflow, generator, cache, sizes.rival_versions)
+    rival = rival_registry(mlflow, cache, sizes.rival_versions)
     comparison = Searches(Seedhouse(binary, ours), mlflow, rival, generator, sizes)
     return [comparison.start(), *comparison.searches_and_memory()]
 
@@ -253,21 +254,39 @@ def our_registry(binary: Path, generator: LoadGenerator, cache: Path, versions: 
     return kept(cache, f"large-ours-{versions}", fingerprint, fill)
 
 
-def rival_registry(mlflow: Mlflow, generator: LoadGenerator, cache: Path, versions: int) -> Path:
-    """The same for the rival: as many models, each with one version."""
+def rival_registry(mlflow: Mlflow, cache: Path, versions: int) -> Path:
+    """The same for the rival: as many models, each with one version. Over HTTP it takes an hour on a slow machine, so that
+    one model is made so, and the others are rows like its rows."""
 
     def fill(folder: Path) -> None:
+        first, *others = made_up.versions(versions)
         with mlflow.serving(folder) as (_, port, _):
-            made = list(made_up.versions(versions))
-            for path, bodies in (
-                ("registered-models", [version.rival_model() for version in made]),
-                ("model-versions", [version.rival_version() for version in made]),
-            ):
-                requests = [post(port, f"{API}/{path}/create", body) for body in bodies]
-                load = generator.for_rival().once(port, requests, RIVAL_FILLING_CLIENTS)
-                say(f"  {load.rate():.0f} `{path}/create` per second, {RIVAL_FILLING_CLIENTS} clients")
+            answer_to(port, "POST", f"{API}/registered-models/create", first.rival_model())
+            answer_to(port, "POST", f"{API}/model-versions/create", first.rival_version())
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+            database.row_factory = sqlite3.Row
+            for table in ("registered_models", "registered_model_tags", "model_versions", "model_version_tags"):
+                copy_rows(database, table, first.name(), others)
 
     return kept(cache, f"large-mlflow-{versions}", mlflow.version(), fill)
+
+
+def copy_rows(database: sqlite3.Connection, table: str, first: str, others: Sequence[made_up.MadeUp]) -> None:
+    """Writes the rows of the first model once more for each of the others, with the values of that one."""
+    rows = [dict(row) for row in database.execute(f"SELECT * FROM {table} WHERE name = ?", [first])]
+    columns = list(rows[0])
+    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    for other in others:
+        values = {"name": other.name(), "description": other.description()}
+        values |= {"source": f"s3://bench/{other.number}", "storage_location": f"s3://bench/{other.number}"}
+        tags = {tag["key"]: tag["value"] for tag in other.tags()}
+        for row in rows:
+            changed = {**row, **{name: value for name, value in values.items() if name in row}}
+            if "key" in row:
+                changed["value"] = tags[row["key"]]
+            for time_column in {"creation_time", "last_updated_time"} & row.keys():
+                changed[time_column] = row[time_column] + other.number
+            database.execute(statement, [changed[column] for column in columns])
 
 
 def kept(cache: Path, kind: str, name: str, fill: Callable[[Path], None]) -> Path:

@@ -16,7 +16,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that goes wrong ends with a panic")]
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::TcpStreamExt;
 use std::sync::Barrier;
@@ -138,6 +138,7 @@ struct Answer<'c> {
 /// A keep-alive connection and what came over it and is not used yet.
 struct Connection {
     stream: TcpStream,
+    address: String,
     received: Vec<u8>,
     used: usize,
     block: Vec<u8>,
@@ -145,14 +146,22 @@ struct Connection {
 
 impl Connection {
     fn open(address: &str) -> Connection {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Connection { stream, received: Vec::new(), used: 0, block: vec![0; 64 << 10] }
+        Connection {
+            stream: connect(address),
+            address: address.to_owned(),
+            received: Vec::new(),
+            used: 0,
+            block: vec![0; 64 << 10],
+        }
     }
 
     fn ask(&mut self, request: &[u8]) -> Answer<'_> {
         self.received.drain(..self.used);
-        self.stream.write_all(request).unwrap();
+        if self.send(request).is_err() {
+            // A server may end a connection between two answers, as MLflow's does after some idle seconds.
+            self.stream = connect(&self.address);
+            self.send(request).unwrap();
+        }
         let body = loop {
             match find(&self.received, b"\r\n\r\n") {
                 Some(end) => break end + 4,
@@ -193,13 +202,33 @@ impl Connection {
         }
     }
 
-    fn receive(&mut self) {
-        // The system forgets this setting again and again.
-        self.stream.set_quickack(true).unwrap();
-        let count = self.stream.read(&mut self.block).unwrap();
-        assert!(count > 0, "the server closed the connection: {}", String::from_utf8_lossy(&self.received));
-        self.received.extend_from_slice(&self.block[..count]);
+    /// Sends a request and waits for the first bytes of its answer.
+    fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)?;
+        self.receive_some()
     }
+
+    fn receive(&mut self) {
+        self.receive_some().unwrap();
+    }
+
+    fn receive_some(&mut self) -> io::Result<()> {
+        // The system forgets this setting again and again.
+        self.stream.set_quickack(true)?;
+        match self.stream.read(&mut self.block)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.received.extend_from_slice(&self.block[..count]);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
