@@ -18,6 +18,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
 use std::os::linux::net::TcpStreamExt;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -124,7 +125,7 @@ fn converse(mut connection: Connection, requests: &[Vec<u8>], next: &AtomicUsize
         outcome.answer_bytes += answer.body.len();
         if !(200..300).contains(&answer.status) {
             outcome.failures += 1;
-            let text = || format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            let text = || format!("{}: {}", answer.status, String::from_utf8_lossy(answer.body));
             outcome.first_failure.get_or_insert_with(text);
         }
     }
@@ -213,8 +214,7 @@ impl Connection {
     }
 
     fn receive_some(&mut self) -> io::Result<()> {
-        // The system forgets this setting again and again.
-        self.stream.set_quickack(true)?;
+        acknowledge_at_once(&self.stream)?;
         match self.stream.read(&mut self.block)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
@@ -223,6 +223,18 @@ impl Connection {
             }
         }
     }
+}
+
+/// Has what comes next acknowledged without delay; the system forgets this setting again and again.
+#[cfg(target_os = "linux")]
+fn acknowledge_at_once(stream: &TcpStream) -> io::Result<()> {
+    stream.set_quickack(true)
+}
+
+/// Other systems have no such setting; `bench/registry` needs Linux.
+#[cfg(not(target_os = "linux"))]
+fn acknowledge_at_once(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 fn connect(address: &str) -> TcpStream {
