@@ -31,7 +31,7 @@ def describe(cores_used: int, load_before: str, command: str) -> str:
     ]
     # Our own runs are `cores_used` at most. Beside others, llama.cpp loses most of its speed in waiting threads.
     if os.getloadavg()[0] > cores_used + 1:
-        lines.append("- **Others were using this machine meanwhile: the ratios on text say nothing.**")
+        lines.append("- **Others were using this machine meanwhile: figures and ratios say little, those on text nothing.**")
     return "\n".join(lines)
 
 

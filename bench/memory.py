@@ -58,12 +58,17 @@ def serving(seedhouse: Seedhouse, log: Path) -> Iterator[tuple[subprocess.Popen[
         wait_until_listening(process, port, log)
         yield process, port
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server, which first does what is left to do."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:

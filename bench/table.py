@@ -25,9 +25,19 @@ class Unit:
 
 
 SECONDS = Unit("s", Better.LESS)
+MILLISECONDS = Unit("ms", Better.LESS)
 MEGABYTES = Unit("MB", Better.LESS)
 MEGABYTES_PER_SECOND = Unit("MB/s", Better.MORE)
+REQUESTS_PER_SECOND = Unit("requests/s", Better.MORE)
 TOKENS_PER_SECOND = Unit("tokens/s", Better.MORE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be reached: a ratio to the rival, or a figure of our own where `of_ratio` is false."""
+
+    limit: float
+    of_ratio: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Line:
     ours: Spread
     rival_name: str
     rival: Spread | None = None
+    target: Target | None = None
 
     def ratio(self) -> float | None:
         """Returns how many times better ours is: above 1 ours is better, whichever way the unit counts."""
@@ -47,11 +58,24 @@ class Line:
         more = self.ours.median / self.rival.median
         return more if self.unit.better is Better.MORE else 1 / more
 
+    def shortfall(self) -> float | None:
+        """Returns by which share the target is missed, 0 where it is reached, nothing where there is none to judge by."""
+        if self.target is None:
+            return None
+        if self.target.of_ratio:
+            ratio = self.ratio()
+            return None if ratio is None else max(0.0, 1 - ratio / self.target.limit)
+        if self.unit.better is Better.MORE:
+            return max(0.0, 1 - self.ours.median / self.target.limit)
+        return max(0.0, self.ours.median / self.target.limit - 1)
+
 
 def render(lines: Sequence[Line]) -> str:
-    """Returns the lines as a Markdown table."""
-    rows = ["| what | ours | rival | rival's figure | ratio (above 1: ours is better) |"]
-    rows.append("| --- | --- | --- | --- | --- |")
+    """Returns the lines as a Markdown table; with columns for targets if there are any."""
+    targets = any(line.target for line in lines)
+    heads = ["what", "ours", "rival", "rival's figure", "ratio (above 1: ours is better)"]
+    heads += ["target", "reached"] if targets else []
+    rows = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for line in lines:
         ratio = line.ratio()
         cells = [
@@ -61,8 +85,31 @@ def render(lines: Sequence[Line]) -> str:
             spread(line.rival) if line.rival else "–",
             f"{ratio:.2f}" if ratio else "–",
         ]
+        cells += [target(line), reached(line)] if targets else []
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def target(line: Line) -> str:
+    """Returns what is to be reached, or a dash."""
+    if line.target is None:
+        return "–"
+    if line.target.of_ratio:
+        return f"ratio ≥ {line.target.limit:g}"
+    sign = "≥" if line.unit.better is Better.MORE else "<"
+    return f"{sign} {line.target.limit:g} {line.unit.name}"
+
+
+def reached(line: Line) -> str:
+    """Returns whether the target is reached, and if not, how much is missing."""
+    missing = line.shortfall()
+    if missing is None:
+        return "–" if line.target is None else "cannot be said"
+    if missing == 0:
+        return "yes"
+    if line.unit.better is Better.LESS and line.target and not line.target.of_ratio:
+        return f"**no**, {missing:.0%} above"
+    return f"**no**, {missing:.0%} below"
 
 
 def spread(figures: Spread) -> str:

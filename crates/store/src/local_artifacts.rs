@@ -9,6 +9,7 @@
 //! ```
 
 mod conventional_names;
+mod hashed_copy;
 mod staging;
 mod uploads;
 
@@ -24,11 +25,9 @@ use seedhouse_core::{
 };
 
 use crate::durable::sync_folder;
+use hashed_copy::{BUFFER_BYTES, fill};
 use staging::Staging;
 use uploads::LocalUploads;
-
-/// Large enough that hashing and not the system calls set the pace (64 KiB measured a third as fast as 1 MiB).
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// A content-addressed folder.
 pub struct LocalArtifacts {
@@ -247,25 +246,4 @@ impl ArtifactStore for LocalArtifacts {
 fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     entries.map_err(Error::io("list", folder))
-}
-
-/// Reads until the buffer is full or the bytes end; returns how many there were. A sender that gives little at a time
-/// does not cause as many writes.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let (filled, ended) = gather(reader, buffer);
-    ended.map(|()| filled)
-}
-
-/// The same, but what came before the reader failed is not lost.
-fn gather(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (filled, Err(error)),
-        }
-    }
-    (filled, Ok(()))
 }

@@ -9,13 +9,9 @@ use std::sync::Arc;
 use seedhouse_core::{Digest, DigestWriter, Error, Result, StagedArtifact};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{BUFFER_BYTES, fill};
+use super::hashed_copy::{self, BUFFER_BYTES, CopyError, fill};
 
 const PREFIX: &str = "upload-";
-
-/// The data goes to the disk in pieces of this size. Left to itself the system writes gigabytes at once, and the commits
-/// of the metadata beside it wait for up to 0.8 s.
-pub(super) const SYNC_EVERY_BYTES: u64 = 64 << 20;
 
 /// The folder for bytes that are being received.
 pub(super) struct Staging {
@@ -52,26 +48,11 @@ impl Staging {
     /// Copies bytes into a file of their own and hashes them on the way.
     pub(super) fn receive(&self, what: &str, bytes: &mut dyn Read) -> Result<Received> {
         let file = self.locked_file()?;
-        let path = file.path().to_owned();
-        let handle = file.as_file().try_clone().map_err(Error::io("open", &path))?;
-        let mut writer = DigestWriter::new(file);
-        let mut buffer = vec![0; BUFFER_BYTES];
-        let mut unsynced = 0;
-        loop {
-            let count = fill(bytes, &mut buffer)
-                .map_err(|source| Error::BrokenUpload { what: what.to_owned(), source: source.into() })?;
-            if count == 0 {
-                break;
-            }
-            writer.write_all(&buffer[..count]).map_err(Error::io("write", &path))?;
-            unsynced += count as u64;
-            if unsynced >= SYNC_EVERY_BYTES {
-                handle.sync_data().map_err(Error::io("sync", &path))?;
-                unsynced = 0;
-            }
-        }
-        let (file, digest, size_bytes) = writer.finish();
-        handle.sync_all().map_err(Error::io("sync", &path))?;
+        let (digest, size_bytes) = hashed_copy::copy(bytes, file.as_file()).map_err(|error| match error {
+            CopyError::Read(source) => Error::BrokenUpload { what: what.to_owned(), source: source.into() },
+            CopyError::Write(source) => Error::io("write", file.path())(source),
+            CopyError::Sync(source) => Error::io("sync", file.path())(source),
+        })?;
         let (file, path) = file.into_parts();
         Ok(Received { path, lock: Arc::new(file), digest, size_bytes })
     }

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use seedhouse_core::{Checksum, Checksummer, Error, Part, Result};
 
 use super::Locked;
-use crate::local_artifacts::staging::SYNC_EVERY_BYTES;
-use crate::local_artifacts::{BUFFER_BYTES, gather};
+use crate::local_artifacts::hashed_copy::{BUFFER_BYTES, SYNC_EVERY_BYTES, gather};
 
 impl Locked {
     /// Adds a part; see [`UploadStore::append`](seedhouse_core::UploadStore::append).
@@ -39,7 +38,7 @@ impl Locked {
     }
 
     fn check_nothing_comes(&self, part: &Part, bytes: &mut dyn Read) -> Result<()> {
-        let (count, ended) = gather(bytes, &mut [0]);
+        let (count, ended) = gather(bytes, &mut [0], || true);
         if count > 0 {
             return Err(self.too_long(self.offset + 1));
         }
@@ -153,7 +152,7 @@ impl Tail {
     fn take_all(&mut self, bytes: &mut dyn Read, see: &mut dyn FnMut(&[u8]), durable: &mut u64) -> Result<(), Stopped> {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            let (count, ended) = gather(bytes, &mut buffer);
+            let (count, ended) = gather(bytes, &mut buffer, || true);
             let gathered = &buffer[..count];
             if count as u64 > self.room {
                 return Err(Stopped::TooLong);
@@ -164,7 +163,7 @@ impl Tail {
             if count < buffer.len() {
                 return Ok(());
             }
-            if self.end - *durable >= SYNC_EVERY_BYTES {
+            if self.end - *durable >= SYNC_EVERY_BYTES as u64 {
                 self.sync(durable)?;
             }
         }
