@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Show(ShowArguments),
     /// List the versions of a model, newest version first
     Versions(VersionsArguments),
+    /// Count versions by type, status and framework, and add up what is stored
+    Statistics,
     /// Change the status, texts, tags or figures of a version
     Update(UpdateArguments),
     /// Print, set or remove the model card of a version

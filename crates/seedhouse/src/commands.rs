@@ -21,6 +21,7 @@ mod restore;
 mod scrub;
 mod serve;
 mod show;
+mod statistics;
 mod token;
 mod update;
 mod verify;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::List(arguments) => list::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Show(arguments) => show::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Statistics => statistics::run(&Registry::open(&cli.root)?.service, output)?,
         Command::Versions(arguments) => versions::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Update(arguments) => {
             changing(cli, |service| update::run(service, arguments, output))?;

@@ -6,7 +6,7 @@
 //! uploads    bytes in parts, over many requests, until a registration takes them
 //! adopt      plan -> look for the files -> one Change per version, and a report
 //! files      the bytes of a version, one file at a time
-//! find       show, list, versions, statistics
+//! find       show, list, versions, statistics; storage_figures adds up the bytes
 //! change     update, alias, rollback, delete, undelete
 //! card       what a model card says
 //! lineage    what a version was made from, and what was made from it
@@ -56,6 +56,7 @@ mod restore;
 mod scrub;
 mod serving;
 mod sources;
+mod storage_figures;
 mod uploads;
 mod verify;
 
@@ -91,6 +92,7 @@ pub use seedhouse_engine::{
     PixelRows, Prediction, Prompt, Sampling,
 };
 pub use sources::{Source, collect_files, missing_or_unreadable};
+pub use storage_figures::StorageFigures;
 pub use uploads::UploadedFile;
 pub use verify::{Finding, VerifiedFile};
 

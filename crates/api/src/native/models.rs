@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{self, Entry};
-use seedhouse_service::{Caller, Overview, Service};
+use seedhouse_service::{Caller, Overview, Service, StorageFigures};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -213,9 +213,35 @@ pub(crate) async fn versions_of_base(
     Ok(Json(BaseVersionsResponse { success: true, base_id, versions }))
 }
 
+/// What is counted.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct StatisticsParameters {
+    /// Also add up the bytes that are stored and saved; that looks at every file and every record.
+    #[serde(default)]
+    storage: bool,
+}
+
+/// The figures, and those of the storage where they were asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatisticsResponse {
+    #[serde(flatten)]
+    overview: Overview,
+    /// Nothing of this version trains; the original's web client looks at it.
+    training_tasks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<StorageFigures>,
+}
+
 /// Counts versions by type, status and framework.
-#[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models",
-    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, corrupt_models, jobs, size_bytes, by_type, by_status, by_framework")))]
-pub(crate) async fn statistics(State(service): State<Arc<Service>>) -> Result<Json<Overview>, Failure> {
-    Ok(Json(blocking::run(move || service.overview()).await?))
+#[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models", params(StatisticsParameters),
+    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, training_tasks, corrupt_models, jobs, size_bytes, by_type, by_status, by_framework; with `storage=true` also storage {artifacts, stored_bytes, named_bytes, saved_by_deduplication_bytes}"), (status = 400, body = Problem)))]
+pub(crate) async fn statistics(
+    State(service): State<Arc<Service>>,
+    QueryParameters(parameters): QueryParameters<StatisticsParameters>,
+) -> Result<Json<StatisticsResponse>, Failure> {
+    let figures = blocking::run(move || {
+        let storage = if parameters.storage { Some(service.storage_figures()?) } else { None };
+        Ok(StatisticsResponse { overview: service.overview()?, training_tasks: 0, storage })
+    });
+    Ok(Json(figures.await?))
 }

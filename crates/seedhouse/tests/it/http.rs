@@ -226,6 +226,27 @@ fn unknown_route_and_method_are_problems_too() {
 }
 
 #[test]
+fn equal_files_are_stored_once_and_the_statistics_say_what_that_saves() {
+    let seedhouse = Seedhouse::new();
+    let server = seedhouse.serve();
+    for (name, bytes) in [("a", "same bytes"), ("b", "same bytes"), ("c", "others")] {
+        let form = Form::new().text("name", name).file("w.bin", bytes.as_bytes());
+        assert_eq!(server.post_form("/api/models", &form).status, 201);
+    }
+    assert_eq!(server.send("DELETE", "/api/models/b", &[], &Value::Null).status, 200);
+    let expected = json!({"artifacts": 2, "stored_bytes": 16, "named_bytes": 26, "saved_by_deduplication_bytes": 10});
+    let figures = server.get("/api/model-manager/statistics?storage=true").json();
+    assert_eq!(
+        (&figures["storage"], &figures["total_models"], &figures["training_tasks"]),
+        (&expected, &json!(2), &json!(0))
+    );
+    assert!(server.get("/api/model-manager/statistics").json().get("storage").is_none());
+    assert_eq!(seedhouse.json(&["statistics"])["storage"], expected);
+    let text = seedhouse.run(&["statistics"]).stdout;
+    assert!(text.contains("2 versions of 2 models") && text.contains("10 B saved"), "{text}");
+}
+
+#[test]
 fn body_that_a_route_does_not_read_leaves_the_connection_usable() {
     let (_seedhouse, server) = with_tiny_models();
     let unread = "x".repeat(1 << 20);

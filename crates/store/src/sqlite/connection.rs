@@ -19,10 +19,12 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;
 
 /// Opens the connection that writes, and makes the file when it does not exist. Its 32 MB of pages hold what registrations
-/// touch of the indexes.
+/// touch of the indexes. A log that grew while others were reading it is cut to 64 MB when it begins anew.
 pub(super) fn writing(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    open(path, flags, "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;")
+    let pragmas = "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;
+                   PRAGMA journal_size_limit = 67108864;";
+    open(path, flags, pragmas)
 }
 
 /// Opens a connection that cannot change anything; its 16 MB of pages hold the upper levels of the indexes. It opens the file
