@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 from files import HASH_WITH_PYTHON, write_random
 from memory import serving
@@ -30,6 +32,7 @@ HASH, COPY = "SHA-256 (OpenSSL)", "`cp`, then `sync`"
 BOUNDARY = "seedhouse-bench-boundary"
 
 ANSWER_SECONDS = 600
+SETTLE_SECONDS = 2
 
 
 def measure(binary: Path, work: Path, size_mebibytes: int, rounds: int) -> list[Line]:
@@ -44,7 +47,7 @@ def measure(binary: Path, work: Path, size_mebibytes: int, rounds: int) -> list[
         write_random(file, size)
         imports = Imports(binary, file, size)
         tasks = {REGISTER: imports.register, UPLOAD: imports.upload, HASH: imports.hash, COPY: imports.copy_and_sync}
-        figures = interleave(rounds, tasks)
+        figures = interleave(rounds, {name: settled(task) for name, task in tasks.items()})
     lines = []
     slower = min((HASH, COPY), key=lambda name: figures[name].median)
     for task in (REGISTER, UPLOAD):
@@ -57,6 +60,18 @@ def measure(binary: Path, work: Path, size_mebibytes: int, rounds: int) -> list[
         most = Spread.of(imports.memory[task])
         lines.append(Line(f"highest resident memory, {task}", MEGABYTES, most, "no rival", target=MEMORY_TARGET))
     return lines
+
+
+def settled(task: Callable[[], float]) -> Callable[[], float]:
+    """Has a task begin on a quiet disk: removing what the one before wrote goes on for a while, and every task but hashing
+    would pay for its neighbour."""
+
+    def run_settled() -> float:
+        os.sync()
+        time.sleep(SETTLE_SECONDS)
+        return task()
+
+    return run_settled
 
 
 class Imports:
