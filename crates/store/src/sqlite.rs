@@ -15,6 +15,7 @@ mod filling;
 mod indexer;
 mod jobs;
 mod ledger;
+mod log_keeping;
 mod loose;
 mod own_connection;
 mod reader;

@@ -41,9 +41,17 @@ fn look_again(looks: i32) -> bool {
     u128::from(looks.unsigned_abs()) < BUSY_TIMEOUT.as_millis() / LOOK_AGAIN.as_millis()
 }
 
+/// Sets for how long a connection waits for locks, or with `None` that it waits as it always does.
+pub(super) fn wait_at_most(connection: &Connection, patience: Option<Duration>) -> rusqlite::Result<()> {
+    match patience {
+        Some(patience) => connection.busy_timeout(patience),
+        None => connection.busy_handler(Some(look_again)),
+    }
+}
+
 fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed("open the database", path))?;
-    connection.busy_handler(Some(look_again)).map_err(failed("set up a connection", path))?;
+    wait_at_most(&connection, None).map_err(failed("set up a connection", path))?;
     connection.execute_batch(pragmas).map_err(failed("set up a connection", path))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)

@@ -15,6 +15,7 @@ use seedhouse_core::{Applied, Change, Error, Result};
 use super::connection::{failed, shared_failure};
 use super::indexer::Order;
 use super::ledger::SqliteLedger;
+use super::log_keeping::LogKeeping;
 use super::search_index::{Block, store_block};
 use super::turn;
 use crate::execute::execute_all;
@@ -64,6 +65,7 @@ impl BlockSender {
 impl Writer {
     /// Starts the thread. `path` names the database in errors; `indexer` hears of changes.
     pub(super) fn start(connection: Connection, path: PathBuf, indexer: SyncSender<Order>) -> Result<Writer> {
+        LogKeeping::begin(&connection).map_err(failed("set up a connection", &path))?;
         let (requests, waiting) = sync_channel(QUEUE_LENGTH);
         let thread = thread::Builder::new()
             .name("metadata writer".into())
@@ -109,6 +111,7 @@ impl Drop for Writer {
 fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>, indexer: &SyncSender<Order>) {
     // The first change is followed by a look: another process may have left blocks to be made.
     let mut unseen = CHANGES_PER_LOOK;
+    let mut log = LogKeeping::default();
     while let Ok(first) = waiting.recv() {
         let (mut batch, mut replies, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
         for request in iter::once(first).chain(waiting.try_iter().take(LARGEST_BATCH - 1)) {
@@ -130,6 +133,7 @@ fn run(connection: &Connection, path: &Path, waiting: &Receiver<Request>, indexe
         for (block, reply) in blocks {
             let _ = reply.send(commit_block(connection, path, &block));
         }
+        log.after_commit(connection, path);
         // An indexer that already has an order, or is gone, needs none.
         if unseen >= CHANGES_PER_LOOK && indexer.try_send(Order::Look).is_ok() {
             unseen = 0;
