@@ -172,11 +172,11 @@ pub(crate) struct RegisterArguments {
 }
 
 impl RegisterArguments {
-    /// Returns the arguments that register a folder and leave everything else to its files.
-    pub(crate) fn of_folder(name: ModelName, folder: PathBuf) -> RegisterArguments {
+    /// Returns the arguments that register a file or a folder and leave everything else to what is in it.
+    pub(crate) fn of_path(name: ModelName, path: PathBuf) -> RegisterArguments {
         RegisterArguments {
             name,
-            paths: vec![folder],
+            paths: vec![path],
             version: None,
             model_id: None,
             model_type: None,

@@ -15,6 +15,7 @@ use crate::blocking;
 use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
 use crate::native::new_model::{NewModel, NewModelForm};
+use crate::native::new_version::idempotency_key;
 use crate::problem::{Failure, Problems};
 use crate::upload::{self, Form};
 
@@ -92,10 +93,12 @@ async fn register(
         return Err(Error::malformed("the body", "it must be `multipart/form-data` with a file"));
     }
     let permit = admission.upload()?;
+    let key = idempotency_key(request.headers())?;
     let Form { fields, files } = upload::read_form(&service, request, &limits, &permit).await?;
     if files.is_empty() {
         return Err(Error::invalid("file", "", "is required"));
     }
-    let register = NewModel::from_form(fields)?.into_request(caller.name)?;
+    let mut register = NewModel::from_form(fields)?.into_request(caller.name)?;
+    register.idempotency_key = key;
     blocking::run_admitted(permit, move || service.register(register, files)).await
 }

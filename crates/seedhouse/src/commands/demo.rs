@@ -87,20 +87,8 @@ impl Demo<'_> {
         metadata: Option<String>,
         labels: Option<PathBuf>,
     ) -> anyhow::Result<Entry> {
-        let arguments = RegisterArguments {
-            name: name.parse()?,
-            paths: vec![self.models.join(file)],
-            version: None,
-            model_id: None,
-            model_type: None,
-            framework: None,
-            status: None,
-            description: None,
-            parent: None,
-            relation: None,
-            metadata,
-            labels,
-        };
+        let arguments =
+            RegisterArguments { metadata, labels, ..RegisterArguments::of_path(name.parse()?, self.models.join(file)) };
         Ok(register::register(self.service, &arguments)?)
     }
 

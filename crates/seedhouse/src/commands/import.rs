@@ -63,7 +63,7 @@ fn folder(service: &Service, arguments: &ImportArguments, output: Output) -> any
     if let Some((option, _)) = of_bundles.into_iter().find(|(_, given)| *given) {
         return Err(Error::invalid(option, "given", "is for a bundle, not for a folder").into());
     }
-    let arguments = RegisterArguments::of_folder(name.clone(), PathBuf::from(&arguments.source));
+    let arguments = RegisterArguments::of_path(name.clone(), PathBuf::from(&arguments.source));
     register::run(service, &arguments, output)
 }
 

@@ -44,6 +44,18 @@ fn imported_file_becomes_a_version_in_both_shapes() {
 }
 
 #[test]
+fn import_that_is_sent_again_with_its_key_returns_the_version_it_made() {
+    let (_seedhouse, server) = with_a_text_model();
+    let form = Form::new().text("name", "again").file("w.bin", b"bytes");
+    for path in ["/api/models/import", "/api/model-manager/import-from-file"] {
+        let send = || server.client().try_post_form_with(path, &[("idempotency-key", "import-1")], &form).unwrap();
+        for answer in [send(), send()] {
+            assert_eq!((answer.status, &answer.json()["model_id"]), (201, &json!("again_v1")), "{}", answer.text);
+        }
+    }
+}
+
+#[test]
 fn import_without_a_file_is_refused() {
     let (_seedhouse, server) = with_a_text_model();
     for path in ["/api/models/import", "/api/model-manager/import-from-file"] {

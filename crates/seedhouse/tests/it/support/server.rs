@@ -213,7 +213,18 @@ impl Client {
 
     /// Posts a form to a server that may be killed meanwhile.
     pub(crate) fn try_post_form(&self, path: &str, form: &Form) -> Result<Answer, ureq::Error> {
+        self.try_post_form_with(path, &[], form)
+    }
+
+    /// The same with further headers.
+    pub(crate) fn try_post_form_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &Form,
+    ) -> Result<Answer, ureq::Error> {
         let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", form.content_type());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut response = request.send(form.body().as_slice())?;
         Answer::read(&mut response)
     }
