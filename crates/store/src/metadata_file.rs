@@ -15,7 +15,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seedhouse_core::{Clock, Error, MetadataStore, Result};
 
@@ -23,13 +23,6 @@ use keeper::Keeper;
 
 /// How often the revision is looked at: a change is written well within a second.
 const POLL: Duration = Duration::from_millis(200);
-
-/// After a write the thread rests this many times as long, so that a large file takes at most 5 % of the time.
-const REST_PER_WRITE: u32 = 20;
-
-/// Up to this size the thread does not rest longer: then a busy disk is what takes the time, and users
-/// expect a small file within a second.
-const SMALL_BYTES: u64 = 256 << 10;
 
 /// The first and the longest pause after a failure.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -75,7 +68,7 @@ impl MetadataFile {
     /// [`Error::Io`] when it cannot be written, [`Error::Unavailable`] while another process is writing it, and what the
     /// store answers when it cannot be read.
     pub fn flush(&self) -> Result<()> {
-        self.shared.keep().map(|_| ())
+        self.shared.keep()
     }
 
     /// Returns the files that stood at `metadata.json`, were not written by this program, and have been renamed.
@@ -104,7 +97,7 @@ impl Shared {
         let mut pause = Duration::ZERO;
         let mut retry = RETRY[0];
         while !self.stopped_within(pause) {
-            pause = match self.keep() {
+            pause = match self.keep_or_rest() {
                 Ok(rest) => {
                     retry = RETRY[0];
                     POLL.max(rest)
@@ -124,16 +117,22 @@ impl Shared {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Does what is due and returns how long to rest from it.
-    fn keep(&self) -> Result<Duration> {
+    /// Does what is due.
+    fn keep(&self) -> Result<()> {
         let mut keeper = locked(&self.keeper);
-        if !keeper.is_due()? {
-            return Ok(Duration::ZERO);
+        if keeper.is_due()? {
+            keeper.bring_up_to_date()?;
         }
-        let begin = Instant::now();
-        keeper.bring_up_to_date()?;
-        let small = keeper.size_bytes() <= SMALL_BYTES;
-        Ok(if small { Duration::ZERO } else { begin.elapsed() * REST_PER_WRITE })
+        Ok(())
+    }
+
+    /// Does what is due, unless it is time to rest; then it returns for how long.
+    fn keep_or_rest(&self) -> Result<Duration> {
+        let rest = locked(&self.keeper).rest_left()?;
+        if rest.is_zero() {
+            self.keep()?;
+        }
+        Ok(rest)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use seedhouse_core::{Clock, Digest, DigestWriter, Error, MetadataStore, Result};
 
@@ -18,6 +18,15 @@ use crate::set_aside::set_aside;
 
 /// How long a process waits for another one that is writing the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a write everybody rests this many times as long, so that a large file takes at most 5 % of the time.
+const REST_PER_WRITE: u32 = 20;
+
+/// Up to this size nobody rests: then a busy disk is what takes the time, and users expect a small file within a second.
+const SMALL_BYTES: u64 = 256 << 10;
+
+/// Where it is kept which contents are ours.
+const STATE: &str = ".metadata.json.state";
 
 /// How much of a file is in memory at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -48,6 +57,15 @@ struct FileState {
     modified: (i64, i64),
 }
 
+impl FileState {
+    /// Returns how long ago it was written; no time at all if that is in the future.
+    fn age(&self) -> Duration {
+        let (seconds, nanoseconds) = self.modified;
+        let since_epoch = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
+        (UNIX_EPOCH + since_epoch).elapsed().unwrap_or_default()
+    }
+}
+
 impl Keeper {
     pub(super) fn new(
         root: &Path,
@@ -66,9 +84,15 @@ impl Keeper {
         Ok(self.seen.as_ref() != Some(&now))
     }
 
-    /// Returns the size of the file after the last round.
-    pub(super) fn size_bytes(&self) -> u64 {
-        self.seen.as_ref().and_then(|seen| seen.file.as_ref()).map_or(0, |file| file.size_bytes)
+    /// Returns how much longer to rest from the last write, whichever process did it: several that write, or one that is
+    /// started again and again, take no more of the time together than one.
+    pub(super) fn rest_left(&self) -> Result<Duration> {
+        let Some(file) = file_state(&self.path)?.filter(|file| file.size_bytes > SMALL_BYTES) else {
+            return Ok(Duration::ZERO);
+        };
+        let state = State::read(&self.root.join(STATE))?;
+        let rest = Duration::from_millis(state.map_or(0, |state| state.took_ms)) * REST_PER_WRITE;
+        Ok(rest.saturating_sub(file.age()))
     }
 
     /// Writes the file if it does not show the registry as it is. What stands there and is not ours is set aside.
@@ -88,7 +112,8 @@ impl Keeper {
 
     /// Returns what it left behind, or `None` if somebody changed the file meanwhile.
     fn attempt(&self) -> Result<Option<Seen>> {
-        let state_path = self.root.join(".metadata.json.state");
+        let begun = Instant::now();
+        let state_path = self.root.join(STATE);
         // Before the records: if one is added meanwhile, the next round writes once more, and nothing is missed.
         let revision = self.store.revision()?;
         let state = State::read(&state_path)?;
@@ -102,7 +127,8 @@ impl Keeper {
         let replaced = found.filter(|found| *found != newest);
         let ours = replaced.filter(|found| is_ours(state.as_ref(), found, revision));
         let digests = ours.into_iter().chain([newest]).collect();
-        State { revision, digests }.write(&state_path, &self.root.join(".metadata.json.state.new"))?;
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        State { revision, digests, took_ms }.write(&state_path, &self.root.join(".metadata.json.state.new"))?;
         if found == Some(newest) {
             fs::remove_file(&beside).map_err(Error::io("remove", &beside))?;
             return Ok(Some(Seen { revision, file: before }));

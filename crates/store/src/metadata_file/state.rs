@@ -16,6 +16,9 @@ pub(super) struct State {
     pub(super) revision: u64,
     /// Contents of ours: the one being replaced, if any, and last the newest.
     pub(super) digests: Vec<Digest>,
+    /// How long writing the newest took. Whoever comes next rests from it, be it another process or the next life of this one.
+    #[serde(default)]
+    pub(super) took_ms: u64,
 }
 
 impl State {

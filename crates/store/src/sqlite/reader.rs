@@ -7,13 +7,14 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use seedhouse_core::query::Position;
 use seedhouse_core::{
     Count, Cursor, Entry, Error, Event, Kind, ModelId, ModelName, Page, Query, Reference, RememberedKey, Result,
-    Selector, Statistics, Status, VisitOrder,
+    Selector, Statistics, VisitOrder,
 };
 
 use super::column_cache::ColumnCache;
 use super::connection::{failed, reading};
 use super::loose::LooseCache;
 use super::rows::{EVENT_COLUMNS, EventRow, VERSION_COLUMNS, VersionRow};
+use super::schema::SERVABLE;
 use super::search::Search;
 use super::tally;
 use crate::resolve::{BaseFound, missing, resolved};
@@ -298,12 +299,10 @@ fn candidates(
 
 /// Returns the newest servable version of a base, else the newest.
 fn newest(connection: &Connection, base: &str) -> rusqlite::Result<Option<VersionRow>> {
-    let servable = Status::ALL.into_iter().filter(|status| status.is_servable());
-    let servable: Vec<String> = servable.map(|status| format!("'{status}'")).collect();
-    // Walks the index from the newest version on; without the hint SQLite may collect and sort by status.
-    let condition =
-        format!("base = ?1 AND status IN ({}) AND NOT deleted ORDER BY version_key DESC LIMIT 1", servable.join(", "));
-    let sql = format!("SELECT {VERSION_COLUMNS} FROM version INDEXED BY version_by_order WHERE {condition}");
+    let sql = format!(
+        "SELECT {VERSION_COLUMNS} FROM version INDEXED BY version_servable
+         WHERE base = ?1 AND {SERVABLE} ORDER BY version_key DESC LIMIT 1"
+    );
     match connection.prepare_cached(&sql)?.query_row([base], VersionRow::read).optional()? {
         Some(row) => Ok(Some(row)),
         None => row(connection, "base = ?1 AND NOT deleted ORDER BY version_key DESC LIMIT 1", params![base]),

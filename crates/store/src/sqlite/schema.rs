@@ -11,7 +11,11 @@ use super::connection::{BUSY_TIMEOUT, failed};
 use super::{jobs, search_index, tally, tokens, turn};
 
 /// The layout this program reads and writes; `PRAGMA user_version` of the file. Layout 1 was never released.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
+
+/// The oldest layout that is brought up to the newest one, and what each layout since then added.
+const OLDEST: i64 = 2;
+const UPGRADES: [&str; (LAYOUT - OLDEST) as usize] = [SERVABLE_INDEX];
 
 /// Marks the file as ours (`seed` in ASCII), so that another program's database is never written to.
 const APPLICATION_ID: i64 = 0x7365_6564;
@@ -76,6 +80,15 @@ const TABLES: &str = "
     CREATE INDEX event_by_subject ON event (subject, sequence);
 ";
 
+/// Where a bare name finds the newest version that can be served: without it a base whose newest versions cannot be served
+/// is walked through from its end. Whoever reads it says [`SERVABLE`] word for word.
+const SERVABLE_INDEX: &str = "CREATE INDEX version_servable ON version (base, version_key)
+    WHERE status IN ('imported', 'ready', 'trained', 'pretrained', 'quantized') AND NOT deleted";
+
+/// The condition of that index.
+pub(super) const SERVABLE: &str =
+    "status IN ('imported', 'ready', 'trained', 'pretrained', 'quantized') AND NOT deleted";
+
 /// Makes the tables in an empty file, or checks that those of an existing one can be used. A refused file stays as it is.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
     let failure = || failed("prepare the database", path);
@@ -87,26 +100,32 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         let reason = format!("the file system only allows the journal mode `{mode}`");
         return Err(Error::unsupported(format!("write-ahead logging of `{}`", path.display()), reason));
     }
-    if found.is_empty() {
+    if found.layout != LAYOUT {
         let _turn = turn::wait(path)?;
-        patiently(|| create_tables(connection)).map_err(failure())?;
+        patiently(|| bring_up_to_date(connection)).map_err(failure())?;
     }
-    // An existing file is only read: whoever opens it need not wait for the write lock of those who are writing.
+    // A file of this layout is only read: whoever opens it need not wait for the write lock of those who are writing.
     Ok(())
 }
 
-fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Makes the tables, or adds what a file of an older layout lacks. Another process may have done it since the check.
+fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have made them since the check.
-    if Found::read_within(&transaction)?.layout == 0 {
+    let found = Found::read_within(&transaction)?.layout;
+    if found == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(tokens::TABLE)?;
         transaction.execute_batch(tally::TABLES)?;
         transaction.execute_batch(search_index::TABLES)?;
         transaction.execute_batch(jobs::TABLE)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
+    for (layout, upgrade) in (OLDEST + 1..).zip(UPGRADES) {
+        if found < layout {
+            transaction.execute_batch(upgrade)?;
+        }
+    }
+    transaction.pragma_update(None, "user_version", LAYOUT)?;
     transaction.commit()
 }
 
@@ -146,7 +165,7 @@ impl Found {
             return Err(Error::CorruptState { what, reason });
         }
         match self.layout {
-            LAYOUT => Ok(()),
+            OLDEST..=LAYOUT => Ok(()),
             1 => {
                 let reason = "it has layout 1, which was never released; adopt its `metadata.json` into a new registry";
                 Err(Error::unsupported(what, reason))
@@ -173,6 +192,41 @@ fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Resu
                 thread::sleep(Duration::from_millis(10));
             }
             outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seedhouse_core::Status;
+
+    #[test]
+    fn index_of_what_can_be_served_has_every_such_status() {
+        let servable = Status::ALL.into_iter().filter(|status| status.is_servable());
+        let servable: Vec<String> = servable.map(|status| format!("'{status}'")).collect();
+        assert_eq!(SERVABLE, format!("status IN ({}) AND NOT deleted", servable.join(", ")));
+        assert!(SERVABLE_INDEX.ends_with(&format!("WHERE {SERVABLE}")));
+    }
+
+    #[test]
+    fn file_of_the_layout_before_gets_what_it_lacks_and_keeps_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut connection = Connection::open(&path).unwrap();
+        prepare(&mut connection, &path).unwrap();
+        connection
+            .execute_batch(
+                "DROP INDEX version_servable; PRAGMA user_version = 2;
+                 INSERT INTO idempotency VALUES ('key', 'a_v1', 'print')",
+            )
+            .unwrap();
+        for _ in 0..2 {
+            prepare(&mut connection, &path).unwrap();
+            assert_eq!(Found::read(&mut connection).unwrap().layout, LAYOUT);
+            let kept: String = connection.query_row("SELECT key FROM idempotency", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, "key");
+            connection.execute_batch("EXPLAIN SELECT 1 FROM version INDEXED BY version_servable WHERE base = 'a' AND status IN ('imported', 'ready', 'trained', 'pretrained', 'quantized') AND NOT deleted").unwrap();
         }
     }
 }

@@ -124,7 +124,7 @@ fn database_of_a_newer_program_is_refused_with_both_numbers_and_left_alone() {
     let error = SqliteStore::open(&path).err().unwrap();
     assert_eq!(error.code(), Code::Unsupported);
     let text = error.to_string();
-    assert!(text.contains("layout 7") && text.contains("up to 2") && text.contains("seedhouse.db"), "{text}");
+    assert!(text.contains("layout 7") && text.contains("up to 3") && text.contains("seedhouse.db"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
