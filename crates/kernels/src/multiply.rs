@@ -1,0 +1,238 @@
+//! Matrix products: activations (rows of inputs) times packed weights (rows of outputs).
+//!
+//! The product is cut into parts over panels of outputs and, when there are few panels, over rows. A part goes through its rows
+//! in chunks that stay in the second cache, through its panels, and through the inputs in pieces of a panel that stay in the
+//! first cache; there tiles of up to 12 rows add to their sums.
+
+use std::ops::Range;
+
+use crate::disjoint::Disjoint;
+use crate::weight_format::{Layout, PANEL};
+use crate::{ActivationForm, Activations, Level, PackedMatrix, Step};
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bf16;
+mod finish;
+mod groups;
+mod int8;
+mod kernels;
+mod portable;
+mod scales;
+mod tile;
+mod vector;
+mod widened;
+
+use finish::Finish;
+use tile::{Tile, TileFunction};
+pub(crate) use vector::{Vector, Work};
+
+/// What happens to each number of a product before it is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Is added, one number per output.
+    pub bias: Option<&'a [f32]>,
+    /// Whether the product is added to what `output` holds (a residual) or replaces it.
+    pub add: bool,
+}
+
+/// Rows of sums that a part works on at a time; their sums lie on the stack.
+const MOST_CHUNK_ROWS: usize = 192;
+
+/// Bytes of activations that stay in the second cache.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// Bytes of a panel that stay in the first cache while the rows of a chunk go over them.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// Parts per thread: enough to make up for threads that are kept from running.
+const PARTS_PER_THREAD: usize = 4;
+
+/// Inputs up to which sums of products of bytes fit into 32 bits.
+const MOST_BYTE_INPUTS: usize = i32::MAX as usize / (128 * 127);
+
+/// Writes `input` times `weights`, rows of as many numbers as there are outputs, to `output`.
+///
+/// Every number is computed in one order of summation, which depends on nothing but the format, the form of the activations, the
+/// level and the number of inputs. Levels agree exactly in sums of integers and otherwise within the rounding of f32 sums; AVX-512 takes
+/// bf16 numbers below 2^-126 as 0.
+///
+/// # Panics
+/// When lengths do not fit together, when the format does not [accept](crate::WeightFormat::accepts) the form of the activations, or when
+/// there are more than 132,000 inputs of `Int8Rows`.
+pub fn multiply(
+    step: &mut Step<'_>,
+    weights: &PackedMatrix,
+    input: &Activations,
+    output: &mut [f32],
+    epilogue: Epilogue<'_>,
+) {
+    let (rows, outputs, inputs) = (input.rows(), weights.outputs(), weights.inputs());
+    assert_eq!(input.width(), inputs, "activations are as wide as the weights have inputs");
+    assert_eq!(output.len(), rows * outputs, "the output holds {rows} rows of {outputs}");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == outputs), "one bias per output");
+    assert!(weights.format().accepts(input.form()), "{:?} with {:?}", weights.format(), input.form());
+    assert!(input.form() != ActivationForm::Int8Rows || inputs <= MOST_BYTE_INPUTS, "{inputs} inputs of 8 bits");
+    if output.is_empty() {
+        return;
+    }
+    let parts = Parts::new(rows, outputs.div_ceil(PANEL), chunk_rows(input), step.threads());
+    let product = Product::new(step.level(), weights, input, Disjoint::new(output), epilogue);
+    step.run(parts.count(), &|part| {
+        let (rows, panels) = parts.part(part);
+        product.part(rows, panels);
+    });
+}
+
+/// Runs `work` with the instructions of a level, which is available: levels come from a pool that has checked.
+pub(crate) fn enter<W: Work>(level: Level, work: W) {
+    debug_assert!(level.is_available());
+    // SAFETY: the processor has the instructions; works used with this function hold references, not pointers.
+    unsafe {
+        match level {
+            Level::Portable => portable::Portable::enter(work),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::Avx2::enter(work),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::Avx512::enter(work),
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx2 | Level::Avx512 => portable::Portable::enter(work),
+        }
+    }
+}
+
+/// Returns how many rows' activations stay in the second cache: whole tiles.
+fn chunk_rows(input: &Activations) -> usize {
+    let fitting = CHUNK_BYTES / (input.stride() * 4);
+    (fitting / 12 * 12).clamp(12, MOST_CHUNK_ROWS)
+}
+
+/// How a product is cut.
+struct Parts {
+    rows: usize,
+    panels: usize,
+    row_parts: usize,
+    panel_parts: usize,
+    chunk: usize,
+}
+
+impl Parts {
+    fn new(rows: usize, panels: usize, chunk: usize, threads: usize) -> Parts {
+        let wanted = if threads == 1 { 1 } else { threads * PARTS_PER_THREAD };
+        let panel_parts = panels.min(wanted);
+        let row_parts = rows.div_ceil(chunk).min(wanted.div_ceil(panel_parts));
+        Parts { rows, panels, row_parts, panel_parts, chunk }
+    }
+
+    fn count(&self) -> usize {
+        self.row_parts * self.panel_parts
+    }
+
+    /// Returns the rows and the panels of a part.
+    fn part(&self, part: usize) -> (Range<usize>, Range<usize>) {
+        let (row, panel) = (part / self.panel_parts, part % self.panel_parts);
+        let chunks = self.rows.div_ceil(self.chunk);
+        let rows = share(chunks, self.row_parts, row);
+        let rows = rows.start * self.chunk..self.rows.min(rows.end * self.chunk);
+        (rows, share(self.panels, self.panel_parts, panel))
+    }
+}
+
+/// Returns one of `parts` shares of `0..total`, which differ by at most one.
+fn share(total: usize, parts: usize, part: usize) -> Range<usize> {
+    total * part / parts..total * (part + 1) / parts
+}
+
+/// A product that threads work on.
+struct Product<'a> {
+    input: &'a Activations,
+    bytes: &'a [u8],
+    panel_bytes: usize,
+    layout: Layout,
+    groups: usize,
+    groups_per_piece: usize,
+    add: TileFunction,
+    finish: Finish<'a>,
+    chunk: usize,
+    level: Level,
+}
+
+impl<'a> Product<'a> {
+    fn new(
+        level: Level,
+        weights: &'a PackedMatrix,
+        input: &'a Activations,
+        output: Disjoint<'a, f32>,
+        epilogue: Epilogue<'a>,
+    ) -> Product<'a> {
+        let (bytes, layout, inputs) = (weights.bytes(), weights.format().layout(), weights.inputs());
+        // Shared bytes are somebody else's and could have changed since they were taken.
+        assert_eq!(bytes.len(), PackedMatrix::packed_len(weights.format(), weights.outputs(), inputs));
+        let pieces_of_block = PIECE_BYTES / (layout.groups_per_block * layout.group_bytes);
+        Product {
+            input,
+            bytes,
+            panel_bytes: weights.panel_bytes(),
+            layout,
+            groups: layout.groups(inputs),
+            groups_per_piece: pieces_of_block.max(1) * layout.groups_per_block,
+            add: kernels::tile_function(level, weights.format(), input.form()),
+            finish: Finish::new(weights, input, output, epilogue),
+            chunk: chunk_rows(input),
+            level,
+        }
+    }
+
+    fn part(&self, rows: Range<usize>, panels: Range<usize>) {
+        let mut sums = [0; MOST_CHUNK_ROWS * PANEL];
+        for first in rows.clone().step_by(self.chunk) {
+            let rows = first..rows.end.min(first + self.chunk);
+            for panel in panels.clone() {
+                let sums = &mut sums[..rows.len() * PANEL];
+                sums.fill(0);
+                self.sum(panel, rows.clone(), sums);
+                let bytes = &self.bytes[panel * self.panel_bytes..][..self.panel_bytes];
+                self.finish.write(self.level, bytes, panel, rows.clone(), sums);
+            }
+        }
+    }
+
+    /// Computes the sums of some rows and a panel.
+    fn sum(&self, panel: usize, rows: Range<usize>, sums: &mut [u32]) {
+        debug_assert!(self.layout.group_inputs > 0);
+        // One row needs the panel once, and in one go.
+        let piece = if rows.len() == 1 { self.groups.max(1) } else { self.groups_per_piece };
+        let stride = self.input.stride();
+        let panel = &self.bytes[panel * self.panel_bytes..][..self.panel_bytes];
+        let activations = &self.input.words()[rows.start * stride..rows.end * stride];
+        let quantised_stride =
+            if self.input.form() == ActivationForm::Int8Groups { self.input.groups_per_row() } else { 0 };
+        let quantised = &self.input.quantised_groups()[rows.start * quantised_stride..rows.end * quantised_stride];
+        for first in (0..self.groups).step_by(piece) {
+            let mut tile = Tile {
+                panel: panel.as_ptr(),
+                groups: first..self.groups.min(first + piece),
+                activations: activations.as_ptr(),
+                stride,
+                quantised: quantised.as_ptr(),
+                quantised_stride,
+                sums: sums.as_mut_ptr(),
+            };
+            let mut left = rows.len();
+            while left > 0 {
+                // SAFETY: the slices above hold what the kernel reads: a panel with its groups, `left` rows of activations
+                // filled up to whole groups, their quantised groups if the form has them, and their sums. The level is available.
+                left -= unsafe {
+                    let done = (self.add)(&tile, left);
+                    tile = tile.below(done);
+                    done
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
