@@ -1,0 +1,1 @@
+"""Small decoders with random weights, and what other implementations compute from them."""
