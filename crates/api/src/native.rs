@@ -20,6 +20,8 @@ pub(crate) mod result_response;
 pub(crate) mod search;
 pub(crate) mod serving;
 pub(crate) mod text;
+pub(crate) mod text_request;
+pub(crate) mod text_response;
 pub(crate) mod transfers;
 pub(crate) mod upload_headers;
 pub(crate) mod uploads;

@@ -420,6 +420,14 @@ pub enum Error {
     /// The caller gave up.
     #[error("cancelled by the caller")]
     Cancelled,
+    /// It took longer than the caller allows.
+    #[error("{what} took longer than {seconds} s")]
+    DeadlineExceeded {
+        /// The work.
+        what: String,
+        /// How long it was given.
+        seconds: f64,
+    },
     /// Not now; later may work.
     #[error("{what} is not available: {reason}")]
     Unavailable {
@@ -539,6 +547,7 @@ impl Error {
             | Error::WrongChecksum { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
+            Error::DeadlineExceeded { .. } => Code::Deadline,
             Error::Unavailable { .. } => Code::Unavailable,
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
             Error::Io { .. } | Error::Store { .. } | Error::Internal(_) => Code::Internal,

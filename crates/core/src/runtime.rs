@@ -12,6 +12,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
+mod text_executor;
+
+pub use text_executor::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
+
 /// Loads the formats and families it knows.
 pub trait Runtime: Send + Sync {
     /// Returns the name under which errors and logs mention this runtime.
@@ -105,21 +109,11 @@ pub trait TextModel: Send + Sync {
     /// Returns what the engine must know to drive the model.
     fn info(&self) -> &TextModelInfo;
 
-    /// Starts a sequence of its own with an empty cache.
-    fn session(&self) -> Box<dyn TextSession>;
-}
-
-/// One sequence and its cache.
-pub trait TextSession: Send {
-    /// Appends tokens and returns the logits that follow the last one, `vocab_size` raw values.
+    /// Returns what runs sequences of the model, with a cache of its own. Nothing heavy may be copied for it: weights are shared.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when `tokens` is empty, has an id outside the vocabulary, or does not
-    /// fit into the context any more.
-    fn advance(&mut self, tokens: &[u32]) -> Result<&[f32]>;
-
-    /// Returns how many tokens the cache holds.
-    fn position(&self) -> usize;
+    /// [`Error::Unavailable`](crate::Error::Unavailable) when there is no memory for it.
+    fn executor(&self) -> Result<Box<dyn TextExecutor>>;
 }
 
 /// What the engine must know about a language model.
@@ -140,7 +134,8 @@ pub struct TextModelInfo {
 pub struct TokenizerSpec {
     /// The algorithm with its tables.
     pub model: TokenizerModel,
-    /// How text is cut before the algorithm runs, by llama.cpp's name (`tokenizer.ggml.pre`), e.g. `smollm`.
+    /// How text is cut before the algorithm runs, by llama.cpp's name (`tokenizer.ggml.pre`), e.g. `smollm`; empty where the
+    /// model says so itself.
     pub pre_tokenizer: String,
     /// Token that starts a text.
     pub bos: Option<u32>,
@@ -166,6 +161,82 @@ pub enum TokenizerModel {
         /// Ids of tokens that were added to the vocabulary: matched whole in every text, printed as they are.
         added: Vec<u32>,
     },
+    /// Byte-pair encoding by the scores of tokens, as llama.cpp reads SentencePiece models: of all neighbours that make a token, those
+    /// with the highest score become one.
+    ScoredBpe {
+        /// Token texts by id, with `▁` for a space; control tokens as they are.
+        tokens: Vec<String>,
+        /// A score for each token.
+        scores: Vec<f32>,
+        /// Ids of the tokens `<0x00>` to `<0xFF>`, as far as there are any, for what has no token.
+        bytes: Vec<u32>,
+        /// Whether a text begins with a space that is not written.
+        add_space: bool,
+        /// Ids of control tokens: matched whole in templates, never printed.
+        control: Vec<u32>,
+        /// Ids of tokens that were added to the vocabulary: matched whole in every text, printed as they are.
+        added: Vec<u32>,
+    },
+    /// What the `tokenizers` library reads: it cuts and encodes text as the file says.
+    HuggingFace {
+        /// The text of `tokenizer.json`.
+        json: String,
+        /// Token texts by id, as the file writes them; empty where an id has none.
+        tokens: Vec<String>,
+        /// How the texts of tokens stand for bytes.
+        token_text: TokenText,
+        /// Ids of special tokens: matched whole in templates, never printed.
+        control: Vec<u32>,
+        /// Ids of added tokens that are not special: matched whole in every text, printed as they are.
+        added: Vec<u32>,
+    },
+}
+
+/// How the text of a token stands for bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenText {
+    /// One printable character for each byte (Radford et al. 2019).
+    ByteLevel,
+    /// As it is, with `▁` for a space and `<0x0A>` for a byte (SentencePiece).
+    SentencePiece,
+}
+
+impl TokenizerModel {
+    /// Returns the token texts by id.
+    pub fn tokens(&self) -> &[String] {
+        match self {
+            TokenizerModel::ByteLevelBpe { tokens, .. }
+            | TokenizerModel::ScoredBpe { tokens, .. }
+            | TokenizerModel::HuggingFace { tokens, .. } => tokens,
+        }
+    }
+
+    /// Returns the ids of tokens that are matched whole in templates and never printed.
+    pub fn control(&self) -> &[u32] {
+        match self {
+            TokenizerModel::ByteLevelBpe { control, .. }
+            | TokenizerModel::ScoredBpe { control, .. }
+            | TokenizerModel::HuggingFace { control, .. } => control,
+        }
+    }
+
+    /// Returns the ids of tokens that are matched whole in every text and printed as they are.
+    pub fn added(&self) -> &[u32] {
+        match self {
+            TokenizerModel::ByteLevelBpe { added, .. }
+            | TokenizerModel::ScoredBpe { added, .. }
+            | TokenizerModel::HuggingFace { added, .. } => added,
+        }
+    }
+
+    /// Returns how the texts of tokens stand for bytes.
+    pub fn token_text(&self) -> TokenText {
+        match self {
+            TokenizerModel::ByteLevelBpe { .. } => TokenText::ByteLevel,
+            TokenizerModel::ScoredBpe { .. } => TokenText::SentencePiece,
+            TokenizerModel::HuggingFace { token_text, .. } => *token_text,
+        }
+    }
 }
 
 /// A model that computes named tensors from named tensors.

@@ -6,13 +6,14 @@ use std::time::Instant;
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, Runtime};
 use seedhouse_core::{Digest, Error, Framework, Result};
 
-use crate::Slot;
 use crate::single_flight::SingleFlight;
+use crate::{Slot, TextSettings, TextStatistics};
 
 /// Loads versions once and serves them. Shared between threads.
 pub struct Engine {
     runtimes: Vec<Arc<dyn Runtime>>,
     slots: SingleFlight<Digest, Slot>,
+    text_settings: TextSettings,
 }
 
 /// What to load.
@@ -29,7 +30,14 @@ pub struct LoadRequest {
 impl Engine {
     /// Returns an engine without loaded versions. For a format that several runtimes know the first one is taken.
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Engine {
-        Engine { runtimes, slots: SingleFlight::new() }
+        Engine { runtimes, slots: SingleFlight::new(), text_settings: TextSettings::default() }
+    }
+
+    /// Changes how much the scheduler of a language model does at once.
+    #[must_use]
+    pub fn with_text_settings(mut self, settings: TextSettings) -> Engine {
+        self.text_settings = settings;
+        self
     }
 
     /// Describes files from their headers, by the first runtime that knows the format; `None` when none does.
@@ -82,6 +90,15 @@ impl Engine {
         sorted_ids(&self.slots.made())
     }
 
+    /// Returns what the loaded language models have done so far, by id.
+    pub fn text_statistics(&self) -> Vec<(String, TextStatistics)> {
+        let slots = self.slots.made();
+        let mut statistics: Vec<_> =
+            slots.iter().filter_map(|slot| Some((slot.model_id().to_owned(), slot.text_statistics()?))).collect();
+        statistics.sort_by(|(a, _), (b, _)| a.cmp(b));
+        statistics
+    }
+
     /// Forgets a loaded version, so that the next call loads it again. Its memory is freed when the last request that uses it
     /// ends. Returns whether it was loaded.
     pub fn unload(&self, key: &Digest) -> bool {
@@ -112,7 +129,7 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        Slot::new(&request.model_id, model, &request.options.metadata, started)
+        Slot::new(&request.model_id, model, &request.options.metadata, self.text_settings, started)
     }
 }
 

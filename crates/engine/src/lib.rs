@@ -2,14 +2,17 @@
 //! image pre-processing and the best classes of an answer.
 //!
 //! Models are known only through [`seedhouse_core::runtime`]: tokens in and logits out, or tensors in and tensors out.
-//! Calls block and no thread is started here; who calls decides where the work runs.
+//! Calls block; who calls decides where the work runs. Only a language model in use has a thread of its own, which advances the
+//! requests of all callers together.
 //!
 //! ```text
 //! engine ── single_flight        one loader per key, everybody else waits for it
 //!   slot                         a loaded version: a text pipeline or an image classifier
 //!     text ── tokenizer, control_tokens, byte_level        text <-> token ids
 //!             chat_template                                messages -> prompt
-//!             generation ── sampling, filter, text_stream  logits -> tokens -> text
+//!             generation                                   a caller's view: request -> pieces -> answers
+//!             scheduler                                    all requests of a model, step by step
+//!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
@@ -25,9 +28,13 @@ mod vision;
 pub use engine::{Engine, LoadRequest};
 pub use slot::Slot;
 pub use text::TextPipeline;
+pub use text::beam::{Beams, EarlyStopping};
 pub use text::chat_template::Message;
-pub use text::generation::{FinishReason, GenerateRequest, Generation, Prompt};
-pub use text::sampling::Sampling;
+pub use text::generation::{Continuation, FinishReason, GenerateRequest, Generation, Piece, Prompt};
+pub use text::logprobs::{ChosenToken, TokenLogprob};
+pub use text::sampling::{Sampling, SamplingParameters};
+pub use text::scheduler::settings::TextSettings;
+pub use text::scheduler::statistics::TextStatistics;
 pub use text::tokenizer::SpecialTokens;
 pub use vision::pixel_image::{PixelImage, PixelRows};
 pub use vision::ranking::Prediction;

@@ -8,8 +8,9 @@ use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::text::TextPipeline;
+use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
-use crate::{Classification, ClassifyRequest, GenerateRequest, Generation};
+use crate::{Classification, ClassifyRequest, GenerateRequest, Generation, Piece, TextSettings, TextStatistics};
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
 pub struct Slot {
@@ -19,7 +20,7 @@ pub struct Slot {
 }
 
 enum Task {
-    Text(Box<TextPipeline>),
+    Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
     /// Neither, and why images cannot be classified with it.
     Other(String),
@@ -30,10 +31,13 @@ impl Slot {
         model_id: &str,
         model: LoadedModel,
         metadata: &Map<String, Value>,
+        settings: TextSettings,
         started: Instant,
     ) -> Result<Slot> {
         let task = match model {
-            LoadedModel::Text(model) => Task::Text(Box::new(TextPipeline::new(model_id, model)?)),
+            LoadedModel::Text(model) => {
+                Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
+            }
             LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, metadata)? {
                 ImageTask::Ready(classifier) => Task::Image(classifier),
                 ImageTask::Impossible(reason) => Task::Other(reason),
@@ -42,19 +46,26 @@ impl Slot {
         Ok(Slot { model_id: model_id.to_owned(), task, load_seconds: started.elapsed().as_secs_f64() })
     }
 
-    /// Continues a prompt, giving text to `on_text` as it becomes certain.
+    /// Continues a prompt, giving text to `on_piece` as it becomes certain.
     ///
-    /// Together the pieces given to `on_text` are [`Generation::text`]. An empty one only asks whether to go on.
+    /// Together the pieces of an answer given to `on_piece` are its text. One without text only asks whether to go on. While
+    /// `on_piece` takes its time the generation waits, and nobody else does.
     ///
     /// # Errors
     /// [`Error::WrongTask`] when this is not a language model, [`Error::Invalid`] when a value of the request breaks a rule,
-    /// [`Error::ContextOverflow`] when the prompt leaves no room for an answer.
+    /// [`Error::ContextOverflow`] when the prompt leaves no room for an answer, [`Error::Exhausted`] when too many requests wait,
+    /// [`Error::DeadlineExceeded`] when the time is up.
     pub fn generate(
         &self,
         request: &GenerateRequest,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Generation> {
-        self.text()?.generate(request, on_text)
+        self.served_text()?.generate(request, on_piece)
+    }
+
+    /// Returns what its language model has done so far; `None` when it is none.
+    pub fn text_statistics(&self) -> Option<TextStatistics> {
+        self.served_text().ok().map(ServedText::statistics)
     }
 
     /// Names the classes an image most likely belongs to.
@@ -76,8 +87,12 @@ impl Slot {
     /// # Errors
     /// [`Error::WrongTask`] when this is not a language model.
     pub fn text(&self) -> Result<&TextPipeline> {
+        self.served_text().map(|text| &*text.pipeline)
+    }
+
+    fn served_text(&self) -> Result<&ServedText> {
         match &self.task {
-            Task::Text(pipeline) => Ok(pipeline),
+            Task::Text(text) => Ok(text),
             Task::Image(_) | Task::Other(_) => Err(Error::WrongTask {
                 model_id: self.model_id.clone(),
                 task: "text generation",

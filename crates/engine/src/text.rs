@@ -1,20 +1,29 @@
 //! A language model with its tokenizer and template.
 
+pub(crate) mod beam;
 mod bounded;
 mod byte_level;
 pub(crate) mod chat_template;
 mod control_tokens;
+mod exponential;
 mod filter;
 pub(crate) mod generation;
+mod library_tokenizer;
+mod logit_rule;
+pub(crate) mod logprobs;
 mod present_time;
 mod python_json;
 pub(crate) mod sampling;
+pub(crate) mod scheduler;
+mod score_merging;
+mod selection;
+mod sentence_piece;
 mod text_stream;
 pub(crate) mod tokenizer;
 
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{TextModel, TextModelInfo, TextSession, TokenizerModel};
+use seedhouse_core::runtime::{TextExecutor, TextModel, TextModelInfo, TokenText};
 use seedhouse_core::{Error, Result};
 
 use self::byte_level::bytes_of_token;
@@ -39,7 +48,8 @@ impl TextPipeline {
     pub(crate) fn new(model_id: &str, model: Arc<dyn TextModel>) -> Result<TextPipeline> {
         let info = model.info();
         let tokenizer = TextTokenizer::new(&info.tokenizer)?;
-        let TokenizerModel::ByteLevelBpe { tokens, control, added, .. } = &info.tokenizer.model;
+        let spec = &info.tokenizer.model;
+        let (tokens, control, added) = (spec.tokens(), spec.control(), spec.added());
         let longest_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0).max(1);
         if tokens.len() > info.vocab_size {
             let reason = format!("it has {} tokens, but the model gives {} logits", tokens.len(), info.vocab_size);
@@ -108,9 +118,12 @@ impl TextPipeline {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Starts a sequence of its own.
-    pub fn session(&self) -> Box<dyn TextSession> {
-        self.model.session()
+    /// Returns what runs sequences of the model, apart from all requests.
+    ///
+    /// # Errors
+    /// Those of [`TextModel::executor`].
+    pub fn executor(&self) -> Result<Box<dyn TextExecutor>> {
+        self.model.executor()
     }
 
     /// Returns what the model says about itself.
@@ -140,28 +153,34 @@ impl TextPipeline {
         template.render(&self.model_id, messages, text_of(spec.bos), text_of(spec.eos))
     }
 
+    pub(crate) fn model_id(&self) -> &str {
+        &self.model_id
+    }
+
     fn tokens(&self) -> &[String] {
-        let TokenizerModel::ByteLevelBpe { tokens, .. } = &self.info().tokenizer.model;
-        tokens
+        self.info().tokenizer.model.tokens()
     }
 
     fn token(&self, id: u32) -> &str {
         self.tokens().get(id as usize).map_or("", String::as_str)
     }
 
-    fn token_count(&self) -> usize {
+    pub(crate) fn token_count(&self) -> usize {
         self.tokens().len()
     }
 
-    fn ends_text(&self, id: u32) -> bool {
+    pub(crate) fn ends_text(&self, id: u32) -> bool {
         let spec = &self.info().tokenizer;
         spec.eos == Some(id) || spec.stop.contains(&id)
     }
 
-    fn printed_bytes(&self, id: u32) -> Vec<u8> {
+    pub(crate) fn printed_bytes(&self, id: u32) -> Vec<u8> {
         match self.unprinted.get(id as usize) {
             Some(false) if self.verbatim[id as usize] => self.token(id).as_bytes().to_vec(),
-            Some(false) => bytes_of_token(self.token(id)),
+            Some(false) => match self.info().tokenizer.model.token_text() {
+                TokenText::ByteLevel => bytes_of_token(self.token(id)),
+                TokenText::SentencePiece => sentence_piece::bytes_of_token(self.token(id)),
+            },
             Some(true) | None => Vec::new(),
         }
     }

@@ -22,7 +22,8 @@ mod value;
 
 use cursor::Cursor;
 pub(crate) use metadata::Metadata;
-pub(crate) use tensor_info::{Shape, TensorInfo};
+pub(crate) use tensor_info::TensorInfo;
+#[cfg(test)]
 pub(crate) use tensor_type::TensorType;
 pub(crate) use value::{Array, Value};
 

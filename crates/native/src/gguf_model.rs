@@ -6,10 +6,11 @@ use seedhouse_core::runtime::{Inspection, LoadedModel};
 use seedhouse_core::{Error, Framework, ModelType, Result};
 use serde_json::{Map, Value};
 
+use crate::decoder::{self, DecoderModel};
 use crate::description::undescribed;
 use crate::gguf::Gguf;
-use crate::llama::{self, Llama};
 use crate::mapped_file::MappedFile;
+use crate::text_models::TextModels;
 use crate::vocabulary::Vocabulary;
 
 /// Describes a file.
@@ -50,34 +51,25 @@ pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> 
 ///
 /// # Errors
 /// As [`inspect`], and [`Error::Unsupported`] for what is not computed here.
-pub(crate) fn load(path: &str, file: &Arc<MappedFile>) -> Result<LoadedModel> {
+pub(crate) fn load(path: &str, file: &Arc<MappedFile>, models: &TextModels) -> Result<LoadedModel> {
     let gguf = Gguf::parse(path, file)?;
     let (model, vocabulary) = assemble(&gguf, file)?;
-    Ok(LoadedModel::Text(model.into_text_model(&vocabulary)))
+    let template = vocabulary.chat_template.map(str::to_owned);
+    models.load(&model, vocabulary.to_tokenizer(), template)
 }
 
 /// Checks everything that loading checks, which costs next to nothing because weights stay in the file.
-fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(Llama, Vocabulary<'a>)> {
+fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(DecoderModel, Vocabulary<'a>)> {
     let refuse = |what: String, reason: &str| Err(Error::unsupported(what, reason));
     match gguf.metadata.name("general.type")? {
         None | Some("model") => {}
         Some(other) => return refuse(format!("GGUF of type `{}`", other.escape_debug()), "this runtime loads models"),
     }
-    match gguf.metadata.name("general.architecture")? {
-        Some(llama::ARCHITECTURE) => {}
-        Some(other) => {
-            return refuse(
-                format!("architecture `{}`", other.escape_debug()),
-                "this runtime computes `llama` from GGUF",
-            );
-        }
-        None => return refuse("a GGUF without `general.architecture`".into(), "the family of the model is unknown"),
-    }
     if gguf.tensors.is_empty() {
         return refuse("a GGUF without tensors".into(), "it holds a vocabulary at most");
     }
     let vocabulary = Vocabulary::read(gguf)?;
-    let model = Llama::new(gguf, file, &vocabulary)?;
+    let model = decoder::gguf::read(gguf, file)?;
     Ok((model, vocabulary))
 }
 

@@ -1,28 +1,39 @@
 //! Folders as the Hugging Face libraries write them: `config.json` beside one or more safetensors files.
 //!
-//! They are described, not computed with. What the configuration says is held against the tensors where both speak of one
+//! Their decoders are read by `decoder::huggingface`, their tokenizers by [`text`]; all others are described only. What the configuration says is held against the tensors where both speak of one
 //! number, and a folder whose shards are not all there is refused.
 
 mod config;
-mod safetensors;
+pub(crate) mod safetensors;
 mod shards;
 #[cfg(test)]
 mod tests;
+#[allow(dead_code, reason = "the plans that compute with folders are not part of the crate yet")]
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
 
-use seedhouse_core::runtime::{Inspection, LocalFile, LocalFiles};
+use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
 use seedhouse_core::{Error, Framework, Result};
 use serde_json::{Map, Value};
 
+use crate::decoder::{self, DecoderModel};
 use crate::mapped_file::MappedFile;
+use crate::text_models::TextModels;
 use config::Config;
 use safetensors::TensorEntry;
+use text::FolderText;
 
 const CONFIG: &str = "config.json";
 
 /// Far longer than any configuration, and short enough to be parsed whole.
 const MOST_CONFIG_BYTES: usize = 16 << 20;
+
+/// Returns whether there are a configuration and weights.
+pub(crate) fn is_folder(files: &LocalFiles) -> bool {
+    let has = |wanted: &dyn Fn(&LocalFile) -> bool| files.0.iter().any(wanted);
+    has(&|file| file.path.as_str() == CONFIG) && has(&|file| file.path.extension() == Some("safetensors"))
+}
 
 /// Describes a folder, or returns `None` when it is none of this kind.
 ///
@@ -52,8 +63,23 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
         tensor_count: all().count() as u64,
         parameter_count: all().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types: count_types(all()),
-        not_servable_because: Some("no runtime here computes with folders of the Hugging Face libraries".into()),
+        not_servable_because: read_decoder(files).err().map(|refusal| refusal.to_string()),
     }))
+}
+
+/// Makes a decoder ready to compute with.
+///
+/// # Errors
+/// [`Error::Malformed`] naming the file and both values, [`Error::Unsupported`] for what is not computed here.
+pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedModel> {
+    let (model, text) = read_decoder(files)?;
+    models.load(&model, text.tokenizer, text.chat_template)
+}
+
+fn read_decoder(files: &LocalFiles) -> Result<(DecoderModel, FolderText)> {
+    let model = decoder::huggingface::read(files)?;
+    let text = text::read(files, model.spec.vocab_size)?;
+    Ok((model, text))
 }
 
 fn count_types<'a>(tensors: impl Iterator<Item = &'a TensorEntry>) -> BTreeMap<String, u64> {
@@ -63,7 +89,7 @@ fn count_types<'a>(tensors: impl Iterator<Item = &'a TensorEntry>) -> BTreeMap<S
 }
 
 /// Reads a file that holds a JSON object.
-fn read_object(file: &LocalFile) -> Result<Map<String, Value>> {
+pub(crate) fn read_object(file: &LocalFile) -> Result<Map<String, Value>> {
     let bytes = MappedFile::open(&file.local)?;
     let malformed = |reason: String| Error::malformed(format!("file `{}`", file.path), reason);
     if bytes.len() > MOST_CONFIG_BYTES {

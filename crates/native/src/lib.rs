@@ -5,36 +5,36 @@
 //! gguf, gguf_model   reader of GGUF files, and what such a file is as a model
 //! vocabulary         tokenizer tables of a GGUF file
 //! torch              reader of torch checkpoints: a pickle is parsed by a table, never executed
+//! decoder            what decoder language models of every format are: architecture and tensors as checked data
 //! huggingface        what a folder of the Hugging Face libraries says about itself; safetensors headers
-//! llama              a family: configuration, tensors, forward pass
+//! plan               decoders compiled for this machine, and the sequences that run on them
+//! text_models        from a decoder in a file to one that the engine drives
 //! efficientnet_lite  a family: tensors by name, forward pass
-//! rms_norm, rotary, attention, key_value_cache, convolution
-//!                    parts that families share
-//! weights, simd      products with weights that stay quantised in the mapped file
+//! convolution        a part that families share
 //! ```
 //!
 //! Files are untrusted: readers check every length, count and offset against the real file before they allocate, and a
 //! broken file gives an error that names what is wrong with both values.
 
-mod attention;
 mod convolution;
+mod decoder;
 mod description;
 mod efficientnet_lite;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gguf;
 mod gguf_model;
 mod huggingface;
-mod key_value_cache;
-mod llama;
 mod mapped_file;
+mod plan;
 mod quote;
-mod rms_norm;
-mod rotary;
 mod runtime;
-mod simd;
 #[cfg(test)]
 mod tests;
+mod text_models;
 mod torch;
 mod vocabulary;
-mod weights;
 
-pub use runtime::NativeRuntime;
+pub use plan::{ActivationPrecision, PlanOptions, WeightPrecision};
+pub use runtime::{NativeOptions, NativeRuntime};
+pub use seedhouse_kernels::{Level, Pinning, PoolOptions};

@@ -34,6 +34,21 @@ impl MappedFile {
         let pages = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         Ok(MappedFile { pages: Some(pages) })
     }
+
+    /// Copies bytes that are in no file.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when there is no memory.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Result<MappedFile> {
+        let failed = |error: std::io::Error| Error::Internal(format!("cannot map {} bytes: {error}", bytes.len()));
+        if bytes.is_empty() {
+            return Ok(MappedFile { pages: None });
+        }
+        let mut pages = memmap2::MmapMut::map_anon(bytes.len()).map_err(failed)?;
+        pages.copy_from_slice(bytes);
+        Ok(MappedFile { pages: Some(pages.make_read_only().map_err(failed)?) })
+    }
 }
 
 impl Deref for MappedFile {

@@ -4,22 +4,41 @@ use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
+use seedhouse_kernels::PoolOptions;
 
 use crate::description::undescribed;
 use crate::gguf;
 use crate::gguf_model;
 use crate::huggingface;
 use crate::mapped_file::MappedFile;
+use crate::plan::PlanOptions;
+use crate::text_models::TextModels;
 use crate::torch;
 
-/// Loads the formats and families that Seedhouse computes itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NativeRuntime;
+/// Loads the formats and families that Seedhouse computes itself. Its language models share the threads of one pool.
+#[derive(Debug, Default)]
+pub struct NativeRuntime {
+    text_models: TextModels,
+}
+
+/// How language models are run.
+#[derive(Debug, Clone, Default)]
+pub struct NativeOptions {
+    /// The threads that compute.
+    pub pool: PoolOptions,
+    /// How plans are compiled.
+    pub plans: PlanOptions,
+}
 
 impl NativeRuntime {
-    /// Returns the runtime. It holds nothing: the cores are those of the process.
+    /// Returns a runtime with a thread per core. They start when the first language model is loaded.
     pub fn new() -> NativeRuntime {
-        NativeRuntime
+        NativeRuntime::default()
+    }
+
+    /// Returns a runtime with settings.
+    pub fn with(options: NativeOptions) -> NativeRuntime {
+        NativeRuntime { text_models: TextModels::new(options) }
     }
 }
 
@@ -60,7 +79,7 @@ impl Runtime for NativeRuntime {
     }
 
     fn formats(&self) -> &[Framework] {
-        &[Framework::Gguf, Framework::Pytorch]
+        &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch]
     }
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
@@ -79,16 +98,19 @@ impl Runtime for NativeRuntime {
 
     fn load(&self, files: &LocalFiles, _: &LoadOptions) -> Result<LoadedModel> {
         let sources = sources(files)?;
+        if sources.is_empty() && huggingface::is_folder(files) {
+            return huggingface::load(files, &self.text_models);
+        }
         if sources.is_empty() {
             let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
             return Err(Error::unsupported(
                 format!("the format of `{}`", names.join("`, `")),
-                "this runtime reads GGUF files and torch checkpoints",
+                "this runtime reads GGUF files, torch checkpoints and folders of the Hugging Face libraries",
             ));
         }
         let source = single(&sources)?;
         match source.format {
-            Format::Gguf => gguf_model::load(source.path.as_str(), &source.file),
+            Format::Gguf => gguf_model::load(source.path.as_str(), &source.file, &self.text_models),
             Format::TorchCheckpoint => torch::load(source.path, &source.file),
         }
     }

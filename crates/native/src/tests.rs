@@ -13,6 +13,7 @@ use crate::NativeRuntime;
 mod malformed;
 mod model;
 mod mutation;
+mod references;
 
 /// A file of the bytes, which lives as long as the first value.
 fn on_disk(bytes: &[u8]) -> (NamedTempFile, LocalFiles) {

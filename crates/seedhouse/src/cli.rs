@@ -603,9 +603,53 @@ pub(crate) struct GenerateArguments {
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
 
+    /// With --temperature: draw no token with less than this share of the most likely one's probability, from 0 to 1
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f32>,
+
     /// With --temperature: the same seed gives the same text; 0 without it
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+
+    /// Above 1 weakens tokens that prompt or answer have already: positive logits are divided by it, negative ones multiplied
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: f32,
+
+    /// Is taken once from the logits of tokens that the answer has, from -2 to 2
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
+
+    /// Is taken from the logits of tokens for every time that the answer has them, from -2 to 2
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
+
+    /// No run of this many tokens comes twice in prompt and answer; 0 is off
+    #[arg(long, default_value_t = 0)]
+    pub(crate) no_repeat_ngram_size: usize,
+
+    /// Is added to the logit of a token, from -100 to 100; may be repeated
+    #[arg(long, value_name = "TOKEN=BIAS", value_parser = token_bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+
+    /// How many answers; more than one needs --temperature or --beam-width
+    #[arg(long, default_value_t = 1)]
+    pub(crate) num_return_sequences: usize,
+
+    /// Look for the most likely whole answer, keeping this many beginnings, from 1 to 32
+    #[arg(long, conflicts_with = "temperature")]
+    pub(crate) beam_width: Option<usize>,
+
+    /// With --beam-width: above 0 favours long answers, below 0 short ones
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "beam_width")]
+    pub(crate) length_penalty: f32,
+
+    /// With --beam-width: end with as many answers as it is wide (`always`), when a better one is unlikely, or when it is impossible
+    #[arg(long, value_enum, default_value = "likely", requires = "beam_width")]
+    pub(crate) early_stopping: EarlyStoppingArgument,
+
+    /// With --json: tell the log-probability of every token, and of this many likely ones in its place, at most 20
+    #[arg(long)]
+    pub(crate) logprobs: Option<usize>,
 
     /// A text that ends the generation and is not part of it; may be repeated
     #[arg(long)]
@@ -659,6 +703,18 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub(crate) max_inference_requests: usize,
 
+    /// The most sequences that a language model advances at once; further requests wait
+    #[arg(long, default_value_t = 16, value_parser = at_least_one)]
+    pub(crate) max_running_sequences: usize,
+
+    /// The most requests that wait for a language model; the next one is refused
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) max_waiting_generations: usize,
+
+    /// The most tokens of prompts that a language model reads before it goes on with everybody's answers
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) prompt_tokens_per_step: usize,
+
     /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub(crate) max_uploads: usize,
@@ -682,6 +738,22 @@ pub(crate) struct ServeArguments {
     /// Hash every stored file again this often, e.g. `7d`, as a job; the first time at once. Never when left out
     #[arg(long, value_name = "TIME")]
     pub(crate) scrub_every: Option<Lifetime>,
+}
+
+/// When a beam search ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum EarlyStoppingArgument {
+    /// With as many answers as it is wide
+    Always,
+    /// When no beginning, as long as it is, could become better
+    Likely,
+    /// When no beginning could become better, however long it grows
+    Never,
+}
+
+fn token_bias(text: &str) -> Result<(u32, f32), String> {
+    let parts = text.split_once('=').and_then(|(token, bias)| Some((token.parse().ok()?, bias.parse().ok()?)));
+    parts.ok_or_else(|| "must be a token id, `=` and a number, e.g. `42=-5`".to_owned())
 }
 
 /// Each may hold a thread.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
-use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Slot};
+use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, Slot};
 use serde_json::json;
 
 use crate::Service;
@@ -27,18 +27,19 @@ pub struct Answer<T> {
 }
 
 impl Service {
-    /// Generates text, calling `on_text` with each piece as it becomes final; breaking off cancels.
+    /// Generates text, calling `on_piece` with each piece as it becomes final; breaking off cancels.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotServable`], [`Error::WrongTask`], [`Error::DigestMismatch`] at the first load,
-    /// [`Error::ContextOverflow`], [`Error::Invalid`] parameters.
+    /// [`Error::ContextOverflow`], [`Error::Invalid`] parameters, [`Error::Exhausted`] when too many requests wait,
+    /// [`Error::DeadlineExceeded`].
     pub fn generate(
         &self,
         reference: &Reference,
         request: &GenerateRequest,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<Generation>> {
-        self.infer(reference, "text generation", |slot| slot.generate(request, on_text))
+        self.infer(reference, "text generation", |slot| slot.generate(request, on_piece))
     }
 
     /// Classifies an image.

@@ -88,8 +88,9 @@ pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubReq
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
-    Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageInput, Message, PixelImage,
-    PixelRows, Prediction, Prompt, Sampling,
+    Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
+    Generation, ImageInput, Message, Piece, PixelImage, PixelRows, Prediction, Prompt, Sampling, SamplingParameters,
+    TextSettings, TextStatistics, TokenLogprob,
 };
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;

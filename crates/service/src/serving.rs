@@ -1,6 +1,7 @@
 //! Taking versions into service and out of it: load, reload, unload, start, pause.
 
 use seedhouse_core::{Action, Edit, Entry, Reference, Result, Status, Update};
+use seedhouse_engine::TextStatistics;
 
 use crate::infer::slot_key;
 use crate::{Origin, Service};
@@ -63,6 +64,11 @@ impl Service {
             edits: vec![Edit::Status(status)],
         };
         self.change(Action::Update(update), origin)
+    }
+
+    /// Returns what the loaded language models have done so far, by id.
+    pub fn text_statistics(&self) -> Vec<(String, TextStatistics)> {
+        self.engine.text_statistics()
     }
 
     /// Returns the ids of the loaded versions, sorted.

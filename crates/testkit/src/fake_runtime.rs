@@ -8,10 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seedhouse_core::runtime::{
-    Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorModel, TensorSpec, TextModel,
-    TextModelInfo, TextSession, TokenizerModel, TokenizerSpec,
+    Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorModel, TensorSpec,
+    TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec,
 };
 use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
+
+use self::fake_executor::FakeExecutor;
+
+mod fake_executor;
 
 /// Id of `<|endoftext|>`, at which generation stops. Ids below are the bytes themselves.
 pub const END_OF_TEXT: u32 = 256;
@@ -33,12 +37,16 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first a
 /// Logits that follow a sequence, or answer an image.
 type LogitsRule = Arc<dyn Fn(&[u32]) -> Vec<f32> + Send + Sync>;
 type LoadHook = Box<dyn Fn(&LocalFiles) + Send + Sync>;
+type StepHook = Arc<dyn Fn(&[StepPart<'_>]) + Send + Sync>;
 
 /// A runtime whose loads can be counted, watched and made to fail.
 pub struct FakeRuntime {
     rule: LogitsRule,
     info: TextModelInfo,
+    cache_tokens: usize,
     on_load: LoadHook,
+    on_step: StepHook,
+    executors: Arc<AtomicUsize>,
     loads: AtomicUsize,
     failures: AtomicUsize,
 }
@@ -49,7 +57,10 @@ impl FakeRuntime {
         FakeRuntime {
             rule: Arc::new(rule),
             info: text_info(),
+            cache_tokens: 1 << 20,
             on_load: Box::new(|_| {}),
+            on_step: Arc::new(|_| {}),
+            executors: Arc::default(),
             loads: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
         }
@@ -85,6 +96,23 @@ impl FakeRuntime {
     pub fn on_load(mut self, hook: impl Fn(&LocalFiles) + Send + Sync + 'static) -> FakeRuntime {
         self.on_load = Box::new(hook);
         self
+    }
+
+    /// Calls `hook` at the start of every step of every executor, in the thread that owns it; it may block or panic.
+    pub fn on_step(mut self, hook: impl Fn(&[StepPart<'_>]) + Send + Sync + 'static) -> FakeRuntime {
+        self.on_step = Arc::new(hook);
+        self
+    }
+
+    /// Limits the tokens of all sequences of an executor together.
+    pub fn with_cache(mut self, tokens: usize) -> FakeRuntime {
+        self.cache_tokens = tokens;
+        self
+    }
+
+    /// Returns how many executors were made.
+    pub fn executor_count(&self) -> usize {
+        self.executors.load(Ordering::SeqCst)
     }
 
     /// Lets the next `count` loads fail with [`Error::Unavailable`].
@@ -130,7 +158,9 @@ impl Runtime for FakeRuntime {
         match kind_of(files) {
             Some(ModelType::Vision) => Ok(LoadedModel::Tensor(Arc::new(FakeClassifier::new(3)))),
             Some(_) => {
-                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), rule: Arc::clone(&self.rule) })))
+                let executors = Arc::clone(&self.executors);
+                let template = FakeExecutor::new(self);
+                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors })))
             }
             None => Err(Error::unsupported("the format", "neither `.fake-text` nor `.fake-image`")),
         }
@@ -193,7 +223,8 @@ fn byte_level_character(byte: u8) -> char {
 
 struct FakeText {
     info: TextModelInfo,
-    rule: LogitsRule,
+    template: FakeExecutor,
+    executors: Arc<AtomicUsize>,
 }
 
 impl TextModel for FakeText {
@@ -201,41 +232,9 @@ impl TextModel for FakeText {
         &self.info
     }
 
-    fn session(&self) -> Box<dyn TextSession> {
-        Box::new(FakeSession {
-            vocab_size: self.info.vocab_size,
-            context_length: self.info.context_length,
-            rule: Arc::clone(&self.rule),
-            tokens: Vec::new(),
-            logits: Vec::new(),
-        })
-    }
-}
-
-struct FakeSession {
-    vocab_size: usize,
-    context_length: usize,
-    rule: LogitsRule,
-    tokens: Vec<u32>,
-    logits: Vec<f32>,
-}
-
-impl TextSession for FakeSession {
-    fn advance(&mut self, tokens: &[u32]) -> Result<&[f32]> {
-        if tokens.is_empty() || self.tokens.len() + tokens.len() > self.context_length {
-            let rule = format!("must be 1 to {} more tokens", self.context_length - self.tokens.len());
-            return Err(Error::invalid("tokens", tokens.len(), rule));
-        }
-        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.vocab_size) {
-            return Err(Error::invalid("tokens", id, format!("must be below {}", self.vocab_size)));
-        }
-        self.tokens.extend_from_slice(tokens);
-        self.logits = (self.rule)(&self.tokens);
-        Ok(&self.logits)
-    }
-
-    fn position(&self) -> usize {
-        self.tokens.len()
+    fn executor(&self) -> Result<Box<dyn TextExecutor>> {
+        self.executors.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(self.template.clone()))
     }
 }
 
@@ -282,5 +281,24 @@ impl TensorModel for FakeClassifier {
         let mut logits: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
         logits.resize(self.classes, -1000.0);
         Ok(vec![Tensor { shape: vec![1, self.classes], data: logits }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text_executor::{TextExecutorCase, text_executor_suite};
+
+    #[test]
+    fn fake_executor_keeps_the_promises() {
+        let runtime = FakeRuntime::new(|tokens| {
+            let sum: u32 = tokens.iter().enumerate().map(|(index, token)| (index as u32 + 1) * token).sum();
+            one_hot(sum % 250)
+        });
+        let LoadedModel::Text(model) = runtime.load(&fake_files("a.fake-text"), &LoadOptions::default()).unwrap()
+        else {
+            panic!("`.fake-text` is a text model")
+        };
+        text_executor_suite(&TextExecutorCase { model: &*model, tolerance: 0.0 });
     }
 }

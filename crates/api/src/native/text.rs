@@ -1,4 +1,4 @@
-//! `/api/inference/text/generation`: one answer, or server-sent events with the pieces as they come.
+//! `/api/inference/text/generation`: the whole answer, or server-sent events with the pieces as they come.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -11,138 +11,24 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::stream::{self, Stream};
 use seedhouse_service::core::{Error, Reference, Result};
-use seedhouse_service::{Answer, GenerateRequest, Generation, Message, Prompt, Sampling, Service};
-use serde::Deserialize;
-use serde_json::json;
+use seedhouse_service::{Answer, Caller, GenerateRequest, Generation, Service};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tower_http::request_id::RequestId;
-use utoipa::ToSchema;
 
 use crate::admission::{Admission, Permit};
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::native::text_request::GenerationRequest;
+use crate::native::text_response::{piece_json, predictions, response};
 use crate::problem::{Failure, Problem, Problems, id_text, problem, status_of};
 use crate::request_body::read_json;
 
-/// What to generate. The original's fields, and beside them `messages`, `seed`, `stop` and `stream`.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct GenerationRequest {
-    /// Any reference to a version.
-    model_id: String,
-    /// The text to continue; this or `messages`.
-    prompt: Option<String>,
-    /// A conversation, rendered by the model's own chat template.
-    #[schema(value_type = Option<Vec<Object>>)]
-    messages: Option<Vec<Message>>,
-    /// The most new tokens.
-    #[serde(default = "default_max_length")]
-    max_length: usize,
-    /// Draw tokens instead of taking the most likely one.
-    #[serde(default)]
-    do_sample: bool,
-    /// Only with `do_sample`; 0 or more.
-    #[serde(default = "one")]
-    temperature: f32,
-    /// Only with `do_sample`; 0 means all.
-    #[serde(default)]
-    top_k: usize,
-    /// Only with `do_sample`; above 0, at most 1.
-    #[serde(default = "one")]
-    top_p: f32,
-    /// Only with `do_sample`: the same seed gives the same text.
-    #[serde(default)]
-    seed: u64,
-    /// Texts that end the generation and are not part of it.
-    #[serde(default)]
-    stop: Vec<String>,
-    /// Answer with server-sent events.
-    #[serde(default)]
-    stream: bool,
-    /// Not implemented yet: must be 1.
-    #[serde(default = "one")]
-    repetition_penalty: f32,
-    /// Not implemented yet: must be 1.
-    #[serde(default = "one_sequence")]
-    num_return_sequences: usize,
-    /// Not implemented yet: must be false.
-    #[serde(default)]
-    beam_search: bool,
-    /// Not implemented yet: must be 0.
-    #[serde(default)]
-    no_repeat_ngram_size: usize,
-}
-
-fn default_max_length() -> usize {
-    100
-}
-
-fn one() -> f32 {
-    1.0
-}
-
-fn one_sequence() -> usize {
-    1
-}
-
-impl GenerationRequest {
-    fn decode(self) -> Result<(Reference, GenerateRequest)> {
-        self.refuse_what_is_missing()?;
-        // Both are checked in any case: a value out of range is a mistake even where it has no effect.
-        let drawn = Sampling::new(self.temperature, self.top_k, self.top_p, self.seed)?;
-        self.refuse_what_has_no_effect()?;
-        let prompt = match (self.prompt, self.messages) {
-            (Some(text), None) => Prompt::Text(text),
-            (None, Some(messages)) => Prompt::Chat(messages),
-            (None, None) => {
-                return Err(Error::invalid("prompt", "missing", "is required, unless `messages` are given"));
-            }
-            (Some(_), Some(_)) => return Err(Error::invalid("messages", "…", "cannot stand beside `prompt`")),
-        };
-        if self.max_length == 0 {
-            return Err(Error::invalid("max_length", 0, "must be at least 1"));
-        }
-        let sampling = if self.do_sample { drawn } else { Sampling::greedy() };
-        let request = GenerateRequest { prompt, max_new_tokens: self.max_length, sampling, stop: self.stop };
-        Ok((reference("model_id", &self.model_id)?, request))
-    }
-
-    /// Clients that send every field with its default ask for nothing.
-    fn refuse_what_has_no_effect(&self) -> Result<()> {
-        let field = match () {
-            () if self.do_sample => return Ok(()),
-            () if self.temperature != one() => "temperature",
-            () if self.top_k != 0 => "top_k",
-            () if self.top_p != one() => "top_p",
-            () if self.seed != 0 => "seed",
-            () => return Ok(()),
-        };
-        Err(Error::invalid(
-            "do_sample",
-            false,
-            format!("must be true where `{field}` is given: without it no token is drawn"),
-        ))
-    }
-
-    fn refuse_what_is_missing(&self) -> Result<()> {
-        let refuse = |name: &str| {
-            Err(Error::unsupported(format!("`{name}`"), "this version of the program has no such sampling yet"))
-        };
-        match () {
-            () if self.beam_search => refuse("beam_search"),
-            () if self.num_return_sequences != 1 => refuse("num_return_sequences"),
-            () if self.no_repeat_ngram_size != 0 => refuse("no_repeat_ngram_size"),
-            () if self.repetition_penalty != 1.0 => refuse("repetition_penalty"),
-            () => Ok(()),
-        }
-    }
-}
-
-/// Generates text. With `stream`, events `{"text"}` come as the text grows, then one event `done` with the whole answer
-/// (without its text), or one event `error`.
+/// Generates text. With `stream`, events `{"text"}` come as the text grows (with `index` where several answers are asked for,
+/// and with `logprobs` where they are), then one event `done` with the whole answer (without its text), or one event `error`.
 #[utoipa::path(post, path = "/api/inference/text/generation", tag = "inference", request_body = GenerationRequest,
     responses((status = 200, body = ResultResponse), (status = 404, body = Problem, description = "There is no such version."), Problems))]
 pub(crate) async fn generate(
@@ -150,13 +36,15 @@ pub(crate) async fn generate(
     Extension(limits): Extension<Limits>,
     Extension(admission): Extension<Admission>,
     Extension(id): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
     let request: GenerationRequest = read_json(request, &limits).await?;
-    let streamed = request.stream;
-    let (reference, request) = request.decode()?;
+    let streamed = request.is_streamed();
+    let (reference, mut request) = request.decode()?;
+    request.client = caller.name.into();
     if streamed {
         let mut receiver = start(service, reference, request, limits.idle, permit);
         let first = first_piece(&mut receiver).await?;
@@ -173,31 +61,13 @@ pub(crate) async fn generate(
     })
     .await?;
     let mut response = response(&answer, started);
-    response.predictions = answer.value.text.into();
+    response.predictions = predictions(&answer.value);
     Ok(Json(response).into_response())
 }
 
-/// Everything but the text.
-fn response(answer: &Answer<Generation>, started: Instant) -> ResultResponse {
-    let generation = &answer.value;
-    let figures = json!({
-        "input_length": generation.prompt_tokens,
-        "output_length": generation.token_ids.len(),
-        "finish_reason": generation.finish,
-        "prompt_seconds": generation.prompt_seconds,
-        "decode_seconds": generation.decode_seconds,
-    });
-    ResultResponse {
-        predictions: serde_json::Value::Null,
-        confidence: None,
-        processing_time: started.elapsed().as_secs_f64(),
-        metadata: ResultResponse::metadata(answer, figures),
-    }
-}
-
-/// A piece of text, or the end.
+/// A piece of an answer as its event, or the end.
 enum Piece {
-    Text(String),
+    Text(Value),
     End(Result<Answer<Generation>>),
 }
 
@@ -216,14 +86,13 @@ fn start(
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let _held = permit;
-        let end = service.generate(&reference, &request, &mut |text| match is_taken(
-            &runtime,
-            &sender,
-            Piece::Text(text.to_owned()),
-            idle,
-        ) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        let many = request.answers > 1;
+        let end = service.generate(&reference, &request, &mut |piece| {
+            let is_wanted = match piece_json(&piece, many) {
+                Some(json) => is_taken(&runtime, &sender, Piece::Text(json), idle),
+                None => !sender.is_closed(),
+            };
+            if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         // Nobody to tell when the client is gone.
         let _ = is_taken(&runtime, &sender, Piece::End(end), idle);
@@ -269,8 +138,8 @@ fn events(first: Piece, receiver: mpsc::Receiver<Piece>, ends: Ends) -> impl Str
             None => receiver.recv().await.unwrap_or_else(|| Piece::End(Err(lost()))),
         };
         match piece {
-            Piece::Text(text) => {
-                let event = Event::default().data(json!({ "text": text }).to_string());
+            Piece::Text(json) => {
+                let event = Event::default().data(json.to_string());
                 Some((Ok(event), Some((None, receiver, ends))))
             }
             Piece::End(end) => Some((Ok(last_event(end, ends)), None)),
@@ -296,6 +165,7 @@ fn last_event(end: Result<Answer<Generation>>, ends: Ends) -> Event {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use serde_json::json;
 
     use super::*;
 
@@ -304,7 +174,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(1);
         let runtime = Handle::current();
         let hand_over = move || {
-            let piece = || Piece::Text("Wheat".into());
+            let piece = || Piece::Text(json!({"text": "Wheat"}));
             let taken = [(); 2].map(|()| is_taken(&runtime, &sender, piece(), Duration::from_millis(50)));
             drop(receiver);
             (taken, is_taken(&runtime, &sender, piece(), Duration::from_secs(600)))
@@ -320,7 +190,7 @@ mod tests {
         // What a panic on the generation's thread does.
         drop(sender);
         let ends = Ends { started: Instant::now(), request_id: Some("request-7".into()) };
-        let answer = Sse::new(events(Piece::Text("Wheat".into()), receiver, ends)).into_response();
+        let answer = Sse::new(events(Piece::Text(json!({"text": "Wheat"})), receiver, ends)).into_response();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let text = std::str::from_utf8(&body).unwrap();
         let (pieces, end) = text.split_once("event: error\n").expect(text);

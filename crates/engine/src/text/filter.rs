@@ -9,6 +9,16 @@ pub(crate) struct Candidate {
     pub(crate) logit: f64,
 }
 
+/// What may still be drawn.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Candidates {
+    /// In no order.
+    pub(crate) kept: Vec<Candidate>,
+    /// The weight, relative to that of the best, of all candidates that were left out because no filter of the chain would
+    /// keep them. They still count where a share of all is meant.
+    pub(crate) rest: f64,
+}
+
 /// One step between logits and the draw. Every filter keeps at least the best candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Filter {
@@ -18,15 +28,18 @@ pub(crate) enum Filter {
     TopK(usize),
     /// Keeps the smallest set of best candidates with at least this probability together (nucleus, Holtzman et al. 2020).
     TopP(f32),
+    /// Keeps candidates with at least this share of the best one's probability (Nguyen et al. 2024).
+    MinP(f32),
 }
 
 impl Filter {
     /// Changes `candidates`, whose logits are finite or negative infinity and not all the latter.
-    pub(crate) fn apply(self, candidates: &mut Vec<Candidate>) {
+    pub(crate) fn apply(self, candidates: &mut Candidates) {
         match self {
-            Filter::Temperature(temperature) => divide_distances(candidates, f64::from(temperature)),
+            Filter::Temperature(temperature) => divide_distances(&mut candidates.kept, f64::from(temperature)),
             Filter::TopK(count) => keep_best(candidates, count.max(1)),
             Filter::TopP(share) => keep_nucleus(candidates, f64::from(share)),
+            Filter::MinP(share) => keep_likely(&mut candidates.kept, f64::from(share)),
         }
     }
 }
@@ -49,37 +62,46 @@ fn divide_distances(candidates: &mut [Candidate], temperature: f64) {
     }
 }
 
-fn keep_best(candidates: &mut Vec<Candidate>, count: usize) {
-    if count < candidates.len() {
-        candidates.select_nth_unstable_by(count - 1, best_first);
-        candidates.truncate(count);
+fn keep_best(candidates: &mut Candidates, count: usize) {
+    let kept = &mut candidates.kept;
+    if count < kept.len() {
+        kept.select_nth_unstable_by(count - 1, best_first);
+        kept.truncate(count);
     }
-    candidates.sort_unstable_by(best_first);
+    kept.sort_unstable_by(best_first);
+    candidates.rest = 0.0;
 }
 
-fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
-    let best = best_logit(candidates);
+fn keep_nucleus(candidates: &mut Candidates, share: f64) {
+    let kept = &mut candidates.kept;
+    let best = best_logit(kept);
     let weight = |candidate: &Candidate| (candidate.logit - best).exp();
-    let wanted = share * candidates.iter().map(weight).sum::<f64>();
+    let wanted = share * (kept.iter().map(weight).sum::<f64>() + candidates.rest);
+    candidates.rest = 0.0;
     let (mut sorted, mut reached) = (0, 0.0);
-    // The nucleus is mostly small, so a growing head is sorted instead of the whole vocabulary.
+    // The nucleus is mostly small, so a growing head is sorted instead of everything.
     let mut head = 64;
-    while sorted < candidates.len() {
-        let end = head.min(candidates.len());
-        if end < candidates.len() {
-            candidates[sorted..].select_nth_unstable_by(end - sorted - 1, best_first);
+    while sorted < kept.len() {
+        let end = head.min(kept.len());
+        if end < kept.len() {
+            kept[sorted..].select_nth_unstable_by(end - sorted - 1, best_first);
         }
-        candidates[sorted..end].sort_unstable_by(best_first);
+        kept[sorted..end].sort_unstable_by(best_first);
         for index in sorted..end {
-            reached += weight(&candidates[index]);
+            reached += weight(&kept[index]);
             if reached >= wanted {
-                candidates.truncate(index + 1);
+                kept.truncate(index + 1);
                 return;
             }
         }
         sorted = end;
         head *= 8;
     }
+}
+
+fn keep_likely(candidates: &mut Vec<Candidate>, share: f64) {
+    let least = best_logit(candidates) + share.ln();
+    candidates.retain(|candidate| candidate.logit >= least);
 }
 
 #[cfg(test)]
@@ -93,9 +115,9 @@ mod tests {
     }
 
     fn filtered(filter: Filter, logits: &[f64]) -> Vec<Candidate> {
-        let mut candidates = candidates(logits);
+        let mut candidates = Candidates { kept: candidates(logits), rest: 0.0 };
         filter.apply(&mut candidates);
-        candidates
+        candidates.kept
     }
 
     fn probabilities(candidates: &[Candidate]) -> Vec<f64> {
@@ -119,10 +141,21 @@ mod tests {
 
     #[test]
     fn impossible_candidates_stay_impossible() {
-        for filter in [Filter::Temperature(0.5), Filter::TopK(3), Filter::TopP(1.0)] {
+        for filter in [Filter::Temperature(0.5), Filter::TopK(3), Filter::TopP(1.0), Filter::MinP(0.5)] {
             let kept = filtered(filter, &[f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY]);
             let shares = probabilities(&kept);
             assert!(shares.iter().all(|share| *share == 0.0 || *share == 1.0), "{filter:?} gives {shares:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_counts_towards_the_nucleus() {
+        // Of 1 + 0.5 + 0.5 the best alone is half; with 1 more left out it is a third.
+        let kept = candidates(&[0.0, 0.5f64.ln(), 0.5f64.ln()]);
+        for (rest, expected) in [(0.0, 1), (1.0, 2), (100.0, 3)] {
+            let mut candidates = Candidates { kept: kept.clone(), rest };
+            Filter::TopP(0.5).apply(&mut candidates);
+            assert_eq!(candidates.kept.len(), expected, "{rest}");
         }
     }
 
@@ -152,6 +185,14 @@ mod tests {
             let tolerance = 1e-9;
             prop_assert!(reached >= f64::from(share) - tolerance, "{reached} < {share}");
             prop_assert!(one_less < f64::from(share) + tolerance, "{one_less} >= {share}");
+        }
+
+        #[test]
+        fn min_p_keeps_what_is_likely_enough(logits in logits(), share in 0.001..1.0f32) {
+            let kept = filtered(Filter::MinP(share), &logits);
+            let all = candidates(&logits);
+            let likely = |candidate: &&Candidate| candidate.logit - best_logit(&all) >= f64::from(share).ln();
+            prop_assert_eq!(kept, all.iter().filter(likely).copied().collect::<Vec<_>>());
         }
 
         #[test]

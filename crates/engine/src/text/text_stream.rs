@@ -9,6 +9,7 @@ const MOST_STOPS: usize = 16;
 const LONGEST_STOP_BYTES: usize = 256;
 
 /// Turns bytes into text piece by piece.
+#[derive(Debug, Clone)]
 pub(crate) struct TextStream {
     stops: Vec<String>,
     /// The beginning of a character.
@@ -63,6 +64,11 @@ impl TextStream {
             }
         }
         &self.text[from..]
+    }
+
+    /// Says whether there is a stop string that may come.
+    pub(crate) fn can_stop(&self) -> bool {
+        !self.stops.is_empty()
     }
 
     /// Says whether a stop string came. It is no part of the text, nor is what followed it.

@@ -1,6 +1,6 @@
-//! Text to token ids, by the tables of a model file.
+//! Text to token ids, by the tables of a model file, or by a file of the `tokenizers` library.
 //!
-//! Control tokens stay outside the byte-pair model: their texts are no part of its vocabulary, so that no ordinary text can
+//! Control tokens of tables stay outside the byte-pair model: their texts are no part of its vocabulary, so that no ordinary text can
 //! become one, whatever the merge rules say.
 
 use seedhouse_core::runtime::{TokenizerModel, TokenizerSpec};
@@ -13,6 +13,8 @@ use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
 use super::byte_level::character_of;
 use super::control_tokens::{ControlTokens, Piece};
+use super::library_tokenizer::LibraryTokenizer;
+use super::score_merging::ScoreMerging;
 
 /// The largest vocabularies have a quarter of a million tokens; a merge rule makes one of them.
 const MOST_TOKENS: usize = 1 << 21;
@@ -29,8 +31,20 @@ pub enum SpecialTokens {
 
 /// Encodes text.
 pub(crate) struct TextTokenizer {
-    model: Tokenizer,
+    encoder: Encoder,
     control: ControlTokens,
+}
+
+/// What turns text into ids.
+enum Encoder {
+    Tables(Box<Tables>),
+    Scores(Box<ScoreMerging>),
+    Library(Box<LibraryTokenizer>),
+}
+
+/// The tables of byte-level byte-pair encoding.
+struct Tables {
+    model: Tokenizer,
     added: ControlTokens,
     /// Whether the vocabulary has a token for a byte. Files leave out bytes they never saw.
     expressible: [bool; 256],
@@ -42,11 +56,58 @@ impl TextTokenizer {
     /// # Errors
     /// [`Error::Malformed`] when the tables contradict each other, [`Error::Unsupported`] for an unknown pre-tokenizer.
     pub(crate) fn new(spec: &TokenizerSpec) -> Result<TextTokenizer> {
-        let pre_tokenizer = pre_tokenizer(&spec.pre_tokenizer)?;
-        let TokenizerModel::ByteLevelBpe { tokens, merges, control, added } = &spec.model;
+        let (tokens, control, added) = (spec.model.tokens(), spec.model.control(), spec.model.added());
         check_count("tokens", tokens.len(), MOST_TOKENS)?;
-        check_count("merge rules", merges.len(), MOST_MERGES)?;
         check_ids(spec, tokens.len(), control, added)?;
+        let encoder = match &spec.model {
+            TokenizerModel::ByteLevelBpe { merges, .. } => {
+                let pre_tokenizer = pre_tokenizer(&spec.pre_tokenizer)?;
+                Encoder::Tables(Box::new(Tables::new(&spec.model, merges, pre_tokenizer)?))
+            }
+            TokenizerModel::ScoredBpe { .. } => {
+                Encoder::Scores(Box::new(ScoreMerging::new(&spec.model, whole(added, tokens)?)?))
+            }
+            TokenizerModel::HuggingFace { json, token_text, .. } => {
+                Encoder::Library(Box::new(LibraryTokenizer::new(json, tokens, *token_text)?))
+            }
+        };
+        Ok(TextTokenizer { encoder, control: whole(control, tokens)? })
+    }
+
+    /// Returns the ids of `text`, without any token that marks its beginning.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a byte that the vocabulary cannot express.
+    pub(crate) fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
+        if let Encoder::Library(library) = &self.encoder {
+            return library.encode(text, special);
+        }
+        let pieces = match special {
+            SpecialTokens::Match => self.control.split(text),
+            SpecialTokens::Ignore => vec![Piece::Text(text)],
+        };
+        let mut ids = Vec::new();
+        for piece in pieces {
+            match (piece, &self.encoder) {
+                (Piece::Control(id), _) => ids.push(id),
+                (Piece::Text(text), Encoder::Tables(tables)) => tables.encode_text(text, &mut ids)?,
+                (Piece::Text(text), Encoder::Scores(scores)) => scores.encode_text(text, &mut ids)?,
+                (Piece::Text(_), Encoder::Library(_)) => unreachable!("the library has encoded the whole text"),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Returns the first control token's text that `text` contains.
+    pub(crate) fn control_text_in<'t>(&self, text: &'t str) -> Option<&'t str> {
+        self.control.first_in(text)
+    }
+}
+
+impl Tables {
+    fn new(spec: &TokenizerModel, merges: &[String], pre_tokenizer: PreTokenizerWrapper) -> Result<Tables> {
+        let (tokens, control, added) = (spec.tokens(), spec.control(), spec.added());
+        check_count("merge rules", merges.len(), MOST_MERGES)?;
         let is_control = membership(control.iter().chain(added), tokens.len());
         let vocabulary = vocabulary(tokens, &is_control)?;
         let has_token = |byte: usize| {
@@ -59,32 +120,7 @@ impl TextTokenizer {
         })?;
         let mut model = Tokenizer::new(model);
         model.with_pre_tokenizer(Some(pre_tokenizer));
-        let whole = |ids: &[u32]| ControlTokens::new(ids.iter().map(|&id| (id, tokens[id as usize].as_str())));
-        Ok(TextTokenizer { model, control: whole(control)?, added: whole(added)?, expressible })
-    }
-
-    /// Returns the ids of `text`, without any token that marks its beginning.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a byte that the vocabulary cannot express.
-    pub(crate) fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
-        let pieces = match special {
-            SpecialTokens::Match => self.control.split(text),
-            SpecialTokens::Ignore => vec![Piece::Text(text)],
-        };
-        let mut ids = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => self.encode_text(text, &mut ids)?,
-                Piece::Control(id) => ids.push(id),
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Returns the first control token's text that `text` contains.
-    pub(crate) fn control_text_in<'t>(&self, text: &'t str) -> Option<&'t str> {
-        self.control.first_in(text)
+        Ok(Tables { model, added: whole(added, tokens)?, expressible })
     }
 
     /// Encodes text without control tokens; added tokens are ordinary words that stay whole.
@@ -115,6 +151,11 @@ impl TextTokenizer {
     fn can_express(&self, character: char) -> bool {
         character.encode_utf8(&mut [0; 4]).bytes().all(|byte| self.expressible[usize::from(byte)])
     }
+}
+
+/// Returns what finds these tokens in a text.
+fn whole(ids: &[u32], tokens: &[String]) -> Result<ControlTokens> {
+    ControlTokens::new(ids.iter().map(|&id| (id, tokens[id as usize].as_str())))
 }
 
 fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper> {
@@ -204,7 +245,7 @@ mod tests {
 
     fn with_tables(change: impl FnOnce(&mut Vec<String>, &mut Vec<String>, &mut Vec<u32>)) -> TokenizerSpec {
         let mut spec = byte_tokenizer();
-        let TokenizerModel::ByteLevelBpe { tokens, merges, control, .. } = &mut spec.model;
+        let TokenizerModel::ByteLevelBpe { tokens, merges, control, .. } = &mut spec.model else { unreachable!() };
         change(tokens, merges, control);
         spec
     }
@@ -235,7 +276,7 @@ mod tests {
     #[test]
     fn added_token_is_matched_in_every_text() {
         let mut spec = with_tables(|tokens, _, _| tokens.push("<think>".into()));
-        let TokenizerModel::ByteLevelBpe { added, .. } = &mut spec.model;
+        let TokenizerModel::ByteLevelBpe { added, .. } = &mut spec.model else { unreachable!() };
         added.push(259);
         let tokenizer = TextTokenizer::new(&spec).unwrap();
         for special in [SpecialTokens::Match, SpecialTokens::Ignore] {

@@ -53,7 +53,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// Returns every key that begins with `prefix`, with its value.
-    pub(crate) fn starting_with(&self, prefix: &'static str) -> impl Iterator<Item = (&'a str, Value<'a>)> + '_ {
+    pub(crate) fn starting_with<'m>(&'m self, prefix: &'m str) -> impl Iterator<Item = (&'a str, Value<'a>)> + 'm {
         let found = self.entries.iter().filter(move |(key, _)| key.starts_with(prefix));
         found.map(|(key, value)| (*key, *value))
     }

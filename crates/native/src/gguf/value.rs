@@ -123,6 +123,12 @@ impl<'a> Array<'a> {
         })
     }
 
+    /// Returns the elements if they are 32-bit floating-point numbers.
+    pub(crate) fn floats(self) -> Option<impl Iterator<Item = f32> + 'a> {
+        let (numbers, _) = self.bytes.as_chunks::<4>();
+        (self.element == ValueType::F32).then(|| numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)))
+    }
+
     /// Returns the elements if they are 32-bit integers, the only width that tokenizer tables use.
     pub(crate) fn integers(self) -> Option<impl Iterator<Item = i64> + 'a> {
         let signed = match self.element {

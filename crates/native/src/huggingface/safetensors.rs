@@ -2,6 +2,7 @@
 //! without a gap (`huggingface/safetensors`, "Format").
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use seedhouse_core::{Error, Result};
 use serde::Deserialize;
@@ -11,11 +12,13 @@ const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// A tensor as the header describes it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TensorEntry {
-    pub(super) name: String,
-    pub(super) dtype: String,
-    pub(super) shape: Vec<u64>,
-    pub(super) elements: u64,
+pub(crate) struct TensorEntry {
+    pub(crate) name: String,
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) elements: u64,
+    /// Where its bytes lie in the file.
+    pub(crate) range: Range<usize>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +37,7 @@ enum HeaderValue {
 }
 
 /// Reads the header of the file called `path` and holds it against the file's length.
-pub(super) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
+pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
     let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
     let (length, rest) = bytes
         .split_first_chunk::<8>()
@@ -44,6 +47,7 @@ pub(super) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
     let header = header
         .ok_or_else(|| malformed(format!("its header says that it has {length} bytes, and {} follow", rest.len())))?;
     let data_bytes = (rest.len() - header.len()) as u64;
+    let data_start = bytes.len() - rest.len() + header.len();
     let header: HashMap<String, HeaderValue> =
         serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
     let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
@@ -57,7 +61,7 @@ pub(super) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
         }
     }
     check_places(&mut tensors, data_bytes).map_err(&malformed)?;
-    tensors.into_iter().map(|(name, described)| entry(name, described).map_err(&malformed)).collect()
+    tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed)).collect()
 }
 
 /// The tensors stand one after the other from the first byte to the last.
@@ -77,7 +81,7 @@ fn check_places(tensors: &mut [(String, Described)], data_bytes: u64) -> Result<
     }
 }
 
-fn entry(name: String, described: Described) -> Result<TensorEntry, String> {
+fn entry(name: String, described: Described, data_start: usize) -> Result<TensorEntry, String> {
     let Described { dtype, shape, data_offsets: (from, to) } = described;
     let elements = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
     let elements =
@@ -88,7 +92,9 @@ fn entry(name: String, described: Described) -> Result<TensorEntry, String> {
         let name = name.escape_debug();
         return Err(format!("tensor `{name}` ({dtype} {shape:?}) needs {needed} bytes, but has {}", to - from));
     }
-    Ok(TensorEntry { name, dtype, shape, elements })
+    let place = |offset: u64| data_start + usize::try_from(offset).expect("the places were held against the file");
+    let range = place(from)..place(to);
+    Ok(TensorEntry { name, dtype, shape, elements, range })
 }
 
 /// Types of later files are kept by name; their sizes are not checked.

@@ -118,3 +118,160 @@ fn contradictions_and_broken_files_are_refused_with_both_values() {
     let broken = folder(&[("config.json", b"{".to_vec()), ("model.safetensors", good())]);
     assert!(inspect(&broken.1).unwrap_err().to_string().contains("`config.json`"));
 }
+
+#[test]
+fn decoder_is_read_from_the_shards_of_its_index() {
+    let config = json!({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 12, "hidden_size": 4,
+        "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8, "max_position_embeddings": 16,
+        "tie_word_embeddings": true});
+    let layer = |part: &str| format!("model.layers.0.{part}.weight");
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|part| layer(&format!("self_attn.{part}")));
+    let mut first: Vec<(&str, &[u64])> = vec![TABLE, ("model.norm.weight", &[4])];
+    first.extend(names.iter().map(|name| (name.as_str(), &[4, 4][..])));
+    let names =
+        ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm"].map(layer);
+    let shapes: [&[u64]; 5] = [&[8, 4], &[8, 4], &[4, 8], &[4], &[4]];
+    let second: Vec<(&str, &[u64])> = names.iter().map(String::as_str).zip(shapes).collect();
+    let all = first.iter().map(|(name, _)| (*name, "a.safetensors"));
+    let all = all.chain(second.iter().map(|(name, _)| (*name, "b.safetensors")));
+    let map: Map<String, Value> = all.map(|(name, file)| (name.to_owned(), file.into())).collect();
+    let index = json!({"weight_map": map}).to_string();
+    let mut files = vec![
+        ("a.safetensors", safetensors(&first)),
+        ("b.safetensors", safetensors(&second)),
+        // The same weights in another layout, which the index does not name.
+        ("consolidated.safetensors", safetensors(&[("tok_embeddings.weight", &[12, 4])])),
+        ("config.json", config.to_string().into_bytes()),
+        ("model.safetensors.index.json", index.into_bytes()),
+    ];
+    let model = decoder::huggingface::read(&folder(&files).1).unwrap();
+    assert_eq!(model.tensors.layer_tensor(0, decoder::Role::Down).inputs(), 8);
+    let reason = |files: &[(&str, Vec<u8>)]| inspect(&folder(files).1).unwrap().unwrap().not_servable_because.unwrap();
+    assert!(reason(&files).starts_with("a folder without `tokenizer.json` is not supported"));
+    let index = files.pop().unwrap();
+    assert!(reason(&files).starts_with("a folder with 3 safetensors files and no index is not supported"));
+    files.push(index);
+    files.remove(1);
+    let error = decoder::huggingface::read(&folder(&files).1).unwrap_err().to_string();
+    assert!(error.contains("names the shard `b.safetensors`, which is not among the files"), "{error}");
+}
+
+/// A byte-level tokenizer of four tokens.
+fn tokenizer() -> Value {
+    json!({
+        "added_tokens": [
+            {"id": 2, "content": "<s>", "special": true}, {"id": 3, "content": "</s>", "special": true},
+            {"id": 4, "content": "<tool>", "special": false},
+        ],
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<s>": 2}, "merges": []},
+        "decoder": {"type": "ByteLevel"},
+        "post_processor": null,
+    })
+}
+
+fn read_text(files: &[(&str, Value)]) -> Result<text::FolderText> {
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(name, value)| (*name, value.to_string().into_bytes())).collect();
+    text::read(&folder(&files).1, 8)
+}
+
+#[test]
+fn tokens_and_their_meanings_are_collected_from_the_files_of_a_folder() {
+    let template = json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}}]});
+    let mut with_template = tokenizer();
+    with_template["post_processor"] = template;
+    let settings = json!({"eos_token": {"content": "</s>"}, "bos_token": "<s>", "chat_template": "{{ x }}"});
+    let cases = [
+        (vec![("tokenizer.json", tokenizer())], (None, None, vec![], false, None)),
+        (vec![("tokenizer.json", with_template.clone())], (Some(2), None, vec![], true, None)),
+        (
+            vec![("tokenizer.json", with_template), ("tokenizer_config.json", json!({"add_bos_token": false}))],
+            (Some(2), None, vec![], false, None),
+        ),
+        (
+            vec![("tokenizer.json", tokenizer()), ("tokenizer_config.json", settings.clone())],
+            (Some(2), Some(3), vec![], false, Some("{{ x }}")),
+        ),
+        (
+            vec![
+                ("tokenizer.json", tokenizer()),
+                ("tokenizer_config.json", settings),
+                ("generation_config.json", json!({"eos_token_id": [3, 4]})),
+                ("config.json", json!({"eos_token_id": 1})),
+            ],
+            (Some(2), Some(3), vec![4], false, Some("{{ x }}")),
+        ),
+        (
+            vec![("tokenizer.json", tokenizer()), ("config.json", json!({"eos_token_id": 1, "bos_token_id": 0}))],
+            (Some(0), Some(1), vec![], false, None),
+        ),
+        (
+            vec![
+                ("tokenizer.json", tokenizer()),
+                (
+                    "tokenizer_config.json",
+                    json!({"chat_template": [{"name": "rag", "template": "r"},
+                    {"name": "default", "template": "d"}]}),
+                ),
+            ],
+            (None, None, vec![], false, Some("d")),
+        ),
+    ];
+    for (files, (bos, eos, stop, add_bos, template)) in cases {
+        let read = read_text(&files).unwrap();
+        let spec = &read.tokenizer;
+        assert_eq!((spec.bos, spec.eos, &spec.stop, spec.add_bos), (bos, eos, &stop, add_bos), "{files:?}");
+        assert_eq!(read.chat_template.as_deref(), template);
+        assert_eq!(spec.model.tokens(), ["a", "b", "<s>", "</s>", "<tool>"]);
+        assert_eq!((spec.model.control(), spec.model.added()), (&[2, 3][..], &[4][..]));
+    }
+}
+
+#[test]
+fn template_of_its_own_file_comes_first() {
+    let files = folder(&[
+        ("tokenizer.json", tokenizer().to_string().into_bytes()),
+        ("tokenizer_config.json", json!({"chat_template": "old"}).to_string().into_bytes()),
+        ("chat_template.jinja", b"{# \xE9\xBA\xA6 #}".to_vec()),
+    ]);
+    assert_eq!(text::read(&files.1, 8).unwrap().chat_template.as_deref(), Some("{# 麦 #}"));
+}
+
+#[test]
+fn tokenizers_that_contradict_themselves_or_are_not_known_are_refused() {
+    let with = |pointer: &str, value: Value| {
+        let mut json = tokenizer();
+        *json.pointer_mut(pointer).unwrap() = value;
+        json
+    };
+    let alone = |json: Value| vec![("tokenizer.json", json)];
+    let cases = [
+        (vec![], "a folder without `tokenizer.json`"),
+        (alone(json!([])), "file `tokenizer.json` is malformed"),
+        (alone(with("/added_tokens/0/id", json!(u64::MAX))), "file `tokenizer.json` is malformed"),
+        (alone(with("/added_tokens/0/id", json!(8))), "token 8 is `<s>`, but the model has 8 tokens"),
+        (alone(with("/added_tokens/0/id", json!(0))), "token 0 is `a` and `<s>`"),
+        (alone(with("/decoder", json!({"type": "WordPiece"}))), "a tokenizer with the decoder `WordPiece`"),
+        (alone(with("/decoder", Value::Null)), "a tokenizer with the decoder ``"),
+        (
+            vec![("tokenizer.json", tokenizer()), ("generation_config.json", json!({"eos_token_id": [3, 5]}))],
+            "it names the token `5`, but `tokenizer.json` has 5",
+        ),
+    ];
+    for (files, expected) in cases {
+        let error = read_text(&files).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected:?}: {error}");
+    }
+}
+
+#[test]
+fn sentence_piece_is_recognised_by_its_decoder() {
+    let mut json = tokenizer();
+    json["decoder"] = json!({"type": "Sequence", "decoders": [{"type": "Replace"}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip"}]});
+    json["model"] = json!({"type": "Unigram", "vocab": [["a", 0.0], ["b", -1.5], ["<s>", 0]]});
+    let read = read_text(&[("tokenizer.json", json)]).unwrap();
+    assert_eq!(read.tokenizer.model.token_text(), seedhouse_core::runtime::TokenText::SentencePiece);
+}

@@ -115,6 +115,17 @@ impl TensorView<'_> {
         self.shape.iter().product()
     }
 
+    /// Returns the distance between neighbours along each dimension, in elements.
+    pub(crate) fn strides(&self) -> &[usize] {
+        &self.strides
+    }
+
+    /// Returns where the first element stands in the bytes that the checkpoint was read from; of a tensor without elements,
+    /// anywhere.
+    pub(crate) fn start_in(&self, file: &[u8]) -> usize {
+        self.bytes.as_ptr().addr().saturating_sub(file.as_ptr().addr())
+    }
+
     /// Copies the elements in row-major order, or returns `None` when f32 cannot hold each value of their type.
     pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
         match self.data_type {

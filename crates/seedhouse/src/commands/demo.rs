@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use seedhouse_api::Limits;
 use seedhouse_core::{Entry, Reference};
-use seedhouse_service::{GenerateRequest, Message, Prompt, Sampling, Service};
+use seedhouse_service::{GenerateRequest, Message, Prompt, Service};
 use serde_json::{Value, json};
 
 use crate::cli::{DemoArguments, RegisterArguments};
@@ -132,9 +132,9 @@ impl Demo<'_> {
     }
 
     fn generate(&self, prompt: Prompt, max_new_tokens: usize) -> anyhow::Result<String> {
-        let request = GenerateRequest { prompt, max_new_tokens, sampling: Sampling::greedy(), stop: Vec::new() };
+        let request = GenerateRequest::new(prompt, max_new_tokens);
         let answer = self.service.generate(&reference("smollm2")?, &request, &mut |_| ControlFlow::Continue(()))?;
-        Ok(answer.value.text)
+        Ok(answer.value.first().text.clone())
     }
 
     fn classify_photograph(&self) -> anyhow::Result<Vec<Value>> {

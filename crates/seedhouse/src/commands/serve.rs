@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
 use seedhouse_core::{Error, Result};
-use seedhouse_service::{Reach, Service};
+use seedhouse_service::{Reach, Service, TextSettings};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +22,7 @@ use background::Background;
 pub(super) use background::BackgroundOptions;
 
 pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
-    let registry = Registry::open_or_create(root)?;
+    let registry = Registry::open_or_create_with(root, text_settings(arguments))?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
     let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
@@ -34,6 +34,15 @@ pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> an
     serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, &background, output)?;
     registry.close()?;
     Ok(())
+}
+
+fn text_settings(arguments: &ServeArguments) -> TextSettings {
+    TextSettings {
+        running: arguments.max_running_sequences,
+        queued: arguments.max_waiting_generations,
+        prompt_tokens: arguments.prompt_tokens_per_step,
+        ..TextSettings::default()
+    }
 }
 
 fn limits(arguments: &ServeArguments) -> Limits {

@@ -6,13 +6,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// `crate -> crate`, without the prefix `seedhouse-`.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("core", &[]),
     ("engine", &["core"]),
     ("service", &["core", "engine"]),
     ("api", &["service"]),
     ("store", &["core"]),
-    ("native", &["core"]),
+    ("kernels", &[]),
+    ("native", &["core", "kernels"]),
     ("testkit", &["core"]),
     ("seedhouse", &["api", "core", "engine", "native", "service", "store"]),
 ];

@@ -97,12 +97,7 @@ fn damage_is_marked_in_every_version_that_needs_the_bytes() {
     assert_eq!((integrity.files[0].path.as_str(), integrity.files[0].finding), ("权重.bin", Damage::Corrupt));
     let error = registry.service.generate(
         &"rice".parse().unwrap(),
-        &crate::GenerateRequest {
-            prompt: crate::Prompt::Text("x".into()),
-            max_new_tokens: 1,
-            sampling: crate::Sampling::greedy(),
-            stop: Vec::new(),
-        },
+        &crate::GenerateRequest::new(crate::Prompt::Text("x".into()), 1),
         &mut |_| std::ops::ControlFlow::Continue(()),
     );
     // It has no format that can be served, which is told before its damage.

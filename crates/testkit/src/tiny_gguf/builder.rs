@@ -99,6 +99,13 @@ impl GgufBuilder {
         self.set(key, value_type::ARRAY, bytes)
     }
 
+    /// Sets a key to a list of 32-bit numbers with a fraction.
+    pub fn floats(&mut self, key: &str, values: &[f32]) -> &mut Self {
+        let mut bytes = array_header(value_type::F32, values.len());
+        values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        self.set(key, value_type::ARRAY, bytes)
+    }
+
     /// Removes a key.
     pub fn remove(&mut self, key: &str) -> &mut Self {
         self.metadata.retain(|(existing, ..)| existing != key);

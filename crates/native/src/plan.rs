@@ -1,0 +1,28 @@
+//! Decoders compiled for this machine: packed weights, fused projections and the steps over them.
+//!
+//! ```text
+//! options      which precision weights and activations have
+//! packing      tensors of a file into packed matrices, checked on the way, or out of a plan file
+//! linear       a projection; projections of one input fused into one product
+//! compile      a spec and its tensors into a Plan
+//! file         a plan on disk, mapped into memory on the next start
+//! store        plans by the digests of their files and the options
+//! blocks       which blocks of the key/value store are whose
+//! executor     sequences, and what a step does with them
+//! forward      the forward pass of a batch of rows
+//! text_model   the port
+//! ```
+
+mod blocks;
+mod compile;
+mod executor;
+mod forward;
+mod linear;
+mod norm;
+mod options;
+mod packing;
+mod text_model;
+
+pub(crate) use compile::Plan;
+pub use options::{ActivationPrecision, PlanOptions, WeightPrecision};
+pub(crate) use text_model::PlanTextModel;

@@ -1,0 +1,246 @@
+//! Sequences of a plan, and what a step does with them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
+use seedhouse_core::{Error, Result};
+use seedhouse_kernels::{BLOCK_TOKENS, KeyValueShape, KeyValueStore, Pool, Span};
+
+use super::blocks::Blocks;
+use super::compile::Plan;
+use super::forward::{Buffers, Forward, Row};
+use super::linear::resized;
+
+/// Rows computed at once; more would make the buffers larger and nothing quicker.
+const MOST_ROWS: usize = 512;
+
+/// All sequences of one owner.
+pub(super) struct PlanExecutor {
+    plan: Arc<Plan>,
+    pool: Arc<Pool>,
+    store: KeyValueStore,
+    blocks: Blocks,
+    sequences: BTreeMap<SequenceId, Sequence>,
+    opened: u64,
+    buffers: Buffers,
+    rows: Vec<Row>,
+    logits: Vec<f32>,
+}
+
+/// The tokens of a sequence, by where their keys and values are.
+#[derive(Debug, Default)]
+struct Sequence {
+    blocks: Vec<u32>,
+    length: usize,
+}
+
+/// Tokens of one part that are computed together with those of other parts.
+struct Piece<'t> {
+    sequence: SequenceId,
+    first_position: usize,
+    tokens: &'t [u32],
+    wanted: Wanted,
+}
+
+impl PlanExecutor {
+    /// Makes an executor whose cache takes about `cache_bytes`, but at least one sequence of full length.
+    pub(super) fn new(plan: Arc<Plan>, pool: Arc<Pool>, cache_bytes: usize) -> Result<PlanExecutor> {
+        let spec = &plan.spec;
+        let shape = KeyValueShape { layers: spec.layers, heads: spec.key_value_heads, head_width: spec.head_width };
+        let fitting = cache_bytes / KeyValueStore::block_bytes(shape).max(1);
+        // One block more than a full sequence needs: the copy of a shared one.
+        let count = fitting.max(spec.context_length.div_ceil(BLOCK_TOKENS) + 1);
+        let store = KeyValueStore::new(shape, count).map_err(|error| Error::Unavailable {
+            what: "memory for keys and values".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(PlanExecutor {
+            blocks: Blocks::new(count),
+            store,
+            sequences: BTreeMap::new(),
+            opened: 0,
+            buffers: Buffers::default(),
+            rows: Vec::new(),
+            logits: Vec::new(),
+            plan,
+            pool,
+        })
+    }
+
+    fn insert(&mut self, sequence: Sequence) -> SequenceId {
+        self.opened += 1;
+        self.sequences.insert(SequenceId(self.opened), sequence);
+        SequenceId(self.opened)
+    }
+
+    fn sequence(&self, sequence: SequenceId) -> &Sequence {
+        self.sequences.get(&sequence).expect("the sequence is open")
+    }
+
+    fn check(&self, parts: &[StepPart<'_>]) -> Result<()> {
+        let mut needed = 0;
+        for (index, part) in parts.iter().enumerate() {
+            let Some(sequence) = self.sequences.get(&part.sequence) else {
+                return Err(Error::invalid("sequence", part.sequence.0, "must be open"));
+            };
+            if parts[..index].iter().any(|other| other.sequence == part.sequence) {
+                return Err(Error::invalid("sequence", part.sequence.0, "must stand in one part only"));
+            }
+            self.check_tokens(sequence.length, part.tokens)?;
+            needed += self.blocks_needed(sequence, part.tokens.len());
+        }
+        if needed > self.blocks.free() {
+            let limit = self.store.blocks() * BLOCK_TOKENS;
+            return Err(Error::Exhausted { what: "cached tokens".into(), limit });
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, position: usize, tokens: &[u32]) -> Result<()> {
+        let (vocab_size, context_length) = (self.plan.spec.vocab_size, self.plan.spec.context_length);
+        if tokens.is_empty() {
+            return Err(Error::invalid("tokens", "[]", "must have at least one token"));
+        }
+        if let Some(outside) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(Error::invalid("tokens", outside, format!("the vocabulary has {vocab_size} tokens")));
+        }
+        if tokens.len() > context_length - position {
+            let rule = format!("the context has {context_length} tokens, of which {position} are taken");
+            return Err(Error::invalid("tokens", format!("{} tokens long", tokens.len()), rule));
+        }
+        Ok(())
+    }
+
+    fn blocks_needed(&self, sequence: &Sequence, tokens: usize) -> usize {
+        let after = (sequence.length + tokens).div_ceil(BLOCK_TOKENS);
+        after - sequence.blocks.len() + usize::from(self.shared_end(sequence).is_some())
+    }
+
+    /// Returns the last block of a sequence when it is not full and others use it too.
+    fn shared_end(&self, sequence: &Sequence) -> Option<u32> {
+        let last = sequence.blocks.last().copied()?;
+        (!sequence.length.is_multiple_of(BLOCK_TOKENS) && self.blocks.is_shared(last)).then_some(last)
+    }
+
+    /// Gives a sequence the blocks for further tokens; [`PlanExecutor::check`] has counted them.
+    fn extend(&mut self, id: SequenceId, tokens: usize) {
+        let mut sequence = self.sequences.remove(&id).expect("checked before");
+        if let Some(shared) = self.shared_end(&sequence) {
+            let own = self.blocks.take().expect("counted before");
+            self.store.copy_block(shared, own);
+            self.blocks.release(shared);
+            *sequence.blocks.last_mut().expect("it has a shared end") = own;
+        }
+        while sequence.blocks.len() * BLOCK_TOKENS < sequence.length + tokens {
+            sequence.blocks.push(self.blocks.take().expect("counted before"));
+        }
+        sequence.length += tokens;
+        self.sequences.insert(id, sequence);
+    }
+
+    /// Computes pieces of at most [`MOST_ROWS`] rows together, and writes their logits.
+    fn pass(&mut self, pieces: &[Piece<'_>], logits: Range<usize>) {
+        self.rows.clear();
+        let (mut spans, mut wanted) = (Vec::with_capacity(pieces.len()), Vec::new());
+        for piece in pieces {
+            let first = self.rows.len();
+            let places = piece.tokens.iter().zip(piece.first_position..);
+            self.rows.extend(places.map(|(&token, position)| Row { token, position }));
+            let sequence = self.sequences.get(&piece.sequence).expect("checked before");
+            let rows = first..self.rows.len();
+            match piece.wanted {
+                Wanted::None => {}
+                Wanted::Last => wanted.push(rows.end - 1),
+                Wanted::All => wanted.extend(rows.clone()),
+            }
+            spans.push(Span { blocks: &sequence.blocks, first_position: piece.first_position, rows });
+        }
+        let (plan, store, buffers, rows) = (&self.plan, &mut self.store, &mut self.buffers, &self.rows);
+        let logits = &mut self.logits[logits];
+        self.pool.step(|step| {
+            Forward { plan, step, store, buffers, rows, spans: &spans }.run(&wanted, logits);
+        });
+    }
+}
+
+/// Cuts parts into passes of at most [`MOST_ROWS`] rows.
+fn passes<'t>(parts: &[StepPart<'t>], length: impl Fn(SequenceId) -> usize) -> Vec<Vec<Piece<'t>>> {
+    let mut passes: Vec<Vec<Piece<'t>>> = vec![Vec::new()];
+    let mut room = MOST_ROWS;
+    for part in parts {
+        let (mut tokens, mut first_position) = (part.tokens, length(part.sequence));
+        while !tokens.is_empty() {
+            if room == 0 {
+                passes.push(Vec::new());
+                room = MOST_ROWS;
+            }
+            let (now, later) = tokens.split_at(tokens.len().min(room));
+            let wanted = match part.wanted {
+                Wanted::Last if !later.is_empty() => Wanted::None,
+                wanted => wanted,
+            };
+            let piece = Piece { sequence: part.sequence, first_position, tokens: now, wanted };
+            passes.last_mut().expect("there is one from the start").push(piece);
+            room -= now.len();
+            first_position += now.len();
+            tokens = later;
+        }
+    }
+    passes
+}
+
+impl TextExecutor for PlanExecutor {
+    fn open(&mut self) -> Result<SequenceId> {
+        Ok(self.insert(Sequence::default()))
+    }
+
+    fn fork(&mut self, parent: SequenceId, length: usize) -> Result<SequenceId> {
+        let parent = self.sequence(parent);
+        if length > parent.length {
+            return Err(Error::invalid("length", length, format!("the sequence has {} tokens", parent.length)));
+        }
+        let blocks = parent.blocks[..length.div_ceil(BLOCK_TOKENS)].to_vec();
+        blocks.iter().for_each(|&block| self.blocks.share(block));
+        Ok(self.insert(Sequence { blocks, length }))
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) {
+        let sequence = self.sequences.get_mut(&sequence).expect("the sequence is open");
+        if length < sequence.length {
+            sequence.length = length;
+            let kept = length.div_ceil(BLOCK_TOKENS);
+            sequence.blocks.drain(kept..).for_each(|block| self.blocks.release(block));
+        }
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        let sequence = self.sequences.remove(&sequence).expect("the sequence is open");
+        sequence.blocks.into_iter().for_each(|block| self.blocks.release(block));
+    }
+
+    fn length(&self, sequence: SequenceId) -> usize {
+        self.sequence(sequence).length
+    }
+
+    fn step(&mut self, parts: &[StepPart<'_>]) -> Result<Logits<'_>> {
+        self.check(parts)?;
+        let vocab_size = self.plan.spec.vocab_size;
+        let passes = passes(parts, |sequence| self.length(sequence));
+        parts.iter().for_each(|part| self.extend(part.sequence, part.tokens.len()));
+        let row_count: usize = parts.iter().map(|part| part.wanted.rows(part.tokens.len())).sum();
+        resized(&mut self.logits, row_count * vocab_size);
+        let mut first = 0;
+        for pieces in &passes {
+            let count: usize = pieces.iter().map(|piece| piece.wanted.rows(piece.tokens.len())).sum();
+            self.pass(pieces, first * vocab_size..(first + count) * vocab_size);
+            first += count;
+        }
+        Ok(Logits::new(&self.logits[..row_count * vocab_size], vocab_size))
+    }
+
+    fn free_tokens(&self) -> usize {
+        self.blocks.free() * BLOCK_TOKENS
+    }
+}

@@ -1,0 +1,232 @@
+//! What can be asked of a text generation, over HTTP and on the command line, and what cannot.
+
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use seedhouse_testkit::tiny_gguf::{tiny_llama, tiny_llama_gguf};
+use serde_json::{Value, json};
+
+use crate::support::{Seedhouse, Server};
+
+const PATH: &str = "/api/inference/text/generation";
+
+fn serving() -> (Seedhouse, Server) {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let server = seedhouse.serve();
+    (seedhouse, server)
+}
+
+fn ask(server: &Server, fields: &Value) -> Value {
+    let mut body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 16});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let answer = server.post_json(PATH, &body);
+    assert_eq!(answer.status, 200, "{fields}: {}", answer.text);
+    answer.json()
+}
+
+#[test]
+fn parameters_mean_the_same_over_http_and_on_the_command_line() {
+    let (seedhouse, server) = serving();
+    let drawn = |fields: Value| {
+        let mut all = json!({"do_sample": true, "temperature": 3.0, "seed": 11});
+        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        all
+    };
+    let plain = &ask(&server, &json!({}))["predictions"];
+    let level = &ask(&server, &drawn(json!({})))["predictions"];
+    let cases: [(Value, &[&str], bool); 9] = [
+        (drawn(json!({"min_p": 0.5})), &["--temperature", "3", "--seed", "11", "--min-p", "0.5"], true),
+        (drawn(json!({"top_k": 2})), &["--temperature", "3", "--seed", "11", "--top-k", "2"], true),
+        (json!({"repetition_penalty": 1.9}), &["--repetition-penalty", "1.9"], false),
+        (json!({"presence_penalty": 2.0}), &["--presence-penalty", "2"], false),
+        (json!({"frequency_penalty": 2.0}), &["--frequency-penalty", "2"], false),
+        (json!({"no_repeat_ngram_size": 1}), &["--no-repeat-ngram-size", "1"], false),
+        (json!({"logit_bias": {"68": 100.0}}), &["--logit-bias", "68=100"], false),
+        (json!({"beam_search": true, "beam_width": 3}), &["--beam-width", "3", "--early-stopping", "always"], false),
+        (
+            json!({"beam_search": true, "beam_width": 2, "length_penalty": -2.0, "early_stopping": "never"}),
+            &["--beam-width", "2", "--length-penalty", "-2", "--early-stopping", "never"],
+            false,
+        ),
+    ];
+    for (fields, options, is_drawn) in cases {
+        let over_http = ask(&server, &fields);
+        let arguments = [&["generate", "tiny", "hello", "--max-tokens", "16"], options].concat();
+        let by_command = seedhouse.json(&arguments);
+        assert_eq!(over_http["predictions"], by_command["text"], "{fields}");
+        let without = if is_drawn { level } else { plain };
+        let changes = fields.get("beam_search").is_none() && fields.get("presence_penalty").is_none();
+        assert!(!changes || over_http["predictions"] != *without, "{fields} changes nothing");
+    }
+    assert_eq!(ask(&server, &json!({"logit_bias": {"68": 100.0}}))["predictions"], "A".repeat(16));
+}
+
+#[test]
+fn several_answers_come_as_a_list_and_the_first_is_the_single_one() {
+    let (seedhouse, server) = serving();
+    let drawn = json!({"do_sample": true, "temperature": 5.0, "seed": 4});
+    let single = ask(&server, &drawn);
+    let mut fields = drawn.clone();
+    fields["num_return_sequences"] = 4.into();
+    let many = ask(&server, &fields);
+    let predictions = many["predictions"].as_array().unwrap();
+    assert_eq!((predictions.len(), &predictions[0]), (4, &single["predictions"]));
+    assert_eq!(many["metadata"]["finish_reason"].as_array().unwrap().len(), 4);
+    assert_ne!(predictions[1], predictions[2]);
+    let arguments = ["--max-tokens", "16", "--temperature", "5", "--seed", "4", "--num-return-sequences", "4"];
+    let by_command = seedhouse.json(&[&["generate", "tiny", "hello"], &arguments[..]].concat());
+    let texts: Vec<&Value> = by_command["answers"].as_array().unwrap().iter().map(|answer| &answer["text"]).collect();
+    assert_eq!(texts, predictions.iter().collect::<Vec<_>>());
+
+    fields["stream"] = true.into();
+    let mut body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 16});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let streamed = server.post_json(PATH, &body);
+    let (pieces, _) = streamed.text.split_once("event: done\n").expect("the stream ends with `done`");
+    let mut texts = vec![String::new(); 4];
+    for data in pieces.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let piece: Value = serde_json::from_str(data).unwrap();
+        texts[piece["index"].as_u64().unwrap() as usize] += piece["text"].as_str().unwrap();
+    }
+    assert_eq!(json!(texts), many["predictions"]);
+}
+
+#[test]
+fn beam_search_tells_the_score_of_each_answer_best_first() {
+    let (_seedhouse, server) = serving();
+    let found = ask(&server, &json!({"beam_search": true, "beam_width": 4, "num_return_sequences": 3}));
+    let scores: Vec<f64> =
+        found["metadata"]["score"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect();
+    assert_eq!((scores.len(), found["predictions"].as_array().unwrap().len()), (3, 3));
+    assert!(scores.is_sorted_by(|a, b| a >= b) && scores[0] < 0.0, "{scores:?}");
+}
+
+#[test]
+fn logprobs_come_with_every_token() {
+    let (_seedhouse, server) = serving();
+    let answer = ask(&server, &json!({"logprobs": 3, "max_length": 5}));
+    let tokens = answer["metadata"]["logprobs"].as_array().unwrap();
+    assert_eq!(tokens.len() as u64, answer["metadata"]["output_length"].as_u64().unwrap());
+    for token in tokens {
+        let top = token["top_logprobs"].as_array().unwrap();
+        assert_eq!(top.len(), 3);
+        assert_eq!(top[0]["token_id"], token["token_id"], "the most likely one is taken");
+        assert_eq!(top[0]["logprob"], token["logprob"]);
+        assert!(top[0]["logprob"].as_f64() >= top[1]["logprob"].as_f64());
+        assert!(token["bytes"].is_array() && token["token"].is_string());
+    }
+}
+
+#[test]
+fn values_out_of_range_and_contradictions_are_refused_with_their_field() {
+    let (_seedhouse, server) = serving();
+    let cases = [
+        (json!({"do_sample": true, "min_p": 1.5}), "min_p", "`1.5`"),
+        (json!({"repetition_penalty": 0}), "repetition_penalty", "`0`"),
+        (json!({"presence_penalty": -3}), "presence_penalty", "`-3`"),
+        (json!({"frequency_penalty": 9}), "frequency_penalty", "`9`"),
+        (json!({"logit_bias": {"x": 1}}), "logit_bias", "`x`"),
+        (json!({"logit_bias": {"5": 200}}), "logit_bias.5", "`200`"),
+        (json!({"logit_bias": {"100000": 1}}), "logit_bias", "`100000`"),
+        (json!({"num_return_sequences": 0}), "num_return_sequences", "`0`"),
+        (json!({"num_return_sequences": 2}), "num_return_sequences", "the same"),
+        (json!({"do_sample": true, "num_return_sequences": 500}), "num_return_sequences", "`500`"),
+        (json!({"beam_search": true, "num_return_sequences": 6}), "num_return_sequences", "5"),
+        (json!({"beam_search": true, "beam_width": 0}), "beam_width", "`0`"),
+        (json!({"beam_search": true, "beam_width": 1000}), "beam_width", "`1000`"),
+        (json!({"beam_search": true, "early_stopping": "soon"}), "early_stopping", "never"),
+        (json!({"beam_search": true, "length_penalty": 1e9}), "length_penalty", "`1000000000`"),
+        (json!({"beam_search": true, "logprobs": 1}), "logprobs", "beam search"),
+        (json!({"beam_search": true, "do_sample": true}), "do_sample", "beam_search"),
+        (json!({"logprobs": 21}), "logprobs", "`21`"),
+        (json!({"timeout_seconds": 0}), "timeout_seconds", "`0`"),
+        (json!({"timeout_seconds": -1}), "timeout_seconds", "`-1`"),
+        (json!({"stop": [""]}), "stop[0]", "1 to 256"),
+    ];
+    for (fields, field, part) in cases {
+        let mut body = json!({"model_id": "tiny", "prompt": "hello"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server.post_json(PATH, &body).assert_problem_about(400, field, &[part]);
+    }
+}
+
+#[test]
+fn time_that_is_up_is_answered_504() {
+    let seedhouse = Seedhouse::new();
+    let mut builder = tiny_llama(1);
+    builder.number("llama.context_length", 100_000);
+    seedhouse.register("tiny", &seedhouse.file("long.gguf", &builder.build()));
+    let server = seedhouse.serve();
+    // A bias keeps the model from ending its answer.
+    let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 90_000, "timeout_seconds": 0.3,
+                      "logit_bias": {"68": 100.0}});
+    server.post_json(PATH, &body).assert_problem(504, &["0.3 s"]);
+}
+
+#[test]
+fn many_requests_at_once_are_answered_or_refused_at_once() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let limits = ["--max-inference-requests", "16", "--max-waiting-generations", "4", "--max-running-sequences", "2"];
+    let server = Server::start_with(seedhouse.command(), &limits);
+    let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 20}).to_string();
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // All are sent before the first answer is read.
+    let connections: Vec<_> = (0..400).map(|_| server.connect(request.as_bytes())).collect();
+    let (mut answered, mut refused) = (0, 0);
+    for mut connection in connections {
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        match text.split(' ').nth(1).unwrap() {
+            "200" => answered += 1,
+            "429" => {
+                refused += 1;
+                assert!(text.to_lowercase().contains("retry-after: 1"), "{text}");
+            }
+            other => panic!("answered with {other}: {text}"),
+        }
+    }
+    assert!(answered > 0 && answered + refused == 400, "{answered} answered, {refused} refused");
+    assert_eq!(server.post(PATH, &body).status, 200);
+}
+
+#[test]
+fn clients_that_read_a_byte_now_and_then_hold_nobody_up() {
+    let seedhouse = Seedhouse::new();
+    let mut builder = tiny_llama(1);
+    builder.number("llama.context_length", 4000);
+    seedhouse.register("tiny", &seedhouse.file("long.gguf", &builder.build()));
+    let server = Server::start_with(seedhouse.command(), &["--max-running-sequences", "2"]);
+    let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 3000, "stream": true,
+                      "logit_bias": {"68": 100.0}})
+    .to_string();
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let slow: Vec<_> = (0..3)
+        .map(|_| {
+            let mut connection = server.connect(request.as_bytes());
+            thread::spawn(move || {
+                let mut byte = [0];
+                for _ in 0..20 {
+                    connection.read_exact(&mut byte).unwrap();
+                    thread::sleep(Duration::from_millis(100));
+                }
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    for _ in 0..5 {
+        ask(&server, &json!({"max_length": 3}));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    slow.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(server.get("/health").text, "OK");
+}
