@@ -1,7 +1,8 @@
 //! Folders as the Hugging Face libraries write them: `config.json` beside one or more safetensors files.
 //!
-//! Their decoders are read by `decoder::huggingface`, their tokenizers by [`text`]; all others are described only. What the configuration says is held against the tensors where both speak of one
-//! number, and a folder whose shards are not all there is refused.
+//! Their decoders are read by `decoder::huggingface` and their tokenizers by [`text`]; other models are described only. What the
+//! configuration says is held against the tensors where both speak of one number, and a folder whose shards are not all there is
+//! refused.
 
 mod config;
 pub(crate) mod safetensors;

@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! options      which precision weights and activations have
-//! packing      tensors of a file into packed matrices, checked on the way, or out of a plan file
+//! packing      tensors of a file into packed matrices, checked on the way
+//! norm         the norms and their weights
 //! linear       a projection; projections of one input fused into one product
 //! compile      a spec and its tensors into a Plan
-//! file         a plan on disk, mapped into memory on the next start
-//! store        plans by the digests of their files and the options
 //! blocks       which blocks of the key/value store are whose
 //! executor     sequences, and what a step does with them
 //! forward      the forward pass of a batch of rows
