@@ -4,6 +4,7 @@
 //! in chunks that stay in the second cache, through its panels, and through the inputs in pieces of a panel that stay in the
 //! first cache; there tiles of up to 12 rows add to their sums.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::disjoint::Disjoint;
@@ -25,7 +26,7 @@ mod tile;
 mod vector;
 mod widened;
 
-use finish::Finish;
+use finish::{Finish, MOST_PANELS};
 use tile::{Tile, TileFunction};
 pub(crate) use vector::{Vector, Work};
 
@@ -38,7 +39,7 @@ pub struct Epilogue<'a> {
     pub add: bool,
 }
 
-/// Rows of sums that a part works on at a time; their sums lie on the stack.
+/// Rows that a part works on at a time.
 const MOST_CHUNK_ROWS: usize = 192;
 
 /// Bytes of activations that stay in the second cache.
@@ -145,6 +146,11 @@ fn share(total: usize, parts: usize, part: usize) -> Range<usize> {
     total * part / parts..total * (part + 1) / parts
 }
 
+thread_local! {
+    /// The sums of the rows and panels that this thread works on.
+    static SUMS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A product that threads work on.
 struct Product<'a> {
     input: &'a Activations,
@@ -186,17 +192,25 @@ impl<'a> Product<'a> {
     }
 
     fn part(&self, rows: Range<usize>, panels: Range<usize>) {
-        let mut sums = [0; MOST_CHUNK_ROWS * PANEL];
-        for first in rows.clone().step_by(self.chunk) {
-            let rows = first..rows.end.min(first + self.chunk);
-            for panel in panels.clone() {
-                let sums = &mut sums[..rows.len() * PANEL];
-                sums.fill(0);
-                self.sum(panel, rows.clone(), sums);
-                let bytes = &self.bytes[panel * self.panel_bytes..][..self.panel_bytes];
-                self.finish.write(self.level, bytes, panel, rows.clone(), sums);
+        // A part runs no other product, so the sums are free.
+        SUMS.with_borrow_mut(|sums| {
+            for first in rows.clone().step_by(self.chunk) {
+                let rows = first..rows.end.min(first + self.chunk);
+                for first in panels.clone().step_by(MOST_PANELS) {
+                    self.panels(first..panels.end.min(first + MOST_PANELS), rows.clone(), sums);
+                }
             }
+        });
+    }
+
+    fn panels(&self, panels: Range<usize>, rows: Range<usize>, sums: &mut Vec<u32>) {
+        sums.clear();
+        sums.resize(panels.len() * rows.len() * PANEL, 0);
+        for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(rows.len() * PANEL)) {
+            self.sum(panel, rows.clone(), sums);
         }
+        // SAFETY: each row and panel is in one part, and the level is that of a pool.
+        unsafe { self.finish.write(self.level, panels, rows, sums) };
     }
 
     /// Computes the sums of some rows and a panel.

@@ -47,6 +47,11 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn add(left: __m256, right: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(left, right) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply(left: __m256, right: __m256) -> __m256 {
         unsafe { _mm256_mul_ps(left, right) }
     }
@@ -69,6 +74,11 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn splat_word(value: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(left: __m256i, right: __m256i) -> __m256i {
+        unsafe { _mm256_sub_epi32(left, right) }
     }
 
     #[inline(always)]

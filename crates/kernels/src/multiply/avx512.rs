@@ -47,6 +47,11 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn add(left: __m512, right: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(left, right) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply(left: __m512, right: __m512) -> __m512 {
         unsafe { _mm512_mul_ps(left, right) }
     }
@@ -69,6 +74,11 @@ impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn splat_word(value: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(left: __m512i, right: __m512i) -> __m512i {
+        unsafe { _mm512_sub_epi32(left, right) }
     }
 
     #[inline(always)]

@@ -2,98 +2,140 @@
 
 use std::ops::Range;
 
-use super::{Epilogue, Vector, Work, enter, vector};
+use super::{Epilogue, Vector, Work, enter};
 use crate::disjoint::Disjoint;
 use crate::weight_format::PANEL;
 use crate::{ActivationForm, Activations, Level, PackedMatrix, WeightFormat};
 
+/// Panels whose outputs are written together. The numbers of a row lie side by side and those of the next row a page or more
+/// away, so fewer visits to a row are fewer translations of addresses.
+pub(super) const MOST_PANELS: usize = 4;
+
 /// What is done to each sum.
 pub(super) struct Finish<'a> {
+    weights: &'a PackedMatrix,
     input: &'a Activations,
-    has_output_scales: bool,
-    outputs: usize,
     output: Disjoint<'a, f32>,
     epilogue: Epilogue<'a>,
 }
 
 impl<'a> Finish<'a> {
     pub(super) fn new(
-        weights: &PackedMatrix,
+        weights: &'a PackedMatrix,
         input: &'a Activations,
         output: Disjoint<'a, f32>,
         epilogue: Epilogue<'a>,
     ) -> Finish<'a> {
-        let has_output_scales = matches!(weights.format(), WeightFormat::Int16 | WeightFormat::Int8);
-        Finish { input, has_output_scales, outputs: weights.outputs(), output, epilogue }
+        Finish { weights, input, output, epilogue }
     }
 
-    /// Writes some rows of a panel's outputs.
-    pub(super) fn write(&self, level: Level, panel_bytes: &[u8], panel: usize, rows: Range<usize>, sums: &[u32]) {
-        let outputs = panel * PANEL..self.outputs.min((panel + 1) * PANEL);
-        enter(level, WritePanel { finish: self, panel_bytes, outputs, rows, sums });
+    /// Writes the outputs of up to [`MOST_PANELS`] panels for some rows. `sums` has 32 of each row for the first panel, then for
+    /// the next.
+    ///
+    /// # Safety
+    /// No other thread writes these outputs of these rows, and the level is available.
+    pub(super) unsafe fn write(&self, level: Level, panels: Range<usize>, rows: Range<usize>, sums: &[u32]) {
+        debug_assert!(panels.len() <= MOST_PANELS && sums.len() == panels.len() * rows.len() * PANEL);
+        let mut ends = [PanelEnd::default(); MOST_PANELS];
+        for (panel, end) in panels.clone().zip(&mut ends) {
+            *end = self.panel_end(panel);
+        }
+        enter(level, WritePanels { finish: self, ends: &ends[..panels.len()], rows, sums });
     }
 
+    fn panel_end(&self, panel: usize) -> PanelEnd {
+        let first = panel * PANEL;
+        let width = PANEL.min(self.weights.outputs() - first);
+        let mut scales = [1.0; PANEL];
+        if matches!(self.weights.format(), WeightFormat::Int16 | WeightFormat::Int8) {
+            let (stored, _) = self.weights.bytes()[panel * self.weights.panel_bytes()..].as_chunks::<4>();
+            scales = std::array::from_fn(|lane| f32::from_le_bytes(stored[lane]));
+        }
+        // Negative zeros, which change no number, stand for no bias.
+        let mut bias = [-0.0; PANEL];
+        if let Some(all) = self.epilogue.bias {
+            bias[..width].copy_from_slice(&all[first..first + width]);
+        }
+        PanelEnd { first, width, scales, bias }
+    }
+
+    /// Writes the outputs of a row and a panel.
+    ///
+    /// # Safety
+    /// As for [`Finish::write`], and the processor has the instructions of `V`.
     #[inline(always)]
-    fn write_panel<V: Vector>(&self, panel_bytes: &[u8], outputs: Range<usize>, rows: Range<usize>, sums: &[u32]) {
-        let scales = if self.has_output_scales { output_scales(panel_bytes) } else { [1.0; PANEL] };
-        let bias = self.bias(outputs.clone());
-        let (sums, _) = sums.as_chunks::<PANEL>();
-        for (row, sums) in rows.zip(sums) {
-            let mut numbers = [0.0; PANEL];
-            if self.input.form() == ActivationForm::Int8Rows {
-                let quantised = self.input.quantised_rows()[row];
-                let surplus = quantised.sum.wrapping_mul(V::BIAS);
-                for lane in 0..PANEL {
-                    let sum = sums[lane].cast_signed().wrapping_sub(surplus);
-                    numbers[lane] = sum as f32 * (scales[lane] * quantised.scale);
-                }
-            } else {
-                for lane in 0..PANEL {
-                    numbers[lane] = f32::from_bits(sums[lane]) * scales[lane];
-                }
+    unsafe fn write_row<V: Vector>(&self, row: usize, end: &PanelEnd, sums: &[u32; PANEL]) {
+        let first = row * self.weights.outputs() + end.first;
+        // SAFETY: by the contract of this function.
+        let output = unsafe { self.output.piece(first..first + end.width) };
+        if let Ok(output) = <&mut [f32; PANEL]>::try_from(&mut *output) {
+            // SAFETY: by the contract of this function.
+            return unsafe { self.put::<V>(row, end, sums, output) };
+        }
+        let mut whole = [0.0; PANEL];
+        whole[..end.width].copy_from_slice(output);
+        // SAFETY: by the contract of this function.
+        unsafe { self.put::<V>(row, end, sums, &mut whole) };
+        output.copy_from_slice(&whole[..end.width]);
+    }
+
+    /// # Safety
+    /// The processor has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn put<V: Vector>(&self, row: usize, end: &PanelEnd, sums: &[u32; PANEL], output: &mut [f32; PANEL]) {
+        for lane in (0..PANEL).step_by(V::LANES) {
+            // SAFETY: by the contract of this function; a vector from `lane` on lies within each of the arrays.
+            unsafe {
+                let (sum, place) = (sums.as_ptr().add(lane), output.as_mut_ptr().add(lane));
+                let mut scale = V::load(end.scales.as_ptr().add(lane));
+                let sum = if self.input.form() == ActivationForm::Int8Rows {
+                    let quantised = self.input.quantised_rows()[row];
+                    scale = V::multiply(scale, V::splat(quantised.scale));
+                    let surplus = V::splat_word(quantised.sum.wrapping_mul(V::BIAS));
+                    V::floats(V::subtract_words(V::load_words(sum.cast()), surplus))
+                } else {
+                    V::load(sum.cast())
+                };
+                let number = V::add(V::multiply(sum, scale), V::load(end.bias.as_ptr().add(lane)));
+                V::store(place, if self.epilogue.add { V::add(V::load(place), number) } else { number });
             }
-            // SAFETY: each row and panel is written by one part.
-            let output =
-                unsafe { self.output.piece(row * self.outputs + outputs.start..row * self.outputs + outputs.end) };
-            self.put(&numbers, &bias, output);
         }
-    }
-
-    #[inline(always)]
-    fn put(&self, numbers: &[f32; PANEL], bias: &[f32; PANEL], output: &mut [f32]) {
-        for ((number, bias), place) in numbers.iter().zip(bias).zip(output) {
-            let number = number + bias;
-            *place = if self.epilogue.add { *place + number } else { number };
-        }
-    }
-
-    /// Returns the bias of a panel; negative zeros, which change no number, stand for none.
-    #[inline(always)]
-    fn bias(&self, outputs: Range<usize>) -> [f32; PANEL] {
-        let mut numbers = [-0.0; PANEL];
-        if let Some(bias) = self.epilogue.bias {
-            numbers[..outputs.len()].copy_from_slice(&bias[outputs]);
-        }
-        numbers
     }
 }
 
-fn output_scales(panel_bytes: &[u8]) -> [f32; PANEL] {
-    let (scales, _) = panel_bytes.as_chunks::<4>();
-    std::array::from_fn(|lane| f32::from_le_bytes(scales[lane]))
+/// What finishes the sums of a panel.
+#[derive(Clone, Copy)]
+struct PanelEnd {
+    /// Its first output, and how many it has.
+    first: usize,
+    width: usize,
+    scales: [f32; PANEL],
+    bias: [f32; PANEL],
 }
 
-struct WritePanel<'f, 'a> {
+impl Default for PanelEnd {
+    fn default() -> PanelEnd {
+        PanelEnd { first: 0, width: 0, scales: [0.0; PANEL], bias: [0.0; PANEL] }
+    }
+}
+
+/// Its rows and panels are written by nobody else.
+struct WritePanels<'f, 'a> {
     finish: &'f Finish<'a>,
-    panel_bytes: &'f [u8],
-    outputs: Range<usize>,
+    ends: &'f [PanelEnd],
     rows: Range<usize>,
     sums: &'f [u32],
 }
 
-impl Work for WritePanel<'_, '_> {
+impl Work for WritePanels<'_, '_> {
     #[inline(always)]
-    unsafe fn run<V: vector::Vector>(self) {
-        self.finish.write_panel::<V>(self.panel_bytes, self.outputs, self.rows, self.sums);
+    unsafe fn run<V: Vector>(self) {
+        let (sums, _) = self.sums.as_chunks::<PANEL>();
+        for (at, row) in self.rows.clone().enumerate() {
+            for (panel, end) in self.ends.iter().enumerate() {
+                // SAFETY: by what this type says of its rows and panels, and by the contract of the trait.
+                unsafe { self.finish.write_row::<V>(row, end, &sums[panel * self.rows.len() + at]) };
+            }
+        }
     }
 }

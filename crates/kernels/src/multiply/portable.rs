@@ -55,6 +55,11 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn add(left: [f32; LANES], right: [f32; LANES]) -> [f32; LANES] {
+        each(|lane| left[lane] + right[lane])
+    }
+
+    #[inline(always)]
     unsafe fn multiply(left: [f32; LANES], right: [f32; LANES]) -> [f32; LANES] {
         each(|lane| left[lane] * right[lane])
     }
@@ -78,6 +83,11 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn splat_word(value: i32) -> [i32; LANES] {
         [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(left: [i32; LANES], right: [i32; LANES]) -> [i32; LANES] {
+        each(|lane| left[lane].wrapping_sub(right[lane]))
     }
 
     #[inline(always)]

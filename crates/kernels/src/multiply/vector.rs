@@ -42,6 +42,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn load(from: *const f32) -> Self::Float;
     unsafe fn store(to: *mut f32, value: Self::Float);
     unsafe fn splat(value: f32) -> Self::Float;
+    unsafe fn add(left: Self::Float, right: Self::Float) -> Self::Float;
     unsafe fn multiply(left: Self::Float, right: Self::Float) -> Self::Float;
     /// Returns `left * right + sum`, rounded once where the processor can.
     unsafe fn multiply_add(left: Self::Float, right: Self::Float, sum: Self::Float) -> Self::Float;
@@ -49,6 +50,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_words(from: *const u8) -> Self::Word;
     unsafe fn store_words(to: *mut i32, value: Self::Word);
     unsafe fn splat_word(value: i32) -> Self::Word;
+    /// Returns the differences, without what does not fit into 32 bits.
+    unsafe fn subtract_words(left: Self::Word, right: Self::Word) -> Self::Word;
     unsafe fn floats(words: Self::Word) -> Self::Float;
 
     unsafe fn load_f16(from: *const u8) -> Self::Float;

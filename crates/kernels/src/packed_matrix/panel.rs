@@ -137,7 +137,9 @@ fn scale_of(panel: &[u8], column: usize) -> f32 {
     f32::from_le_bytes(bytes)
 }
 
-/// Returns the integer nearest to `weight / scale`, as a float.
+/// Returns the integer nearest to `weight / scale` (ties to even), as a float, for quotients of up to 2^22.
 pub(super) fn quotient(weight: f32, scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { (weight / scale).round_ties_even() }
+    // Adding it leaves no bits for a fraction. Rounding by a function is a call where the processor's instruction is not known.
+    const ROUNDER: f32 = 12_582_912.0;
+    if scale == 0.0 { 0.0 } else { weight / scale + ROUNDER - ROUNDER }
 }
