@@ -7,6 +7,7 @@ pub(crate) mod changes;
 pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
+pub(crate) mod image_features;
 pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod lineage;

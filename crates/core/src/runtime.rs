@@ -247,6 +247,12 @@ pub trait TensorModel: Send + Sync {
     /// Returns the tensors it gives.
     fn outputs(&self) -> &[TensorSpec];
 
+    /// Returns what its files say about the model in the words of a record's `metadata`, as far as the engine acts on it:
+    /// `preprocess` and `labels` of image classifiers.
+    fn declared(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Computes the outputs, in the order of [`outputs`](TensorModel::outputs).
     ///
     /// # Errors

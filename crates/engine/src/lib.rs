@@ -38,4 +38,4 @@ pub use text::scheduler::statistics::TextStatistics;
 pub use text::tokenizer::SpecialTokens;
 pub use vision::pixel_image::{PixelImage, PixelRows};
 pub use vision::ranking::Prediction;
-pub use vision::{Classification, ClassifyRequest, ImageInput};
+pub use vision::{Classification, ClassifyRequest, ImageFeatures, ImageInput};

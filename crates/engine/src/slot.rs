@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
-use crate::{Classification, ClassifyRequest, GenerateRequest, Generation, Piece, TextSettings, TextStatistics};
+use crate::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, Piece, TextSettings,
+    TextStatistics,
+};
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
 pub struct Slot {
@@ -74,12 +77,32 @@ impl Slot {
     /// [`Error::WrongTask`] when this is not an image classifier; [`Error::Malformed`], [`Error::TooLarge`] or
     /// [`Error::Unsupported`] about the image; [`Error::Invalid`] about `top_k`.
     pub fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
+        self.image_task("image classification")?.classify(request)
+    }
+
+    /// Names the classes that images most likely belong to, computed as one batch; each is answered as if it were alone.
+    ///
+    /// # Errors
+    /// As [`classify`](Slot::classify), and [`Error::Invalid`] for too many images.
+    pub fn classify_all(&self, images: &[ImageInput], top_k: Option<usize>) -> Result<Vec<Classification>> {
+        self.image_task("image classification")?.classify_all(images, top_k)
+    }
+
+    /// Returns what the model knows of images before it names classes, computed as one batch.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when it gives no features, and as [`classify_all`](Slot::classify_all).
+    pub fn features(&self, images: &[ImageInput]) -> Result<ImageFeatures> {
+        self.image_task("image features")?.features(images)
+    }
+
+    fn image_task(&self, task: &'static str) -> Result<&ImageClassifier> {
         let reason = match &self.task {
-            Task::Image(classifier) => return classifier.classify(request),
+            Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
             Task::Other(reason) => reason.clone(),
         };
-        Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image classification", reason })
+        Err(Error::WrongTask { model_id: self.model_id.clone(), task, reason })
     }
 
     /// Returns the language model with its tokenizer.

@@ -1,4 +1,5 @@
-//! Image classification on a tensor model: an image becomes the input tensor, the logits become named classes.
+//! Image classification on a tensor model: images become the input tensor, the logits become named classes. What a model knows of an
+//! image before it names classes can be asked for as well.
 
 mod jpeg_end;
 mod labels;
@@ -32,6 +33,12 @@ pub struct ClassifyRequest {
 /// As many classes as the original answers.
 const DEFAULT_TOP_K: usize = 5;
 
+/// The most images of one request.
+const MOST_IMAGES: usize = 64;
+
+/// The most pixels of their inputs: together as many as the largest input of one image has.
+const MOST_INPUT_PIXELS: usize = 4096 * 4096;
+
 /// An image as a caller sends it.
 #[derive(Debug, Clone)]
 pub enum ImageInput {
@@ -52,12 +59,24 @@ pub struct Classification {
     pub seconds: f64,
 }
 
-/// A tensor model that takes one image and gives one logit per class.
+/// What a model knows of images before it names classes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageFeatures {
+    /// One for each image, in their order.
+    pub vectors: Vec<Vec<f32>>,
+    /// Shape of the tensor that the model was given for each image.
+    pub input_shape: Vec<usize>,
+    /// Time for decoding, pre-processing and the model.
+    pub seconds: f64,
+}
+
+/// A tensor model that takes images and gives one logit per class.
 pub(crate) struct ImageClassifier {
     model_id: String,
     model: Arc<dyn TensorModel>,
     preprocess: Preprocess,
     labels: Option<Labels>,
+    ends: Ends,
 }
 
 /// What a tensor model can do with images.
@@ -85,68 +104,178 @@ impl ImageClassifier {
             );
             return Ok(ImageTask::Impossible(reason));
         };
-        let Some(preprocess) = Preprocess::of_metadata(metadata, ends.size)? else {
+        let declared = model.declared();
+        let Some(preprocess) = declared_preprocess(metadata, &declared, ends.size)? else {
             let reason = "the size of its images is unknown: declare `metadata.preprocess` or `metadata.image_size`";
             return Ok(ImageTask::Impossible(reason.into()));
         };
         preprocess.check_against(ends.size, &model.inputs()[0].name)?;
-        let labels = Labels::of_metadata(metadata)?;
+        // A record may name classes in another language than the files do.
+        let labels = match Labels::of_metadata(metadata)? {
+            Some(labels) => Some(labels),
+            None => Labels::of_metadata(&declared)?,
+        };
         if let (Some(labels), Some(classes)) = (&labels, ends.classes) {
             labels.check_count(classes)?;
         }
         let model_id = model_id.to_owned();
-        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels })))
+        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels, ends })))
     }
 
     pub(crate) fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
-        let started = Instant::now();
-        let input = match &request.image {
-            ImageInput::Encoded(bytes) => self.preprocess.tensor(&Picture::Whole(decode(bytes)?)),
-            ImageInput::Pixels(pixels) => self.preprocess.tensor(pixels.picture()),
-        };
-        let logits = self.logits(&input)?;
-        if let Some(labels) = &self.labels {
-            labels.check_count(logits.len())?;
-        }
-        let count = request.top_k.unwrap_or_else(|| logits.len().min(DEFAULT_TOP_K));
-        let mut predictions = best_classes(&self.model_id, &logits, count)?;
-        for prediction in &mut predictions {
-            prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).to_owned());
-        }
-        Ok(Classification { predictions, input_shape: input.shape, seconds: started.elapsed().as_secs_f64() })
+        let mut answers = self.classify_all(std::slice::from_ref(&request.image), request.top_k)?;
+        answers.pop().ok_or_else(|| Error::Internal(format!("`{}` gave no answer for one image", self.model_id)))
     }
 
-    fn logits(&self, input: &Tensor) -> Result<Vec<f32>> {
+    /// Classifies images as one batch. The time of each answer is that of the batch.
+    pub(crate) fn classify_all(&self, images: &[ImageInput], top_k: Option<usize>) -> Result<Vec<Classification>> {
+        let started = Instant::now();
+        let Batch { input_shape, logits, .. } = self.compute(images)?;
+        let classes = logits.len() / images.len();
+        if let Some(labels) = &self.labels {
+            labels.check_count(classes)?;
+        }
+        let count = top_k.unwrap_or_else(|| classes.min(DEFAULT_TOP_K));
+        let of_image = |logits: &[f32]| {
+            let mut predictions = best_classes(&self.model_id, logits, count)?;
+            for prediction in &mut predictions {
+                prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).to_owned());
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            Ok(Classification { predictions, input_shape: input_shape.clone(), seconds })
+        };
+        logits.chunks_exact(classes.max(1)).map(of_image).collect()
+    }
+
+    /// Returns what the model knows of images before it names classes, computed as one batch.
+    pub(crate) fn features(&self, images: &[ImageInput]) -> Result<ImageFeatures> {
+        let started = Instant::now();
+        let Batch { input_shape, features, .. } = self.compute(images)?;
+        let Some(features) = features else {
+            let reason = "it gives logits and no features".to_owned();
+            return Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image features", reason });
+        };
+        if let Some(place) = features.iter().position(|number| !number.is_finite()) {
+            return Err(Error::Internal(format!("`{}` gave the feature {}", self.model_id, features[place])));
+        }
+        let width = features.len() / images.len();
+        let vectors = features.chunks_exact(width.max(1)).map(<[f32]>::to_vec).collect();
+        Ok(ImageFeatures { vectors, input_shape, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Runs the model on images: together where it takes several, else one by one.
+    fn compute(&self, images: &[ImageInput]) -> Result<Batch> {
+        let most = (MOST_INPUT_PIXELS / self.preprocess.pixels()).clamp(1, MOST_IMAGES);
+        if images.is_empty() || images.len() > most {
+            return Err(Error::invalid("images", images.len(), format!("must be 1 to {most} images for this model")));
+        }
+        let mut inputs = Vec::with_capacity(images.len());
+        for image in images {
+            inputs.push(match image {
+                ImageInput::Encoded(bytes) => self.preprocess.tensor(&Picture::Whole(decode(bytes)?))?,
+                ImageInput::Pixels(pixels) => self.preprocess.tensor(pixels.picture())?,
+            });
+        }
+        let input_shape = inputs[0].shape.clone();
+        if self.ends.takes_batches {
+            inputs = vec![joined(inputs)];
+        }
+        let (mut logits, mut features) = (Vec::new(), Vec::new());
+        for input in &inputs {
+            for (index, output) in self.run(input)?.into_iter().enumerate() {
+                if index == 0 { &mut logits } else { &mut features }.extend(output.data);
+            }
+        }
+        Ok(Batch { input_shape, logits, features: self.ends.has_features.then_some(features) })
+    }
+
+    /// Returns the outputs for a tensor of images: a row for each of them.
+    fn run(&self, input: &Tensor) -> Result<Vec<Tensor>> {
         let outputs = self.model.run(&[(&self.model.inputs()[0].name, input)])?;
-        match <[Tensor; 1]>::try_from(outputs) {
-            Ok([Tensor { shape, data }]) if shape == [1, data.len()] => Ok(data),
-            Ok([Tensor { shape, data }]) => Err(Error::Internal(format!(
-                "`{}` gave {} values of shape {shape:?} for one image",
+        let (count, expected) = (input.shape[0], self.model.outputs().len());
+        if outputs.len() != expected {
+            return Err(Error::Internal(format!(
+                "`{}` gave {} tensors instead of {expected}",
+                self.model_id,
+                outputs.len()
+            )));
+        }
+        let fits = |output: &Tensor| output.shape.len() == 2 && output.shape == [count, output.data.len() / count];
+        match outputs.iter().find(|output| !fits(output)) {
+            None => Ok(outputs),
+            Some(Tensor { shape, data }) => Err(Error::Internal(format!(
+                "`{}` gave {} values of shape {shape:?} for {count} images",
                 self.model_id,
                 data.len()
             ))),
-            Err(outputs) => {
-                Err(Error::Internal(format!("`{}` gave {} tensors instead of one", self.model_id, outputs.len())))
-            }
         }
     }
 }
 
-/// The fixed dimensions of an image classifier.
+/// What came of images.
+struct Batch {
+    /// Of each.
+    input_shape: Vec<usize>,
+    logits: Vec<f32>,
+    features: Option<Vec<f32>>,
+}
+
+/// Puts images of one shape into one tensor.
+fn joined(images: Vec<Tensor>) -> Tensor {
+    let mut shape = images[0].shape.clone();
+    shape[0] = images.len();
+    Tensor { shape, data: images.into_iter().flat_map(|image| image.data).collect() }
+}
+
+/// Returns the pre-processing that the model's files say, else that of the record; both may say it, if they mean the same.
+fn declared_preprocess(
+    metadata: &Map<String, Value>,
+    declared: &Map<String, Value>,
+    size: [Option<usize>; 2],
+) -> Result<Option<Preprocess>> {
+    if !declared.contains_key("preprocess") {
+        return Preprocess::of_metadata(metadata, size);
+    }
+    let of_files = Preprocess::of_metadata(declared, size)?;
+    if metadata.get("preprocess").is_some_and(|claimed| !claimed.is_null())
+        && let (Some(claimed), Some(found)) = (Preprocess::of_metadata(metadata, size)?, &of_files)
+        && !claimed.is_same_as(found)
+    {
+        return Err(Error::Contradiction {
+            field: "metadata.preprocess".into(),
+            claimed: metadata["preprocess"].to_string(),
+            found: declared["preprocess"].to_string(),
+            file: "the files of the version".into(),
+        });
+    }
+    Ok(of_files)
+}
+
+/// The dimensions of an image classifier.
 struct Ends {
     size: [Option<usize>; 2],
     classes: Option<usize>,
+    /// Whether several images fit into its input.
+    takes_batches: bool,
+    /// Whether a vector of features comes after the logits.
+    has_features: bool,
 }
 
 impl Ends {
     fn of_model(model: &dyn TensorModel) -> Option<Ends> {
-        let ([input], [output]) = (model.inputs(), model.outputs()) else { return None };
-        let (&[batch, channels, height, width], &[rows, classes]) = (&input.shape[..], &output.shape[..]) else {
+        let ([input], [logits, others @ ..]) = (model.inputs(), model.outputs()) else { return None };
+        let (&[batch, channels, height, width], &[rows, classes]) = (&input.shape[..], &logits.shape[..]) else {
             return None;
         };
         let fits = |dimension: Option<usize>, wanted| dimension.is_none_or(|found| found == wanted);
-        let takes_one_image = fits(batch, 1) && fits(channels, 3) && fits(rows, 1);
-        takes_one_image.then_some(Ends { size: [height, width], classes })
+        let has_features = match others {
+            [] => false,
+            [features] => features.shape.len() == 2 && fits(features.shape[0], 1),
+            _ => return None,
+        };
+        let takes_one_image = fits(batch, 1) && fits(channels, 3) && fits(rows, 1) && has_features != others.is_empty();
+        let takes_batches = batch.is_none() && rows.is_none();
+        takes_one_image.then_some(Ends { size: [height, width], classes, takes_batches, has_features })
     }
 }
 
@@ -195,6 +324,48 @@ mod tests {
             assert_eq!(answer.predictions[0].class_id, id);
             assert_eq!(answer.predictions[0].class_name.as_deref(), Some(name));
         }
+    }
+
+    #[test]
+    fn images_of_one_request_are_answered_as_if_each_were_alone() {
+        let images = [pixels([200.0, 0.0, 0.0]), pixels([0.0, 9.0, 250.0]), pixels([0.0, 250.0, 9.0])];
+        let fixed = vec![Some(1), Some(3), Some(4), Some(4)];
+        for shape in [vec![None, Some(3), None, None], fixed] {
+            let classifier =
+                ready(FakeClassifier::new(3).with_input_shape(shape).with_features(), json!({"image_size": 4}));
+            let together = classifier.classify_all(&images, None).unwrap();
+            let vectors = classifier.features(&images).unwrap().vectors;
+            assert_eq!((together.len(), vectors.len()), (3, 3));
+            for (index, image) in images.iter().enumerate() {
+                let alone = classifier.classify(&ClassifyRequest { image: image.clone(), top_k: None }).unwrap();
+                assert_eq!(together[index].predictions, alone.predictions);
+                assert_eq!(together[index].input_shape, [1, 3, 4, 4]);
+                assert_eq!(vectors[index], classifier.features(std::slice::from_ref(image)).unwrap().vectors[0]);
+            }
+        }
+        let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4}));
+        let refused = classifier.features(&images).unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        for count in [0, MOST_IMAGES + 1] {
+            let error = classifier.classify_all(&vec![images[0].clone(); count], None).unwrap_err();
+            assert_eq!((error.code(), error.field()), (Code::Invalid, Some("images")));
+        }
+    }
+
+    #[test]
+    fn what_files_say_about_pictures_comes_first_and_a_record_may_rename_classes() {
+        let declared = json!({"preprocess": {"size": 5, "mean": [0, 0, 0]}, "labels": ["a", "b", "c"]});
+        let model = || FakeClassifier::new(3).with_declared(declared.as_object().unwrap().clone());
+        let of = |metadata| {
+            let request = ClassifyRequest { image: pixels([255.0, 0.0, 0.0]), top_k: Some(1) };
+            ready(model(), metadata).classify(&request).unwrap()
+        };
+        let answer = of(json!({"image_size": 4}));
+        assert_eq!((&answer.input_shape[2..], answer.predictions[0].class_name.as_deref()), (&[5, 5][..], Some("a")));
+        let answer = of(json!({"labels": ["红", "绿", "蓝"], "preprocess": {"size": [5, 5], "mean": [0, 0, 0]}}));
+        assert_eq!(answer.predictions[0].class_name.as_deref(), Some("红"));
+        let error = classifier(model(), json!({"preprocess": {"size": 6}})).err().unwrap().to_string();
+        assert!(error.contains(r#"{"size":6}"#) && error.contains(r#""mean":[0,0,0]"#), "{error}");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use crate::Step;
 use crate::disjoint::Disjoint;
 
+mod image_rounding;
 mod quantise;
+
+pub(crate) use image_rounding::ImageRounding;
 
 /// The numbers of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,6 +151,48 @@ impl Activations {
                 }
             }
         });
+    }
+
+    /// Replaces the rows by numbers that are rounded already, to bf16 or to 8-bit integers. `write` gives the bytes of a row's
+    /// numbers and, for integers, their scale; the sum is taken here.
+    pub(crate) fn fill_rounded(
+        &mut self,
+        step: &mut Step<'_>,
+        form: ActivationForm,
+        rows: usize,
+        width: usize,
+        write: &(dyn Fn(usize, &mut [u8]) -> QuantisedRow + Sync),
+    ) {
+        (self.form, self.rows, self.width) = (form, rows, width);
+        let bytes = width * 4 / form.per_word();
+        self.reserve(0, 0);
+        let (stride, level) = (self.stride(), step.level());
+        let words = Disjoint::new(&mut self.words);
+        let quantised_rows = Disjoint::new(&mut self.quantised_rows);
+        let rows_per_part = rows.div_ceil(step.threads() * 2).max(1);
+        step.run(rows.div_ceil(rows_per_part), &|part| {
+            for row in part * rows_per_part..rows.min((part + 1) * rows_per_part) {
+                // SAFETY: the pieces belong to this row, and each row is in one part.
+                let words = unsafe { words.piece(row * stride..(row + 1) * stride) };
+                let numbers = quantise::as_bytes_mut(words);
+                numbers[bytes..].fill(0);
+                let written = write(row, &mut numbers[..bytes]);
+                if form == ActivationForm::Int8Rows {
+                    let sum = quantise::sum_of_bytes(level, &numbers[..bytes]);
+                    // SAFETY: as above.
+                    let row = unsafe { quantised_rows.piece(row..row + 1) };
+                    row[0] = QuantisedRow { sum, ..written };
+                }
+            }
+        });
+    }
+
+    /// Returns the bytes that they have grown to.
+    pub(crate) fn grown_bytes(&self) -> usize {
+        size_of_val(&self.words[..])
+            + size_of_val(&self.quantised_rows[..])
+            + size_of_val(&self.quantised_groups[..])
+            + size_of_val(&self.scratch[..])
     }
 
     /// Returns how many rows there are.

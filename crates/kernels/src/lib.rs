@@ -18,23 +18,44 @@ mod activations;
 mod aligned_bytes;
 mod disjoint;
 mod multiply;
+mod nonlinearity;
 mod packed_matrix;
 mod shared_bytes;
 mod weight_format;
 
 pub use activations::{ActivationForm, Activations};
-pub use multiply::{Epilogue, multiply};
+pub use multiply::{Epilogue, multiply, multiply_then};
+pub use nonlinearity::Nonlinearity;
 pub use packed_matrix::{GroupRow, PackError, PackedMatrix};
 pub use shared_bytes::SharedBytes;
 pub use weight_format::{GroupScales, WeightFormat};
+
+// Attention.
 mod attention;
 mod key_value_store;
 mod lanes;
+mod mutual_attention;
 mod rotary;
 mod row_view;
 pub mod rows;
 
 pub use attention::{AttentionOptions, attend};
 pub use key_value_store::{BLOCK_TOKENS, KeyValueShape, KeyValueStore, OutOfMemory, Span, append};
+pub use mutual_attention::{MutualAttention, attend_mutually};
 pub use rotary::{Rotary, RotaryStyle};
 pub use row_view::RowView;
+
+// Images.
+mod convolution;
+mod depthwise;
+mod group_norm;
+mod images;
+#[cfg(test)]
+mod images_tests;
+mod pooling;
+
+pub use convolution::{ConvolutionBuffers, convolve};
+pub use depthwise::{Depthwise, convolve_depthwise};
+pub use group_norm::{GroupNorm, group_norm};
+pub use images::{Images, Window};
+pub use pooling::{average_pool, global_average_pool, max_pool};

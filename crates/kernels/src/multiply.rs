@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::disjoint::Disjoint;
 use crate::weight_format::{Layout, PANEL};
-use crate::{ActivationForm, Activations, Level, PackedMatrix, Step};
+use crate::{ActivationForm, Activations, Level, Nonlinearity, PackedMatrix, Step};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -40,10 +40,10 @@ pub struct Epilogue<'a> {
 }
 
 /// Rows that a part works on at a time.
-const MOST_CHUNK_ROWS: usize = 192;
+pub(crate) const MOST_CHUNK_ROWS: usize = 192;
 
 /// Bytes of activations that stay in the second cache.
-const CHUNK_BYTES: usize = 512 << 10;
+pub(crate) const CHUNK_BYTES: usize = 512 << 10;
 
 /// Bytes of a panel that stay in the first cache while the rows of a chunk go over them.
 const PIECE_BYTES: usize = 16 << 10;
@@ -70,6 +70,21 @@ pub fn multiply(
     output: &mut [f32],
     epilogue: Epilogue<'_>,
 ) {
+    multiply_then(step, weights, input, output, epilogue, None);
+}
+
+/// Does the same, and then what `then` says to each number while it is in the cache.
+///
+/// # Panics
+/// As [`multiply`].
+pub fn multiply_then(
+    step: &mut Step<'_>,
+    weights: &PackedMatrix,
+    input: &Activations,
+    output: &mut [f32],
+    epilogue: Epilogue<'_>,
+    then: Option<Nonlinearity>,
+) {
     let (rows, outputs, inputs) = (input.rows(), weights.outputs(), weights.inputs());
     assert_eq!(input.width(), inputs, "activations are as wide as the weights have inputs");
     assert_eq!(output.len(), rows * outputs, "the output holds {rows} rows of {outputs}");
@@ -80,7 +95,8 @@ pub fn multiply(
         return;
     }
     let parts = Parts::new(rows, outputs.div_ceil(PANEL), chunk_rows(input), step.threads());
-    let product = Product::new(step.level(), weights, input, Disjoint::new(output), epilogue);
+    let finish = Finish::new(weights, input, Disjoint::new(output), epilogue, then);
+    let product = Product::new(step.level(), weights, input, finish);
     step.run(parts.count(), &|part| {
         let (rows, panels) = parts.part(part);
         product.part(rows, panels);
@@ -166,13 +182,7 @@ struct Product<'a> {
 }
 
 impl<'a> Product<'a> {
-    fn new(
-        level: Level,
-        weights: &'a PackedMatrix,
-        input: &'a Activations,
-        output: Disjoint<'a, f32>,
-        epilogue: Epilogue<'a>,
-    ) -> Product<'a> {
+    fn new(level: Level, weights: &'a PackedMatrix, input: &'a Activations, finish: Finish<'a>) -> Product<'a> {
         let (bytes, layout, inputs) = (weights.bytes(), weights.format().layout(), weights.inputs());
         // Shared bytes are somebody else's and could have changed since they were taken.
         assert_eq!(bytes.len(), PackedMatrix::packed_len(weights.format(), weights.outputs(), inputs));
@@ -185,7 +195,7 @@ impl<'a> Product<'a> {
             groups: layout.groups(inputs),
             groups_per_piece: pieces_of_block.max(1) * layout.groups_per_block,
             add: kernels::tile_function(level, weights.format(), input.form()),
-            finish: Finish::new(weights, input, output, epilogue),
+            finish,
             chunk: chunk_rows(input),
             level,
         }

@@ -1,6 +1,7 @@
 //! Folders as the Hugging Face libraries write them: `config.json` beside one or more safetensors files.
 //!
-//! Their decoders are read by `decoder::huggingface` and their tokenizers by [`text`]; other models are described only. What the
+//! Their decoders are read by `decoder::huggingface` and their tokenizers by [`text`], their image classifiers by `vision`; other
+//! models are described only. What the
 //! configuration says is held against the tensors where both speak of one number, and a folder whose shards are not all there is
 //! refused.
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::decoder::{self, DecoderModel};
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
+use crate::vision;
 use config::Config;
 use safetensors::TensorEntry;
 use text::FolderText;
@@ -56,23 +58,31 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
     shards::check(files, &tensors)?;
     let all = || tensors.values().flatten();
     all().try_for_each(|tensor| config.check(tensor))?;
+    let mut hyper_parameters = config.hyper_parameters();
+    let refusal = match vision::is_classifier(files)? {
+        true => vision::inspect_folder(files).map(|of_network| hyper_parameters.extend(of_network)).err(),
+        false => read_decoder(files).err(),
+    };
     Ok(Some(Inspection {
         framework: Framework::Huggingface,
         model_type: config.model_type(),
         architecture: Some(config.architecture().to_owned()),
-        hyper_parameters: config.hyper_parameters(),
         tensor_count: all().count() as u64,
         parameter_count: all().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types: count_types(all()),
-        not_servable_because: read_decoder(files).err().map(|refusal| refusal.to_string()),
+        hyper_parameters,
+        not_servable_because: refusal.map(|refusal| refusal.to_string()),
     }))
 }
 
-/// Makes a decoder ready to compute with.
+/// Makes a decoder or an image classifier ready to compute with.
 ///
 /// # Errors
 /// [`Error::Malformed`] naming the file and both values, [`Error::Unsupported`] for what is not computed here.
 pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedModel> {
+    if vision::is_classifier(files)? {
+        return vision::load_folder(files, models);
+    }
     let (model, text) = read_decoder(files)?;
     models.load(&model, text.tokenizer, text.chat_template)
 }

@@ -9,17 +9,15 @@
 //! huggingface        what a folder of the Hugging Face libraries says about itself; safetensors headers
 //! plan               decoders compiled for this machine, and the sequences that run on them
 //! text_models        from a decoder in a file to one that the engine drives
-//! efficientnet_lite  a family: tensors by name, forward pass
-//! convolution        a part that families share
+//! safetensors_file   one file of tensors without a configuration
+//! vision             image classifiers: tensors by name, layers, forward passes
 //! ```
 //!
 //! Files are untrusted: readers check every length, count and offset against the real file before they allocate, and a
 //! broken file gives an error that names what is wrong with both values.
 
-mod convolution;
 mod decoder;
 mod description;
-mod efficientnet_lite;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gguf;
@@ -29,10 +27,12 @@ mod mapped_file;
 mod plan;
 mod quote;
 mod runtime;
+mod safetensors_file;
 #[cfg(test)]
 mod tests;
 mod text_models;
 mod torch;
+mod vision;
 mod vocabulary;
 
 pub use plan::{ActivationPrecision, PlanOptions, WeightPrecision};

@@ -12,6 +12,7 @@ use crate::gguf_model;
 use crate::huggingface;
 use crate::mapped_file::MappedFile;
 use crate::plan::PlanOptions;
+use crate::safetensors_file;
 use crate::text_models::TextModels;
 use crate::torch;
 
@@ -21,7 +22,7 @@ pub struct NativeRuntime {
     text_models: TextModels,
 }
 
-/// How language models are run.
+/// How models are run.
 #[derive(Debug, Clone, Default)]
 pub struct NativeOptions {
     /// The threads that compute.
@@ -79,12 +80,17 @@ impl Runtime for NativeRuntime {
     }
 
     fn formats(&self) -> &[Framework] {
-        &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch]
+        &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch, Framework::Safetensors]
     }
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
         let sources = sources(files)?;
-        let Some(first) = sources.first() else { return huggingface::inspect(files) };
+        let Some(first) = sources.first() else {
+            return match (huggingface::inspect(files)?, safetensors_file::of(files)) {
+                (None, Some(file)) => safetensors_file::inspect(file).map(Some),
+                (found, _) => Ok(found),
+            };
+        };
         let source = match single(&sources) {
             Ok(source) => source,
             Err(several) => return Ok(Some(undescribed(first.format.framework(), several.to_string()))),
@@ -96,22 +102,25 @@ impl Runtime for NativeRuntime {
         .map(Some)
     }
 
-    fn load(&self, files: &LocalFiles, _: &LoadOptions) -> Result<LoadedModel> {
+    fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel> {
         let sources = sources(files)?;
         if sources.is_empty() && huggingface::is_folder(files) {
             return huggingface::load(files, &self.text_models);
+        }
+        if let Some(file) = safetensors_file::of(files).filter(|_| sources.is_empty()) {
+            return safetensors_file::load(file, &options.metadata, &self.text_models);
         }
         if sources.is_empty() {
             let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
             return Err(Error::unsupported(
                 format!("the format of `{}`", names.join("`, `")),
-                "this runtime reads GGUF files, torch checkpoints and folders of the Hugging Face libraries",
+                "this runtime reads GGUF files, torch checkpoints, safetensors files and folders of the Hugging Face libraries",
             ));
         }
         let source = single(&sources)?;
         match source.format {
             Format::Gguf => gguf_model::load(source.path.as_str(), &source.file, &self.text_models),
-            Format::TorchCheckpoint => torch::load(source.path, &source.file),
+            Format::TorchCheckpoint => torch::load(source.path, &source.file, &options.metadata, &self.text_models),
         }
     }
 }

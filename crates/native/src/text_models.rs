@@ -7,10 +7,10 @@ use seedhouse_core::{Error, Result};
 use seedhouse_kernels::Pool;
 
 use crate::decoder::DecoderModel;
-use crate::plan::{Plan, PlanTextModel};
+use crate::plan::{Plan, PlanOptions, PlanTextModel};
 use crate::runtime::NativeOptions;
 
-/// Makes language models that share one pool.
+/// Makes language models that share one pool. Other models compute on its threads too.
 #[derive(Debug, Default)]
 pub(crate) struct TextModels {
     options: NativeOptions,
@@ -49,15 +49,22 @@ impl TextModels {
         Ok(LoadedModel::Text(Arc::new(PlanTextModel::new(plan, pool, info))))
     }
 
-    fn pool(&self) -> Result<Arc<Pool>> {
+    /// Returns how models are compiled.
+    pub(crate) fn plans(&self) -> PlanOptions {
+        self.options.plans
+    }
+
+    /// Returns the threads, which start when they are first asked for.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the system gives none.
+    pub(crate) fn pool(&self) -> Result<Arc<Pool>> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = &*pool {
             return Ok(Arc::clone(pool));
         }
-        let started = Pool::new(&self.options.pool).map_err(|error| Error::Unavailable {
-            what: "threads for language models".into(),
-            reason: error.to_string(),
-        })?;
+        let started = Pool::new(&self.options.pool)
+            .map_err(|error| Error::Unavailable { what: "threads for models".into(), reason: error.to_string() })?;
         Ok(Arc::clone(pool.insert(Arc::new(started))))
     }
 }

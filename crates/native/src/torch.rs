@@ -15,15 +15,16 @@ mod pickle;
 mod state_dict;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel};
-use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
+use seedhouse_core::{Error, Framework, ManifestPath, Result};
+use serde_json::{Map, Value};
 
 use self::checkpoint::Checkpoint;
 use crate::description::undescribed;
-use crate::efficientnet_lite::EfficientNetLite;
 pub(crate) use crate::quote::quote;
+use crate::text_models::TextModels;
+use crate::vision::{self, Tensors};
 
 /// Returns whether [`inspect`] has something to say about these bytes.
 ///
@@ -53,20 +54,7 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
         not_servable_because: None,
         ..undescribed(Framework::Pytorch, String::new())
     };
-    if !EfficientNetLite::recognises(&checkpoint) {
-        inspection.not_servable_because = Some(no_family(&checkpoint));
-        return Ok(inspection);
-    }
-    inspection.model_type = ModelType::Vision;
-    match EfficientNetLite::hyper_parameters(&checkpoint) {
-        Ok(hyper_parameters) => {
-            inspection.architecture = Some(EfficientNetLite::ARCHITECTURE.into());
-            inspection.hyper_parameters = hyper_parameters;
-            inspection.not_servable_because =
-                EfficientNetLite::check_types(&checkpoint).err().map(|error| error.to_string());
-        }
-        Err(error) => inspection.not_servable_because = Some(error.to_string()),
-    }
+    vision::describe(&Tensors::of_checkpoint(checkpoint), &mut inspection);
     Ok(inspection)
 }
 
@@ -75,12 +63,14 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
 /// # Errors
 /// As [`inspect`]; [`Error::Unsupported`] when no family has these tensor names or a weight is of a type that is not
 /// computed with, [`Error::Malformed`] when a tensor is missing, superfluous, of the wrong shape or not finite.
-pub(crate) fn load(file: &ManifestPath, bytes: &[u8]) -> Result<LoadedModel> {
+pub(crate) fn load(
+    file: &ManifestPath,
+    bytes: &[u8],
+    metadata: &Map<String, Value>,
+    models: &TextModels,
+) -> Result<LoadedModel> {
     let checkpoint = Checkpoint::read(file.as_str(), bytes)?;
-    if !EfficientNetLite::recognises(&checkpoint) {
-        return Err(Error::unsupported(format!("the architecture of {file}"), no_family(&checkpoint)));
-    }
-    Ok(LoadedModel::Tensor(Arc::new(EfficientNetLite::load(&checkpoint)?)))
+    vision::load(&Tensors::of_checkpoint(checkpoint), metadata, models)
 }
 
 fn count_types(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, u64> {
@@ -89,12 +79,6 @@ fn count_types(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, u64> {
         *counts.entry(tensor.data_type.as_str().to_owned()).or_default() += 1;
     }
     counts
-}
-
-fn no_family(checkpoint: &Checkpoint<'_>) -> String {
-    let first: Vec<String> = checkpoint.tensors().keys().take(3).map(|name| quote(name)).collect();
-    let count = checkpoint.tensors().len();
-    format!("no known family has these {count} tensor names, the first being {}", first.join(", "))
 }
 
 #[cfg(test)]

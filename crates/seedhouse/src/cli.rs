@@ -110,7 +110,7 @@ pub(crate) enum Command {
     Import(ImportArguments),
     /// Generate text
     Generate(GenerateArguments),
-    /// Classify an image
+    /// Classify images, or print vectors of their features
     Classify(ClassifyArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
@@ -669,8 +669,13 @@ pub(crate) struct ClassifyArguments {
     /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
     pub(crate) reference: Reference,
 
-    /// A PNG or JPEG file
-    pub(crate) image: PathBuf,
+    /// PNG or JPEG files; several are computed together
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+
+    /// Print what the model knows of an image before it names classes: a vector, one line for each image
+    #[arg(long, conflicts_with = "top_k")]
+    pub(crate) features: bool,
 
     /// How many classes to print; by default 5, or all where there are fewer
     #[arg(long)]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
-use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, Slot};
+use seedhouse_engine::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, LoadRequest, Piece, Slot,
+};
 use serde_json::json;
 
 use crate::Service;
@@ -48,6 +50,27 @@ impl Service {
     /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
     pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
         self.infer(reference, "image classification", |slot| slot.classify(request))
+    }
+
+    /// Classifies images as one batch.
+    ///
+    /// # Errors
+    /// As [`classify`](Service::classify), and [`Error::Invalid`] for too many images.
+    pub fn classify_all(
+        &self,
+        reference: &Reference,
+        images: &[ImageInput],
+        top_k: Option<usize>,
+    ) -> Result<Answer<Vec<Classification>>> {
+        self.infer(reference, "image classification", |slot| slot.classify_all(images, top_k))
+    }
+
+    /// Returns vectors of features of images, computed as one batch.
+    ///
+    /// # Errors
+    /// As [`classify_all`](Service::classify_all).
+    pub fn image_features(&self, reference: &Reference, images: &[ImageInput]) -> Result<Answer<ImageFeatures>> {
+        self.infer(reference, "image features", |slot| slot.features(images))
     }
 
     fn infer<T>(

@@ -89,8 +89,8 @@ pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubReq
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
     Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
-    Generation, ImageInput, Message, Piece, PixelImage, PixelRows, Prediction, Prompt, Sampling, SamplingParameters,
-    TextSettings, TextStatistics, TokenLogprob,
+    Generation, ImageFeatures, ImageInput, Message, Piece, PixelImage, PixelRows, Prediction, Prompt, Sampling,
+    SamplingParameters, TextSettings, TextStatistics, TokenLogprob,
 };
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;

@@ -12,6 +12,7 @@ use seedhouse_core::runtime::{
     TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec,
 };
 use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
+use serde_json::{Map, Value};
 
 use self::fake_executor::FakeExecutor;
 
@@ -243,6 +244,7 @@ pub struct FakeClassifier {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     classes: usize,
+    declared: Map<String, Value>,
 }
 
 impl FakeClassifier {
@@ -253,7 +255,20 @@ impl FakeClassifier {
             inputs: spec("image", vec![None, Some(3), None, None]),
             outputs: spec("logits", vec![None, Some(classes)]),
             classes,
+            declared: Map::new(),
         }
+    }
+
+    /// Lets it give features as well: the means themselves.
+    pub fn with_features(mut self) -> FakeClassifier {
+        self.outputs.push(TensorSpec { name: "features".into(), shape: vec![None, Some(3)] });
+        self
+    }
+
+    /// Changes what its files say.
+    pub fn with_declared(mut self, declared: Map<String, Value>) -> FakeClassifier {
+        self.declared = declared;
+        self
     }
 
     /// Changes the shape that the input claims to have.
@@ -272,15 +287,29 @@ impl TensorModel for FakeClassifier {
         &self.outputs
     }
 
+    fn declared(&self) -> Map<String, Value> {
+        self.declared.clone()
+    }
+
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let [(_, image)] = inputs else {
             return Err(Error::invalid("inputs", inputs.len(), "must be one image"));
         };
-        let plane = image.data.len() / 3;
+        let count = image.shape[0];
+        let plane = image.data.len() / count / 3;
         let mean = |channel: &[f32]| channel.iter().sum::<f32>() / plane as f32;
-        let mut logits: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
-        logits.resize(self.classes, -1000.0);
-        Ok(vec![Tensor { shape: vec![1, self.classes], data: logits }])
+        let means: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
+        let padded = |means: &[f32]| {
+            let mut logits = means.to_vec();
+            logits.resize(self.classes, -1000.0);
+            logits
+        };
+        let logits = means.chunks_exact(3).flat_map(padded).collect();
+        let mut outputs = vec![Tensor { shape: vec![count, self.classes], data: logits }];
+        if self.outputs.len() > 1 {
+            outputs.push(Tensor { shape: vec![count, 3], data: means });
+        }
+        Ok(outputs)
     }
 }
 

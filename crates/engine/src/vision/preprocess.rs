@@ -4,6 +4,8 @@
 //! {"crop": "center_square", "filter": "bicubic", "size": [224, 224], "mean": [127, 127, 127], "std": [128, 128, 128]}
 //! ```
 //!
+//! `shortest_edge` brings the shorter side to so many pixels first; `size` is then cut out of the centre.
+//!
 //! Values are taken as 0 to 255; the tensor holds `(value - mean) / std` in the order channel, row, column. Filters widen
 //! when they shrink a picture, and bicubic has a = -0.5, as in Pillow.
 
@@ -13,7 +15,7 @@ use seedhouse_core::runtime::Tensor;
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::picture::Picture;
+use super::picture::{MOST_PIXELS, Picture};
 
 const FIELD: &str = "metadata.preprocess";
 /// Larger inputs are unknown among classifiers; the bound keeps a tensor below 200 MB whatever a record says.
@@ -39,6 +41,8 @@ pub(crate) struct Preprocess {
 enum Crop {
     None,
     CenterSquare,
+    /// After the shorter side was brought to so many pixels.
+    Center(u32),
 }
 
 impl Preprocess {
@@ -65,12 +69,22 @@ impl Preprocess {
         }
     }
 
+    /// Returns how many pixels the input has.
+    pub(crate) fn pixels(&self) -> usize {
+        self.size[0] as usize * self.size[1] as usize
+    }
+
+    /// Returns whether two declarations mean the same, wherever their sizes come from.
+    pub(crate) fn is_same_as(&self, other: &Preprocess) -> bool {
+        Preprocess { size_field: other.size_field, ..self.clone() } == *other
+    }
+
     fn of_declaration(
         declared: &Map<String, Value>,
         image_size: Option<([u32; 2], &'static str)>,
     ) -> Result<Option<Preprocess>> {
         let mut preprocess = Preprocess::default();
-        let mut size = image_size;
+        let (mut size, mut shortest_edge) = (image_size, None);
         for (key, value) in declared {
             let field = format!("{FIELD}.{key}");
             match key.as_str() {
@@ -86,13 +100,24 @@ impl Preprocess {
                     ];
                     preprocess.filter = one_of(&field, value, &filters)?;
                 }
+                "shortest_edge" => shortest_edge = Some(size_of(&field, value)?[0]),
                 "size" => size = Some((size_of(&field, value)?, "metadata.preprocess.size")),
                 "mean" => preprocess.mean = three_numbers(&field, value)?,
                 "std" => preprocess.std = divisors(&field, value)?,
-                _ => return Err(Error::invalid(field, value, "the keys are crop, filter, size, mean and std")),
+                _ => {
+                    return Err(Error::invalid(
+                        field,
+                        value,
+                        "the keys are crop, filter, size, shortest_edge, mean and std",
+                    ));
+                }
             }
         }
-        Ok(size.map(|(size, size_field)| Preprocess { size, size_field, ..preprocess }))
+        let Some((size, size_field)) = size else { return Ok(None) };
+        if let Some(edge) = shortest_edge {
+            preprocess.crop = center(edge, size, preprocess.crop)?;
+        }
+        Ok(Some(Preprocess { size, size_field, ..preprocess }))
     }
 
     /// Compares the size with the model's fixed dimensions.
@@ -114,27 +139,36 @@ impl Preprocess {
     }
 
     /// Returns the input tensor `[1, 3, height, width]` of a picture.
-    pub(crate) fn tensor(&self, picture: &Picture) -> Tensor {
-        match picture {
-            Picture::Whole(image) => self.normalised(&self.scaled(image), f32::from),
-            Picture::Fractional(image) => self.normalised(&self.scaled(image), |share| share * 255.0),
-        }
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the picture is so long and narrow that it would become too large on the way.
+    pub(crate) fn tensor(&self, picture: &Picture) -> Result<Tensor> {
+        Ok(match picture {
+            Picture::Whole(image) => self.normalised(&self.scaled(image)?, f32::from),
+            Picture::Fractional(image) => self.normalised(&self.scaled(image)?, |share| share * 255.0),
+        })
     }
 
-    fn scaled<S: Primitive + 'static>(&self, image: &ImageBuffer<Rgb<S>, Vec<S>>) -> ImageBuffer<Rgb<S>, Vec<S>>
+    fn scaled<S: Primitive + 'static>(&self, image: &ImageBuffer<Rgb<S>, Vec<S>>) -> Result<ImageBuffer<Rgb<S>, Vec<S>>>
     where
         Rgb<S>: Pixel<Subpixel = S>,
     {
         let (width, height) = image.dimensions();
         let [target_height, target_width] = self.size;
-        match self.crop {
+        Ok(match self.crop {
             Crop::None => resize(image, target_width, target_height, self.filter),
             Crop::CenterSquare => {
                 let side = width.min(height);
                 let square = crop_imm(image, (width - side) / 2, (height - side) / 2, side, side);
                 resize(&*square, target_width, target_height, self.filter)
             }
-        }
+            Crop::Center(edge) => {
+                let [height, width] = with_shorter_side(edge, [height, width])?;
+                let whole = resize(image, width, height, self.filter);
+                let (left, top) = ((width - target_width) / 2, (height - target_height) / 2);
+                crop_imm(&whole, left, top, target_width, target_height).to_image()
+            }
+        })
     }
 
     fn normalised<S: Primitive>(&self, image: &ImageBuffer<Rgb<S>, Vec<S>>, value: impl Fn(S) -> f32) -> Tensor
@@ -161,6 +195,32 @@ impl Default for Preprocess {
             std: IMAGENET_STD,
             size_field: "metadata.image_size",
         }
+    }
+}
+
+/// Returns the crop after the shorter side was brought to `edge` pixels.
+fn center(edge: u32, size: [u32; 2], declared: Crop) -> Result<Crop> {
+    let field = format!("{FIELD}.shortest_edge");
+    if declared != Crop::None {
+        return Err(Error::invalid(field, edge, "pictures are cropped either before they are resized or after it"));
+    }
+    match size.iter().all(|side| *side <= edge) {
+        true => Ok(Crop::Center(edge)),
+        false => Err(Error::invalid(field, edge, format!("must be at least the sides of the size, {size:?}"))),
+    }
+}
+
+/// Returns the sides of a picture whose shorter one has `edge` pixels; the longer one is cut to whole pixels.
+fn with_shorter_side(edge: u32, sides: [u32; 2]) -> Result<[u32; 2]> {
+    let shorter = u64::from(sides[0].min(sides[1]).max(1));
+    let scaled = sides.map(|side| u64::from(side) * u64::from(edge) / shorter);
+    match scaled.map(u32::try_from) {
+        [Ok(height), Ok(width)] if scaled[0] * scaled[1] <= MOST_PIXELS => Ok([height, width]),
+        _ => Err(Error::TooLarge {
+            what: format!("the image of {} x {} pixels, with a shorter side of {edge}", sides[1], sides[0]),
+            size: format!("{} x {} pixels", scaled[1], scaled[0]),
+            limit: format!("{MOST_PIXELS} pixels"),
+        }),
     }
 }
 
@@ -263,12 +323,31 @@ mod tests {
     }
 
     #[test]
+    fn shorter_side_is_resized_and_the_centre_cut_out() {
+        let image = RgbImage::from_fn(12, 6, |x, _| Rgb([x as u8 * 10; 3]));
+        let declaration =
+            json!({"shortest_edge": 3, "size": [2, 2], "filter": "nearest", "mean": [0, 0, 0], "std": [1, 1, 1]});
+        let tensor = declared(declaration).tensor(&Picture::Whole(image.clone())).unwrap();
+        // Of columns 0 to 5, which are 10, 30, 50 and so on, the middle two.
+        assert_eq!(tensor.data[..4], [50.0, 70.0, 50.0, 70.0]);
+        let narrow = RgbImage::new(30_000, 1);
+        let declaration = json!({"shortest_edge": 256, "size": 224});
+        let error = declared(declaration).tensor(&Picture::Whole(narrow)).unwrap_err().to_string();
+        assert!(error.contains("7680000 x 256") && error.contains("30000 x 1"), "{error}");
+        for (edge, crop, expected) in [(2, "none", "at least the sides"), (9, "center_square", "either before")] {
+            let declaration = json!({"preprocess": {"shortest_edge": edge, "size": 3, "crop": crop}});
+            let error = preprocess(declaration).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn tensor_is_channel_major_and_normalised() {
         let mut image = RgbImage::new(2, 1);
         image.put_pixel(0, 0, Rgb([10, 20, 30]));
         image.put_pixel(1, 0, Rgb([40, 50, 60]));
         let declaration = json!({"size": [1, 2], "mean": [10, 10, 10], "std": [1, 2, 10]});
-        let tensor = declared(declaration).tensor(&Picture::Whole(image));
+        let tensor = declared(declaration).tensor(&Picture::Whole(image)).unwrap();
         assert_eq!(tensor.shape, [1, 3, 1, 2]);
         assert_eq!(tensor.data, [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
     }
@@ -277,7 +356,7 @@ mod tests {
     fn centre_square_leaves_out_both_sides_alike() {
         let image = RgbImage::from_fn(7, 3, |x, _| Rgb([x as u8; 3]));
         let declaration = json!({"crop": "center_square", "size": 3, "mean": [0, 0, 0], "std": [1, 1, 1]});
-        let tensor = declared(declaration).tensor(&Picture::Whole(image));
+        let tensor = declared(declaration).tensor(&Picture::Whole(image)).unwrap();
         assert_eq!(tensor.data[..3], [2.0, 3.0, 4.0]);
     }
 
@@ -289,8 +368,8 @@ mod tests {
         for filter in ["bicubic", "bilinear", "nearest"] {
             let declaration = json!({"size": [4, 9], "filter": filter, "mean": [0, 0, 0], "std": [1, 1, 1]});
             let preprocess = declared(declaration);
-            let a = preprocess.tensor(&Picture::Whole(whole.clone()));
-            let b = preprocess.tensor(&Picture::Fractional(fractional.clone()));
+            let a = preprocess.tensor(&Picture::Whole(whole.clone())).unwrap();
+            let b = preprocess.tensor(&Picture::Fractional(fractional.clone())).unwrap();
             // One is rounded to whole numbers, the other is not.
             assert!(a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
         }

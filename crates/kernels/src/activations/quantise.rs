@@ -16,6 +16,60 @@ pub(super) fn as_floats(words: &mut [u32]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
 }
 
+/// Returns the bytes of words.
+pub(super) fn as_bytes(words: &[u32]) -> &[u8] {
+    // SAFETY: bytes need no alignment, and any are valid.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+/// Returns the bytes of words, to be changed.
+pub(super) fn as_bytes_mut(words: &mut [u32]) -> &mut [u8] {
+    // SAFETY: bytes need no alignment, and any are valid for both.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
+/// Returns the bits of the greatest magnitude; those of NaN are greater than those of any number.
+pub(super) fn greatest(level: Level, floats: &[f32]) -> u32 {
+    let mut greatest = 0;
+    enter(level, Greatest { floats, greatest: &mut greatest });
+    greatest
+}
+
+/// Rounds to bf16, as many words as are needed; the rest of the last one is 0.
+pub(super) fn all_bf16(level: Level, floats: &[f32], words: &mut [u32]) {
+    bf16(level, floats, words);
+    if let (&[.., last], [.., word]) = (floats, words)
+        && !floats.len().is_multiple_of(2)
+    {
+        *word = rounded_bf16(last) >> 16;
+    }
+}
+
+/// Rounds to 8 bits by the greatest magnitude of all that get the same scale; the rest of the last word is 0.
+pub(super) fn all_bytes(level: Level, floats: &[f32], magnitude: f32, words: &mut [u32]) {
+    let (_, inverse) = scale_and_inverse(magnitude.to_bits());
+    let (quads, rest) = floats.as_chunks::<4>();
+    let (whole, last) = words.split_at_mut(quads.len());
+    enter(level, Bytes { floats: quads.as_flattened(), inverse, words: whole });
+    if let [word] = last {
+        let mut quad = [0.0; 4];
+        quad[..rest.len()].copy_from_slice(rest);
+        quantise(&quad, inverse, std::slice::from_mut(word));
+    }
+}
+
+/// Returns the scale that belongs to a greatest magnitude.
+pub(super) fn scale(magnitude: f32) -> f32 {
+    scale_and_inverse(magnitude.to_bits()).0
+}
+
+/// Returns the sum of 8-bit integers.
+pub(super) fn sum_of_bytes(level: Level, bytes: &[u8]) -> i32 {
+    let mut sum = 0;
+    enter(level, SumOfBytes { bytes, sum: &mut sum });
+    sum
+}
+
 /// Rounds to bf16, two to a word. What remains of `words` is left alone.
 pub(super) fn bf16(level: Level, floats: &[f32], words: &mut [u32]) {
     enter(level, Bf16 { floats, words });
@@ -53,6 +107,43 @@ fn rounded_bf16(number: f32) -> u32 {
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     // Rounding could carry a NaN over into infinity.
     if number.is_nan() { bits | 0x0040_0000 } else { rounded }
+}
+
+struct Greatest<'a> {
+    floats: &'a [f32],
+    greatest: &'a mut u32,
+}
+
+impl Work for Greatest<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        *self.greatest = largest_bits(self.floats);
+    }
+}
+
+struct Bytes<'a> {
+    floats: &'a [f32],
+    inverse: f32,
+    words: &'a mut [u32],
+}
+
+impl Work for Bytes<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        quantise(self.floats, self.inverse, self.words);
+    }
+}
+
+struct SumOfBytes<'a> {
+    bytes: &'a [u8],
+    sum: &'a mut i32,
+}
+
+impl Work for SumOfBytes<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        *self.sum = self.bytes.iter().map(|byte| i32::from(byte.cast_signed())).sum();
+    }
 }
 
 struct Row<'a> {

@@ -57,6 +57,16 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn max(left: __m256, right: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(left, right) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(left: __m256, right: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(left, right) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(left: __m256, right: __m256, sum: __m256) -> __m256 {
         unsafe { _mm256_fmadd_ps(left, right, sum) }
     }

@@ -57,6 +57,16 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn max(left: __m512, right: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(left, right) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(left: __m512, right: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(left, right) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(left: __m512, right: __m512, sum: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(left, right, sum) }
     }

@@ -1,11 +1,11 @@
-//! From sums to the output: scales per output and per row, the bias, the residual.
+//! From sums to the output: scales per output and per row, the bias, the residual, the nonlinearity.
 
 use std::ops::Range;
 
 use super::{Epilogue, Vector, Work, enter};
 use crate::disjoint::Disjoint;
 use crate::weight_format::PANEL;
-use crate::{ActivationForm, Activations, Level, PackedMatrix, WeightFormat};
+use crate::{ActivationForm, Activations, Level, Nonlinearity, PackedMatrix, WeightFormat};
 
 /// Panels whose outputs are written together. The numbers of a row lie side by side and those of the next row a page or more
 /// away, so fewer visits to a row are fewer translations of addresses.
@@ -17,6 +17,7 @@ pub(super) struct Finish<'a> {
     input: &'a Activations,
     output: Disjoint<'a, f32>,
     epilogue: Epilogue<'a>,
+    then: Option<Nonlinearity>,
 }
 
 impl<'a> Finish<'a> {
@@ -25,8 +26,9 @@ impl<'a> Finish<'a> {
         input: &'a Activations,
         output: Disjoint<'a, f32>,
         epilogue: Epilogue<'a>,
+        then: Option<Nonlinearity>,
     ) -> Finish<'a> {
-        Finish { weights, input, output, epilogue }
+        Finish { weights, input, output, epilogue, then }
     }
 
     /// Writes the outputs of up to [`MOST_PANELS`] panels for some rows. `sums` has 32 of each row for the first panel, then for
@@ -40,7 +42,7 @@ impl<'a> Finish<'a> {
         for (panel, end) in panels.clone().zip(&mut ends) {
             *end = self.panel_end(panel);
         }
-        enter(level, WritePanels { finish: self, ends: &ends[..panels.len()], rows, sums });
+        enter(level, WritePanels { finish: self, level, ends: &ends[..panels.len()], rows, sums });
     }
 
     fn panel_end(&self, panel: usize) -> PanelEnd {
@@ -64,19 +66,23 @@ impl<'a> Finish<'a> {
     /// # Safety
     /// As for [`Finish::write`], and the processor has the instructions of `V`.
     #[inline(always)]
-    unsafe fn write_row<V: Vector>(&self, row: usize, end: &PanelEnd, sums: &[u32; PANEL]) {
+    unsafe fn write_row<V: Vector>(&self, level: Level, row: usize, end: &PanelEnd, sums: &[u32; PANEL]) {
         let first = row * self.weights.outputs() + end.first;
         // SAFETY: by the contract of this function.
         let output = unsafe { self.output.piece(first..first + end.width) };
         if let Ok(output) = <&mut [f32; PANEL]>::try_from(&mut *output) {
             // SAFETY: by the contract of this function.
-            return unsafe { self.put::<V>(row, end, sums, output) };
+            unsafe { self.put::<V>(row, end, sums, output) };
+        } else {
+            let mut whole = [0.0; PANEL];
+            whole[..end.width].copy_from_slice(output);
+            // SAFETY: by the contract of this function.
+            unsafe { self.put::<V>(row, end, sums, &mut whole) };
+            output.copy_from_slice(&whole[..end.width]);
         }
-        let mut whole = [0.0; PANEL];
-        whole[..end.width].copy_from_slice(output);
-        // SAFETY: by the contract of this function.
-        unsafe { self.put::<V>(row, end, sums, &mut whole) };
-        output.copy_from_slice(&whole[..end.width]);
+        if let Some(then) = self.then.filter(|then| !then.is_clamp()) {
+            then.apply(level, output);
+        }
     }
 
     /// # Safety
@@ -97,8 +103,25 @@ impl<'a> Finish<'a> {
                     V::load(sum.cast())
                 };
                 let number = V::add(V::multiply(sum, scale), V::load(end.bias.as_ptr().add(lane)));
-                V::store(place, if self.epilogue.add { V::add(V::load(place), number) } else { number });
+                let number = if self.epilogue.add { V::add(V::load(place), number) } else { number };
+                V::store(place, clamped::<V>(self.then, number));
             }
+        }
+    }
+}
+
+/// Returns what a nonlinearity that only limits makes of numbers; others are applied to whole rows.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+unsafe fn clamped<V: Vector>(then: Option<Nonlinearity>, number: V::Float) -> V::Float {
+    // SAFETY: by the contract of this function. What is not a number is the second operand, and stays.
+    unsafe {
+        match then {
+            Some(Nonlinearity::Relu) => V::max(V::splat(0.0), number),
+            Some(Nonlinearity::Relu6) => V::min(V::splat(6.0), V::max(V::splat(0.0), number)),
+            Some(Nonlinearity::Silu | Nonlinearity::GeluErf | Nonlinearity::GeluTanh) | None => number,
         }
     }
 }
@@ -122,6 +145,7 @@ impl Default for PanelEnd {
 /// Its rows and panels are written by nobody else.
 struct WritePanels<'f, 'a> {
     finish: &'f Finish<'a>,
+    level: Level,
     ends: &'f [PanelEnd],
     rows: Range<usize>,
     sums: &'f [u32],
@@ -134,7 +158,7 @@ impl Work for WritePanels<'_, '_> {
         for (at, row) in self.rows.clone().enumerate() {
             for (panel, end) in self.ends.iter().enumerate() {
                 // SAFETY: by what this type says of its rows and panels, and by the contract of the trait.
-                unsafe { self.finish.write_row::<V>(row, end, &sums[panel * self.rows.len() + at]) };
+                unsafe { self.finish.write_row::<V>(self.level, row, end, &sums[panel * self.rows.len() + at]) };
             }
         }
     }

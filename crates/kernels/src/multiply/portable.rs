@@ -64,6 +64,16 @@ impl Vector for Portable {
         each(|lane| left[lane] * right[lane])
     }
 
+    #[inline(always)]
+    unsafe fn max(left: [f32; LANES], right: [f32; LANES]) -> [f32; LANES] {
+        each(|lane| if left[lane] > right[lane] { left[lane] } else { right[lane] })
+    }
+
+    #[inline(always)]
+    unsafe fn min(left: [f32; LANES], right: [f32; LANES]) -> [f32; LANES] {
+        each(|lane| if left[lane] < right[lane] { left[lane] } else { right[lane] })
+    }
+
     /// Rounded twice: where there is no instruction for it, rounding once takes a call per lane.
     #[inline(always)]
     unsafe fn multiply_add(left: [f32; LANES], right: [f32; LANES], sum: [f32; LANES]) -> [f32; LANES] {

@@ -44,6 +44,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(value: f32) -> Self::Float;
     unsafe fn add(left: Self::Float, right: Self::Float) -> Self::Float;
     unsafe fn multiply(left: Self::Float, right: Self::Float) -> Self::Float;
+    /// Returns the greater number, and `right` when either is not a number.
+    unsafe fn max(left: Self::Float, right: Self::Float) -> Self::Float;
+    /// Returns the smaller number, and `right` when either is not a number.
+    unsafe fn min(left: Self::Float, right: Self::Float) -> Self::Float;
     /// Returns `left * right + sum`, rounded once where the processor can.
     unsafe fn multiply_add(left: Self::Float, right: Self::Float, sum: Self::Float) -> Self::Float;
 

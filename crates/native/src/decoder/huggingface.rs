@@ -6,12 +6,14 @@ use seedhouse_core::runtime::{LocalFile, LocalFiles};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
-pub(super) mod fields;
+pub(crate) mod fields;
 mod gpt2;
 mod llama;
 mod names;
 mod rope;
 mod weight_files;
+
+pub(crate) use weight_files::choose as choose_weight_files;
 
 use self::fields::Fields;
 use super::DecoderModel;

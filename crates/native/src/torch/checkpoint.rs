@@ -44,6 +44,23 @@ impl DataType {
         matches!(self, DataType::F32 | DataType::F16 | DataType::Bf16)
     }
 
+    /// Returns the type of a name that [`as_str`](DataType::as_str) gives, which is also that of safetensors.
+    pub(crate) fn of_name(name: &str) -> Option<DataType> {
+        const ALL: [DataType; 10] = [
+            DataType::F64,
+            DataType::F32,
+            DataType::F16,
+            DataType::Bf16,
+            DataType::I64,
+            DataType::I32,
+            DataType::I16,
+            DataType::I8,
+            DataType::U8,
+            DataType::Bool,
+        ];
+        ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
     /// Returns how many bytes an element takes.
     pub(super) fn size_bytes(self) -> usize {
         match self {
@@ -87,6 +104,11 @@ impl<'a> Checkpoint<'a> {
     pub(crate) fn tensors(&self) -> &BTreeMap<&'a str, TensorView<'a>> {
         &self.tensors
     }
+
+    /// Returns the tensors by name, without the checkpoint.
+    pub(crate) fn into_tensors(self) -> BTreeMap<&'a str, TensorView<'a>> {
+        self.tensors
+    }
 }
 
 /// Says what is wrong with a pickle that torch did not write: what it would have run, if it is that bad.
@@ -107,6 +129,18 @@ pub(crate) struct TensorView<'a> {
     pub(super) strides: Vec<usize>,
     /// The storage from the first element on.
     pub(super) bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    /// Returns a tensor whose elements are `bytes`, in row-major order; there are as many as the shape says.
+    pub(crate) fn dense(data_type: DataType, shape: Vec<usize>, bytes: &'a [u8]) -> TensorView<'a> {
+        let mut strides = vec![1_usize; shape.len()];
+        for dimension in (1..strides.len()).rev() {
+            // An empty tensor may have dimensions whose product overflows; nothing is read of it.
+            strides[dimension - 1] = strides[dimension].saturating_mul(shape[dimension]);
+        }
+        TensorView { data_type, shape, strides, bytes }
+    }
 }
 
 impl TensorView<'_> {

@@ -164,7 +164,7 @@ fn weights_of_a_type_that_is_not_computed_with_are_no_servable_model() {
     integers.extend(rest);
     let reason = inspect(&file(), &integers).unwrap().not_servable_because.expect("a reason");
     assert!(reason.contains("it is I32; F32, F16 and BF16 are computed with"), "{reason}");
-    assert!(load(&file(), &integers).is_err());
+    assert!(load(&file(), &integers, &Map::new(), &TextModels::default()).is_err());
 }
 
 #[test]
@@ -185,7 +185,9 @@ fn unknown_family_is_described_but_not_loaded() {
         inspection.not_servable_because.unwrap(),
         "no known family has these 2 tensor names, the first being `layer.bias`, `layer.weight`"
     );
-    let Err(error) = load(&file(), &bytes) else { panic!("a stranger was loaded") };
+    let Err(error) = load(&file(), &bytes, &Map::new(), &TextModels::default()) else {
+        panic!("a stranger was loaded")
+    };
     assert!(error.to_string().contains("`layer.bias`"), "{error}");
 }
 

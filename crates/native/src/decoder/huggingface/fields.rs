@@ -97,24 +97,24 @@ const FALSE: [&str; 7] = [
 ];
 
 /// A configuration being read.
-pub(in crate::decoder) struct Fields<'c> {
+pub(crate) struct Fields<'c> {
     fields: &'c Map<String, Value>,
     read: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'c> Fields<'c> {
-    pub(super) fn new(fields: &'c Map<String, Value>) -> Fields<'c> {
+    pub(crate) fn new(fields: &'c Map<String, Value>) -> Fields<'c> {
         Fields { fields, read: RefCell::new(BTreeSet::new()) }
     }
 
     /// Returns a field that is there and not null.
-    pub(super) fn get(&self, name: &'static str) -> Option<&'c Value> {
+    pub(crate) fn get(&self, name: &'static str) -> Option<&'c Value> {
         self.read.borrow_mut().insert(name);
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
     /// Returns a whole number of at least 1.
-    pub(in crate::decoder) fn size(&self, name: &'static str) -> Result<Option<usize>> {
+    pub(crate) fn size(&self, name: &'static str) -> Result<Option<usize>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
             Some(number @ 1..) => Ok(Some(number as usize)),
@@ -123,23 +123,23 @@ impl<'c> Fields<'c> {
     }
 
     /// Returns a whole number of at least 1 that must be there.
-    pub(in crate::decoder) fn required_size(&self, name: &'static str) -> Result<usize> {
+    pub(crate) fn required_size(&self, name: &'static str) -> Result<usize> {
         self.size(name)?.ok_or_else(|| Error::malformed(subject(CONFIG), format!("`{name}` is missing")))
     }
 
     /// Returns a number.
-    pub(in crate::decoder) fn float(&self, name: &'static str) -> Result<Option<f64>> {
+    pub(crate) fn float(&self, name: &'static str) -> Result<Option<f64>> {
         float_of(name, self.get(name))
     }
 
     /// Returns a truth value.
-    pub(in crate::decoder) fn boolean(&self, name: &'static str) -> Result<Option<bool>> {
+    pub(crate) fn boolean(&self, name: &'static str) -> Result<Option<bool>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| broken(name, value, "must be true or false"))
     }
 
     /// Returns a text.
-    pub(in crate::decoder) fn text(&self, name: &'static str) -> Result<Option<&'c str>> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&'c str>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| broken(name, value, "must be a text"))
     }
@@ -148,7 +148,7 @@ impl<'c> Fields<'c> {
     ///
     /// # Errors
     /// [`Error::Unsupported`] naming the field.
-    pub(super) fn refuse_unknown(&self) -> Result<()> {
+    pub(crate) fn refuse_unknown(&self) -> Result<()> {
         let read = self.read.borrow();
         for (name, value) in self.fields {
             let is_off = value == &Value::Bool(false) && FALSE.contains(&name.as_str());
@@ -166,7 +166,7 @@ impl<'c> Fields<'c> {
 }
 
 /// Returns the error about the value of a field.
-pub(in crate::decoder) fn broken(name: &str, value: &Value, rule: &str) -> Error {
+pub(crate) fn broken(name: &str, value: &Value, rule: &str) -> Error {
     Error::malformed(subject(CONFIG), format!("`{name}` is {}, but {rule}", shown(value)))
 }
 

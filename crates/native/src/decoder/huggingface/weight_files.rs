@@ -18,7 +18,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// # Errors
 /// [`Error::Malformed`] for an index that names what is not there, [`Error::Unsupported`] where it is not clear which files
 /// are meant.
-pub(super) fn choose(files: &LocalFiles) -> Result<Vec<&LocalFile>> {
+pub(crate) fn choose(files: &LocalFiles) -> Result<Vec<&LocalFile>> {
     let of_name = |name: &str| files.0.iter().find(|file| file.path.as_str() == name);
     if let Some(single) = of_name(SINGLE) {
         return Ok(vec![single]);

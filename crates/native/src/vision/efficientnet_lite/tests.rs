@@ -2,25 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
+use seedhouse_core::runtime::{LoadedModel, Tensor, TensorModel};
 use seedhouse_testkit::tiny_torch::{legacy_checkpoint, tiny_efficientnet_checkpoint};
+use serde_json::Map as JsonMap;
 
 use super::*;
+use crate::text_models::TextModels;
+use crate::torch::checkpoint::Checkpoint;
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+type TensorList = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn tiny_tensors() -> Tensors {
+fn tiny_tensors() -> TensorList {
     let bytes = tiny_efficientnet_checkpoint(7, 5);
     let checkpoint = Checkpoint::read("tiny.pth", &bytes).unwrap();
     let tensors = checkpoint.tensors().iter();
     tensors.map(|(name, tensor)| ((*name).to_owned(), (tensor.shape.clone(), tensor.to_f32().unwrap()))).collect()
 }
 
-fn load(tensors: &Tensors) -> Result<EfficientNetLite> {
+fn load(tensors: &TensorList) -> Result<Arc<dyn TensorModel>> {
     let list: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(name, (shape, values))| (name.as_str(), shape.as_slice(), values.as_slice())).collect();
     let bytes = legacy_checkpoint(&list);
-    let checkpoint = Checkpoint::read("tiny.pth", &bytes)?;
-    EfficientNetLite::load(&checkpoint)
+    let tensors = Tensors::of_checkpoint(Checkpoint::read("tiny.pth", &bytes)?);
+    match crate::vision::load(&tensors, &JsonMap::new(), &TextModels::default())? {
+        LoadedModel::Tensor(model) => Ok(model),
+        LoadedModel::Text(_) => panic!("an image classifier is no language model"),
+    }
 }
 
 fn image(count: usize, height: usize, width: usize) -> Tensor {
@@ -30,7 +39,7 @@ fn image(count: usize, height: usize, width: usize) -> Tensor {
 
 /// The network as the paper describes it: f64, no folding, no fast path.
 struct Definition<'t> {
-    tensors: &'t Tensors,
+    tensors: &'t TensorList,
 }
 
 #[derive(Clone)]
@@ -164,7 +173,7 @@ fn wrong_inputs_are_refused_with_both_values() {
 
 #[test]
 fn checkpoint_that_is_not_the_network_is_refused_by_the_name_of_the_tensor() {
-    type Change = fn(&mut Tensors);
+    type Change = fn(&mut TensorList);
     let cases: [(Change, &str); 11] = [
         (
             |t| drop(t.remove("_blocks.3._project_conv.weight")),
@@ -231,11 +240,11 @@ fn counters_of_batches_are_ignored() {
 #[test]
 fn squeeze_and_excitation_belongs_to_another_family() {
     let bytes = tiny_efficientnet_checkpoint(1, 2);
-    assert!(EfficientNetLite::recognises(&Checkpoint::read("tiny.pth", &bytes).unwrap()));
+    assert!(recognises(&Tensors::of_checkpoint(Checkpoint::read("tiny.pth", &bytes).unwrap())));
     let mut tensors = tiny_tensors();
     tensors.insert("_blocks.0._se_reduce.weight".into(), (vec![1], vec![0.0]));
     let list: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(name, (shape, values))| (name.as_str(), shape.as_slice(), values.as_slice())).collect();
     let bytes = legacy_checkpoint(&list);
-    assert!(!EfficientNetLite::recognises(&Checkpoint::read("tiny.pth", &bytes).unwrap()));
+    assert!(!recognises(&Tensors::of_checkpoint(Checkpoint::read("tiny.pth", &bytes).unwrap())));
 }

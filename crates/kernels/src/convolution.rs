@@ -1,0 +1,165 @@
+//! Convolution as a packed product: what the window sees at each place becomes a row of activations.
+//!
+//! Rows are gathered for a strip of places at a time, which stays in the cache until the product has used it. Where rows are
+//! rounded and windows overlap, images are rounded before, once, and the rows are copies of what came of it: bf16 number by
+//! number, 8-bit integers with one scale per image.
+
+use crate::activations::{ImageRounding, QuantisedRow};
+use crate::images::{Images, Window};
+use crate::multiply::{CHUNK_BYTES, MOST_CHUNK_ROWS};
+use crate::{ActivationForm, Activations, Epilogue, Nonlinearity, PackedMatrix, Step, multiply_then};
+
+/// Rows of a tile of products; strips are whole tiles.
+const TILE_ROWS: usize = 12;
+
+/// What a convolution keeps of one strip, and of rounded images. It keeps its memory for the next one.
+#[derive(Debug, Default)]
+pub struct ConvolutionBuffers {
+    rounding: ImageRounding,
+    strip: Activations,
+}
+
+impl ConvolutionBuffers {
+    /// Returns the bytes that they have grown to.
+    pub fn bytes(&self) -> usize {
+        self.rounding.bytes() + self.strip.grown_bytes()
+    }
+}
+
+/// Writes the convolution of images, in the order of [`Images`]. The weights of an output stand in the order of the window's
+/// places, row by row, all channels of a place side by side; `form` is that of the activations they are multiplied with.
+///
+/// A number depends on its own image alone.
+///
+/// # Panics
+/// When lengths do not fit together, the window stands still, or the format of the weights does not accept the form.
+#[expect(clippy::too_many_arguments, reason = "those of a product, and the window and the buffers of a convolution")]
+pub fn convolve(
+    step: &mut Step<'_>,
+    images: Images<'_>,
+    window: Window,
+    weights: &PackedMatrix,
+    form: ActivationForm,
+    buffers: &mut ConvolutionBuffers,
+    output: &mut [f32],
+    (epilogue, then): (Epilogue<'_>, Option<Nonlinearity>),
+) {
+    window.check();
+    let sides = window.output([images.height, images.width]);
+    let (width, outputs) = (window.area() * images.channels, weights.outputs());
+    images.check(output, sides, outputs);
+    assert!(weights.inputs() == width, "{} inputs instead of {width} for {window:?}", weights.inputs());
+    if output.is_empty() {
+        return;
+    }
+    let places = Places { images, window, sides };
+    let source = match form {
+        ActivationForm::Bf16 | ActivationForm::Int8Rows if !window.is_pointwise() => {
+            buffers.rounding.fill(step, form, images);
+            Source::Rounded(&buffers.rounding)
+        }
+        _ => Source::Numbers,
+    };
+    let rows = images.count * sides[0] * sides[1];
+    let strip = strip_rows(rows, width, step.threads());
+    for first in (0..rows).step_by(strip) {
+        let count = strip.min(rows - first);
+        places.gather(step, form, &source, first..first + count, &mut buffers.strip);
+        let output = &mut output[first * outputs..][..count * outputs];
+        multiply_then(step, weights, &buffers.strip, output, epilogue, then);
+    }
+}
+
+/// Returns how many rows a strip has: two chunks of a product for each thread, shared evenly among the strips.
+fn strip_rows(rows: usize, width: usize, threads: usize) -> usize {
+    let fitting = CHUNK_BYTES / (width.max(1) * 4);
+    let chunk = (fitting / TILE_ROWS * TILE_ROWS).clamp(TILE_ROWS, MOST_CHUNK_ROWS);
+    let strips = rows.div_ceil(2 * chunk * threads);
+    rows.div_ceil(strips).next_multiple_of(TILE_ROWS)
+}
+
+/// Where rows come from.
+enum Source<'a> {
+    /// The images; rows are rounded one by one.
+    Numbers,
+    Rounded(&'a ImageRounding),
+}
+
+/// What a window sees at the places of images.
+struct Places<'a> {
+    images: Images<'a>,
+    window: Window,
+    sides: [usize; 2],
+}
+
+impl Places<'_> {
+    /// Fills a strip with rows.
+    fn gather(
+        &self,
+        step: &mut Step<'_>,
+        form: ActivationForm,
+        source: &Source<'_>,
+        rows: std::ops::Range<usize>,
+        strip: &mut Activations,
+    ) {
+        let width = self.window.area() * self.images.channels;
+        match source {
+            Source::Numbers => strip.fill(step, form, rows.len(), width, &|row, numbers| {
+                self.copy_row(
+                    rows.start + row,
+                    self.images.data,
+                    self.images.height * self.images.width * self.images.channels,
+                    numbers,
+                );
+            }),
+            Source::Rounded(rounding) => {
+                let (data, image_bytes, number_bytes) = rounding.parts();
+                strip.fill_rounded(step, form, rows.len(), width, &|row, bytes| {
+                    let row = rows.start + row;
+                    self.copy_bytes(row, data, image_bytes, number_bytes, bytes);
+                    let scale = rounding.scale(row / (self.sides[0] * self.sides[1]));
+                    QuantisedRow { scale, sum: 0 }
+                });
+            }
+        }
+    }
+
+    fn copy_row(&self, row: usize, data: &[f32], image_length: usize, into: &mut [f32]) {
+        self.copy(row, data, image_length, self.images.channels, into);
+    }
+
+    fn copy_bytes(&self, row: usize, data: &[u8], image_bytes: usize, number_bytes: usize, into: &mut [u8]) {
+        self.copy(row, data, image_bytes, self.images.channels * number_bytes, into);
+    }
+
+    /// Copies what the window sees for one output. An image has `image_length` items, a pixel `pixel`.
+    fn copy<T: Copy + Default>(&self, row: usize, data: &[T], image_length: usize, pixel: usize, into: &mut [T]) {
+        let Places { images, window, sides: [height, width] } = self;
+        let (image, y, x) = (row / (height * width), row / width % height, row % width);
+        let data = &data[image * image_length..][..image_length];
+        let (top, left) = (window.start(0, y), window.start(1, x));
+        let down = window.within(0, y, images.height);
+        let right = window.within(1, x, images.width);
+        let line = window.size[1] * pixel;
+        if down.len() != window.size[0] || right.len() != window.size[1] {
+            into.fill(T::default());
+        }
+        for down in down {
+            let from = top.wrapping_add_unsigned(down * window.dilation[0]).cast_unsigned() * images.width;
+            let line = &mut into[down * line..][..line];
+            if window.dilation[1] == 1 && !right.is_empty() {
+                let first = left.wrapping_add_unsigned(right.start).cast_unsigned();
+                let from = &data[(from + first) * pixel..][..right.len() * pixel];
+                line[right.start * pixel..right.end * pixel].copy_from_slice(from);
+                continue;
+            }
+            for right in right.clone() {
+                let column = left.wrapping_add_unsigned(right * window.dilation[1]).cast_unsigned();
+                line[right * pixel..][..pixel].copy_from_slice(&data[(from + column) * pixel..][..pixel]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! A safetensors file alone: the names of its tensors say what it is, and the record what they do not say.
+
+use std::collections::BTreeMap;
+
+use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
+use seedhouse_core::{Framework, Result};
+use serde_json::{Map, Value};
+
+use crate::description::undescribed;
+use crate::huggingface::safetensors;
+use crate::mapped_file::MappedFile;
+use crate::text_models::TextModels;
+use crate::vision::{self, Tensors};
+
+/// Returns the one safetensors file among others that are none, such as licences.
+pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {
+    let mut found = files.0.iter().filter(|file| file.path.extension() == Some("safetensors"));
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Describes a file from its header.
+///
+/// # Errors
+/// [`seedhouse_core::Error::Malformed`] naming the file and both values.
+pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
+    let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
+    let entries = safetensors::read(path, &bytes)?;
+    let mut tensor_types = BTreeMap::new();
+    entries.iter().for_each(|tensor| *tensor_types.entry(tensor.dtype.clone()).or_default() += 1);
+    let mut inspection = Inspection {
+        tensor_count: entries.len() as u64,
+        parameter_count: entries.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
+        tensor_types,
+        not_servable_because: None,
+        ..undescribed(Framework::Safetensors, String::new())
+    };
+    match Tensors::of_safetensors(path, &[(path, &bytes)]) {
+        Ok(tensors) => vision::describe(&tensors, &mut inspection),
+        Err(error) => inspection.not_servable_because = Some(error.to_string()),
+    }
+    Ok(inspection)
+}
+
+/// Makes a file ready to compute with.
+///
+/// # Errors
+/// As [`inspect`], and those of the family that has these tensor names.
+pub(crate) fn load(file: &LocalFile, metadata: &Map<String, Value>, models: &TextModels) -> Result<LoadedModel> {
+    let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
+    vision::load(&Tensors::of_safetensors(path, &[(path, &bytes)])?, metadata, models)
+}

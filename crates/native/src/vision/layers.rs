@@ -1,0 +1,219 @@
+//! What networks are made of.
+
+use seedhouse_core::Result;
+use seedhouse_kernels::{
+    ActivationForm, Activations, ConvolutionBuffers, Depthwise, Epilogue, Level, Nonlinearity, PackedMatrix, Step,
+    WeightFormat, Window, convolve, convolve_depthwise, multiply_then, rows,
+};
+
+use super::map::Map;
+use super::network::Compile;
+use super::tensors::Weights;
+use crate::torch::checkpoint::DataType;
+
+/// A matrix, and what is added to its products.
+#[derive(Debug)]
+pub(super) struct Linear {
+    matrix: PackedMatrix,
+    bias: Vec<f32>,
+    form: ActivationForm,
+}
+
+impl Linear {
+    /// Reads layers of the same input, one under the other: `NAME.weight` and `NAME.bias`.
+    pub(super) fn read(weights: &Weights<'_>, compile: &Compile, names: &[String]) -> Result<Linear> {
+        let (mut values, mut bias) = (Vec::new(), Vec::new());
+        for name in names {
+            values.extend(weights.values(&format!("{name}.weight"))?);
+            bias.extend(weights.values(&format!("{name}.bias"))?);
+        }
+        let format = compile.format(weights.data_type(&format!("{}.weight", names[0]))?);
+        let (outputs, inputs) = (bias.len(), values.len() / bias.len());
+        let matrix = PackedMatrix::pack_f32(format, outputs, inputs, &mut |output, row| {
+            row.copy_from_slice(&values[output * inputs..][..inputs]);
+        });
+        Ok(Linear { matrix, bias, form: compile.form(format) })
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.matrix.inputs()
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.matrix.outputs()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.matrix.bytes().len() + size_of_val(&self.bias[..])
+    }
+
+    /// Replaces the output, or adds to it, with the products of rows that `write` gives.
+    pub(super) fn apply(
+        &self,
+        step: &mut Step<'_>,
+        activations: &mut Activations,
+        count: usize,
+        write: &(dyn Fn(usize, &mut [f32]) + Sync),
+        (output, add): (&mut [f32], bool),
+    ) {
+        activations.fill(step, self.form, count, self.inputs(), write);
+        multiply_then(step, &self.matrix, activations, output, Epilogue { bias: Some(&self.bias), add }, None);
+    }
+}
+
+/// How many zeros lie around images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// So many on each side.
+    Zeros(usize),
+    /// As many as make one output for each step (TensorFlow).
+    Same,
+}
+
+/// A square window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Square {
+    pub(super) size: usize,
+    pub(super) stride: usize,
+    pub(super) padding: Padding,
+}
+
+impl Square {
+    /// Returns a window with so many zeros on each side.
+    pub(super) fn new(size: usize, stride: usize, padding: usize) -> Square {
+        Square { size, stride, padding: Padding::Zeros(padding) }
+    }
+
+    pub(super) fn over(self, sides: [usize; 2]) -> Window {
+        match self.padding {
+            Padding::Zeros(zeros) => Window::square(self.size, self.stride, zeros),
+            Padding::Same => Window::same(self.size, self.stride, sides),
+        }
+    }
+}
+
+/// A convolution over all channels.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    square: Square,
+    matrix: PackedMatrix,
+    bias: Vec<f32>,
+    form: ActivationForm,
+    then: Option<Nonlinearity>,
+}
+
+impl Convolution {
+    /// Packs weights in the order of torch, `[outputs, channels, size, size]`.
+    pub(super) fn new(
+        compile: &Compile,
+        stored: DataType,
+        square: Square,
+        (weights, bias): (&[f32], Vec<f32>),
+        then: Option<Nonlinearity>,
+    ) -> Convolution {
+        let (outputs, area) = (bias.len(), square.size * square.size);
+        // Patches of groups that images do not share are rounded one by one; a scale per image is as good for 8 bits.
+        let format = match compile.format(stored) {
+            WeightFormat::Int4Groups(_) => WeightFormat::Int8,
+            format => format,
+        };
+        let inputs = weights.len() / outputs;
+        let channels = inputs / area;
+        let matrix = PackedMatrix::pack_f32(format, outputs, inputs, &mut |output, row| {
+            let of_output = &weights[output * inputs..][..inputs];
+            for (place, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                pixel.iter_mut().zip(of_output[place..].iter().step_by(area)).for_each(|(to, from)| *to = *from);
+            }
+        });
+        Convolution { square, matrix, bias, form: compile.form(format), then }
+    }
+
+    /// Reads a convolution and folds the batch normalisation after it in.
+    pub(super) fn normalised(
+        weights: &Weights<'_>,
+        compile: &Compile,
+        [convolution, norm]: [&str; 2],
+        epsilon: f32,
+        square: Square,
+        then: Option<Nonlinearity>,
+    ) -> Result<Convolution> {
+        let (values, bias) = weights.folded(convolution, norm, epsilon)?;
+        Ok(Convolution::new(compile, DataType::F32, square, (&values, bias), then))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.matrix.bytes().len() + size_of_val(&self.bias[..])
+    }
+
+    /// Replaces the output.
+    pub(super) fn apply(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
+        let window = self.square.over(input.sides);
+        output.reset(input.count, window.output(input.sides), self.bias.len());
+        self.run(step, buffers, input, output, false);
+    }
+
+    /// Adds to the output, before the nonlinearity.
+    ///
+    /// # Panics
+    /// When the output has another size.
+    pub(super) fn add(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
+        self.run(step, buffers, input, output, true);
+    }
+
+    fn run(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map, add: bool) {
+        let window = self.square.over(input.sides);
+        let end = (Epilogue { bias: Some(&self.bias), add }, self.then);
+        convolve(step, input.images(), window, &self.matrix, self.form, buffers, output.numbers_mut(), end);
+    }
+}
+
+/// A convolution of each channel with a window of its own.
+#[derive(Debug)]
+pub(super) struct DepthwiseConvolution {
+    square: Square,
+    /// For each place of the window one number per channel.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    then: Option<Nonlinearity>,
+}
+
+impl DepthwiseConvolution {
+    /// Takes weights in the order of torch, `[channels, 1, size, size]`.
+    pub(super) fn new(square: Square, weights: &[f32], bias: Vec<f32>, then: Option<Nonlinearity>) -> Self {
+        let area = square.size * square.size;
+        let by_place = (0..area).flat_map(|place| weights[place..].iter().step_by(area).copied());
+        DepthwiseConvolution { square, weights: by_place.collect(), bias, then }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
+    }
+
+    /// Replaces the output.
+    pub(super) fn apply(&self, step: &mut Step<'_>, input: &Map, output: &mut Map) {
+        let window = self.square.over(input.sides);
+        output.reset(input.count, window.output(input.sides), input.channels);
+        let depthwise = Depthwise { window, weights: &self.weights, bias: &self.bias, then: self.then };
+        convolve_depthwise(step, input.images(), depthwise, output.numbers_mut());
+    }
+}
+
+/// A layer norm with its weights.
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// Reads `NAME.weight` and `NAME.bias`.
+    pub(super) fn read(weights: &Weights<'_>, name: &str, epsilon: f32) -> Result<LayerNorm> {
+        let read = |part: &str| weights.values(&format!("{name}.{part}"));
+        Ok(LayerNorm { weight: read("weight")?, bias: read("bias")?, epsilon })
+    }
+
+    pub(super) fn apply(&self, level: Level, input: &[f32], output: &mut [f32]) {
+        rows::layer_norm(level, input, &self.weight, Some(&self.bias), self.epsilon, output);
+    }
+}

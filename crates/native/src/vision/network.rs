@@ -1,0 +1,205 @@
+//! A network as a tensor model: images in, logits and features out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::{Error, Result};
+use seedhouse_kernels::{Activations, ConvolutionBuffers, Level, Pool, Step};
+use serde_json::{Map as JsonMap, Value};
+
+use super::layers::Linear;
+use super::map::Map;
+use super::tensors::{Expected, Weights};
+use crate::plan::PlanOptions;
+
+const INPUT: &str = "image";
+const LOGITS: &str = "logits";
+const FEATURES: &str = "features";
+
+/// How networks are compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compile {
+    pub(crate) options: PlanOptions,
+    pub(crate) level: Level,
+}
+
+/// A network as its tensors describe it.
+pub(super) trait Description {
+    /// Returns what the shapes say, in the record's names.
+    fn hyper_parameters(&self) -> JsonMap<String, Value>;
+
+    /// Returns the tensors that it has.
+    fn expected(&self) -> Expected;
+
+    /// Reads the weights, which were held against [`Description::expected`].
+    fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>>;
+}
+
+/// What images a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sides {
+    /// These only.
+    Fixed([usize; 2]),
+    /// Any that are not smaller.
+    AtLeast(usize),
+}
+
+/// A compiled network.
+pub(super) trait Network: Send + Sync {
+    /// Returns the channels and the sizes of the images that it takes.
+    fn input(&self) -> (usize, Sides);
+
+    /// Returns what makes logits of features.
+    fn classifier(&self) -> &Linear;
+
+    /// Returns how many images of this size are computed together: as many as stay in the last cache between two layers.
+    fn images_together(&self, sides: [usize; 2]) -> usize;
+
+    /// Writes the features of the images in `buffers.images`.
+    fn features(&self, step: &mut Step<'_>, buffers: &mut Buffers, features: &mut [f32]);
+
+    /// Returns the bytes of the weights.
+    fn bytes(&self) -> usize;
+}
+
+/// Intermediate results, kept from call to call.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) images: Map,
+    pub(super) maps: [Map; 4],
+    pub(super) convolution: ConvolutionBuffers,
+    pub(super) activations: Activations,
+}
+
+/// A network that computes on the threads of a pool.
+pub(super) struct VisionModel {
+    network: Box<dyn Network>,
+    pool: Arc<Pool>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    declared: JsonMap<String, Value>,
+    // One step runs at a time, so one set of buffers does.
+    buffers: Mutex<Buffers>,
+}
+
+impl VisionModel {
+    /// `declared` is what files say about pre-processing and labels.
+    pub(super) fn new(network: Box<dyn Network>, pool: Arc<Pool>, declared: JsonMap<String, Value>) -> VisionModel {
+        let (channels, sides) = network.input();
+        let [height, width] = match sides {
+            Sides::Fixed(sides) => sides.map(Some),
+            Sides::AtLeast(_) => [None; 2],
+        };
+        let (classes, features) = (network.classifier().outputs(), network.classifier().inputs());
+        let spec = |name: &str, shape: Vec<Option<usize>>| TensorSpec { name: name.to_owned(), shape };
+        VisionModel {
+            inputs: vec![spec(INPUT, vec![None, Some(channels), height, width])],
+            outputs: vec![spec(LOGITS, vec![None, Some(classes)]), spec(FEATURES, vec![None, Some(features)])],
+            network,
+            pool,
+            declared,
+            buffers: Mutex::default(),
+        }
+    }
+
+    /// Returns the one input, checked against what the network takes.
+    fn image<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<(&'t Tensor, [usize; 2])> {
+        let [(INPUT, image)] = inputs else {
+            let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+            return Err(Error::invalid("inputs", names.join(", "), format!("exactly one tensor, `{INPUT}`, is taken")));
+        };
+        let (wanted, sides) = self.network.input();
+        let fits = |height: usize, width: usize| match sides {
+            Sides::Fixed(sides) => sides == [height, width],
+            Sides::AtLeast(side) => height.min(width) >= side,
+        };
+        let found = match *image.shape {
+            [count @ 1.., channels, height, width] if channels == wanted && fits(height, width) => {
+                Some((count, [height, width]))
+            }
+            _ => None,
+        };
+        let Some((_, found)) = found else {
+            let rule = match sides {
+                Sides::Fixed([height, width]) => format!("[n, {wanted}, {height}, {width}] with n at least 1"),
+                Sides::AtLeast(side) => {
+                    format!("[n, {wanted}, height, width] with n at least 1 and both sides at least {side}")
+                }
+            };
+            return Err(Error::invalid(INPUT, format!("{:?}", image.shape), format!("the shape must be {rule}")));
+        };
+        let numbers = image.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+        if numbers != Some(image.data.len()) {
+            let rule = format!("the shape {:?} does not have as many values", image.shape);
+            return Err(Error::invalid(INPUT, format!("{} values", image.data.len()), rule));
+        }
+        Ok((image, found))
+    }
+
+    /// Computes images that stay in the cache together.
+    fn compute(
+        &self,
+        step: &mut Step<'_>,
+        buffers: &mut Buffers,
+        sides: [usize; 2],
+        planes: &[f32],
+        into: [&mut [f32]; 2],
+    ) {
+        let [logits, features] = into;
+        let (channels, _) = self.network.input();
+        let length = channels * sides[0] * sides[1];
+        let count = planes.len() / length;
+        buffers.images.reset(count, sides, channels);
+        let area = sides[0] * sides[1];
+        step.for_each_piece(buffers.images.numbers_mut(), sides[1] * channels, &|line, pixels| {
+            let first = line / sides[0] * length + line % sides[0] * sides[1];
+            for (x, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
+                let numbers = planes[first + x..].iter().step_by(area);
+                pixel.iter_mut().zip(numbers).for_each(|(to, from)| *to = *from);
+            }
+        });
+        self.network.features(step, buffers, features);
+        let (classifier, features) = (self.network.classifier(), &*features);
+        let width = classifier.inputs();
+        classifier.apply(
+            step,
+            &mut buffers.activations,
+            count,
+            &|row, numbers| {
+                numbers.copy_from_slice(&features[row * width..][..width]);
+            },
+            (logits, false),
+        );
+    }
+}
+
+impl TensorModel for VisionModel {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    fn declared(&self) -> JsonMap<String, Value> {
+        self.declared.clone()
+    }
+
+    fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let (batch, sides) = self.image(inputs)?;
+        let (count, length) = (batch.shape[0], batch.data.len() / batch.shape[0]);
+        let together = self.network.images_together(sides).max(1);
+        let (classes, width) = (self.network.classifier().outputs(), self.network.classifier().inputs());
+        let (mut logits, mut features) = (vec![0.0; count * classes], vec![0.0; count * width]);
+        self.pool.step(|step| {
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let outputs = logits.chunks_mut(together * classes).zip(features.chunks_mut(together * width));
+            for (planes, (logits, features)) in batch.data.chunks(together * length).zip(outputs) {
+                self.compute(step, &mut buffers, sides, planes, [logits, features]);
+            }
+        });
+        let tensor = |data: Vec<f32>, width: usize| Tensor { shape: vec![count, width], data };
+        Ok(vec![tensor(logits, classes), tensor(features, width)])
+    }
+}
