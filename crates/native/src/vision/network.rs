@@ -114,12 +114,12 @@ impl VisionModel {
             Sides::AtLeast(side) => height.min(width) >= side,
         };
         let found = match *image.shape {
-            [count @ 1.., channels, height, width] if channels == wanted && fits(height, width) => {
-                Some((count, [height, width]))
+            [count, channels, height, width] if count > 0 && channels == wanted && fits(height, width) => {
+                Some([height, width])
             }
             _ => None,
         };
-        let Some((_, found)) = found else {
+        let Some(found) = found else {
             let rule = match sides {
                 Sides::Fixed([height, width]) => format!("[n, {wanted}, {height}, {width}] with n at least 1"),
                 Sides::AtLeast(side) => {
