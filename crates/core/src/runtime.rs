@@ -12,8 +12,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
+mod plans;
 mod text_executor;
 
+pub use plans::{PlanStatistics, StoredPlan};
 pub use text_executor::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 
 /// Loads the formats and families it knows.
@@ -37,6 +39,36 @@ pub trait Runtime: Send + Sync {
     /// [`Error::Malformed`](crate::Error::Malformed) as for `inspect`; [`Error::Unsupported`](crate::Error::Unsupported)
     /// naming the architecture, tensor type or attribute that is not implemented.
     fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel>;
+
+    /// Fetches what it keeps of earlier loads of these files, while the caller verifies them. It is there for [`load`](Runtime::load)
+    /// until the returned value is dropped. The files themselves are not read: their digests may turn out to be wrong.
+    fn fetch_plan(&self, _files: &LocalFiles) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    /// Returns what came of its plans.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the place of the plans cannot be listed.
+    fn plan_statistics(&self) -> Result<PlanStatistics> {
+        Ok(PlanStatistics::default())
+    }
+
+    /// Returns the plans on the disk, those that will not be used among them.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the place of the plans cannot be listed.
+    fn stored_plans(&self) -> Result<Vec<StoredPlan>> {
+        Ok(Vec::new())
+    }
+
+    /// Removes a plan from the disk. One that is gone already is no error; loaded versions keep what they use.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the system refuses.
+    fn remove_plan(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The files of a version where a runtime can map them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, Runtime};
+use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, PlanStatistics, Runtime, StoredPlan};
 use seedhouse_core::{Digest, Error, Framework, Result};
 
 use crate::single_flight::SingleFlight;
@@ -73,6 +73,45 @@ impl Engine {
     /// Those of [`slot`](Engine::slot).
     pub fn load(&self, request: &LoadRequest) -> Result<Slot> {
         self.load_since(Instant::now(), request)
+    }
+
+    /// Has the runtimes fetch what they keep of earlier loads of these files, while the caller verifies them. It is there until the
+    /// returned value is dropped.
+    pub fn fetch_plan(&self, files: &LocalFiles) -> Box<dyn Send> {
+        Box::new(self.runtimes.iter().map(|runtime| runtime.fetch_plan(files)).collect::<Vec<_>>())
+    }
+
+    /// Returns what came of the plans of all runtimes.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::plan_statistics`].
+    pub fn plan_statistics(&self) -> Result<PlanStatistics> {
+        let mut sum = PlanStatistics::default();
+        for runtime in &self.runtimes {
+            sum.add(&runtime.plan_statistics()?);
+        }
+        Ok(sum)
+    }
+
+    /// Asks `garbage` about each plan on the disk and returns what it says about those that nobody needs. With `is_removed` these
+    /// are removed.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::stored_plans`] and [`Runtime::remove_plan`].
+    pub fn sift_plans<R>(&self, is_removed: bool, mut garbage: impl FnMut(StoredPlan) -> Option<R>) -> Result<Vec<R>> {
+        let mut found = Vec::new();
+        for runtime in &self.runtimes {
+            for plan in runtime.stored_plans()? {
+                let name = plan.name.clone();
+                if let Some(reason) = garbage(plan) {
+                    found.push(reason);
+                    if is_removed {
+                        runtime.remove_plan(&name)?;
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Returns whether a runtime would recognise files of this format by their content.

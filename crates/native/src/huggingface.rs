@@ -74,7 +74,7 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
 /// [`Error::Malformed`] naming the file and both values, [`Error::Unsupported`] for what is not computed here.
 pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedModel> {
     let (model, text) = read_decoder(files)?;
-    models.load(&model, text.tokenizer, text.chat_template)
+    models.load(files, &model, text.tokenizer, text.chat_template)
 }
 
 fn read_decoder(files: &LocalFiles) -> Result<(DecoderModel, FolderText)> {

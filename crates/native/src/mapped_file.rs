@@ -27,7 +27,8 @@ impl MappedFile {
         }
         // SAFETY: the bytes must not change while they are mapped. This program writes a file once, closes it, and only then lets
         // a runtime see it, as an upload that is being registered or as a blob of the artifact store; afterwards it renames, links
-        // or removes it, which leaves mapped pages as they are, and never writes to it again. What remains is somebody else:
+        // or removes it, which leaves mapped pages as they are, and never writes to it again. A plan of `plan/stored` is written under
+        // another name, and replaced by renaming. What remains is somebody else:
         // a blob and its file under the model's own name are one inode, and who may write there can change the bytes below the checks
         // or cut the file, after which touching a missing page ends the process with SIGBUS. The folder of a registry must
         // therefore be writable for nobody but those who run it.
@@ -56,6 +57,12 @@ impl Deref for MappedFile {
 
     fn deref(&self) -> &[u8] {
         self.pages.as_deref().unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

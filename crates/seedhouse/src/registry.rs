@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
-use seedhouse_native::NativeRuntime;
+use seedhouse_native::{NativeOptions, NativeRuntime};
 use seedhouse_service::{Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
@@ -29,7 +29,8 @@ impl Registry {
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]).with_text_settings(text);
+        let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..NativeOptions::default() };
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native))]).with_text_settings(text);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
         let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));
@@ -56,3 +57,4 @@ impl Registry {
 }
 
 const DATABASE: &str = "seedhouse.db";
+const PLANS: &str = "plans";

@@ -1,7 +1,10 @@
 //! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
@@ -77,9 +80,21 @@ impl Service {
 
     /// The same, whatever the status of the version is.
     pub(crate) fn load(&self, entry: &Entry) -> Result<Arc<Slot>> {
+        // What was fetched is needed until the engine has loaded.
+        let fetched = RefCell::new(None);
         self.engine.slot(&slot_key(entry), &|| {
+            let request = self.load_request(entry);
+            *fetched.borrow_mut() = self.verify_while_fetching(entry, request.as_ref().ok())?;
+            request
+        })
+    }
+
+    /// Verifies the files. Hashing keeps one core busy; meanwhile the engine fetches what it keeps of earlier loads.
+    fn verify_while_fetching(&self, entry: &Entry, request: Option<&LoadRequest>) -> Result<Option<Box<dyn Send>>> {
+        thread::scope(|scope| {
+            let fetching = request.map(|request| scope.spawn(|| self.engine.fetch_plan(&request.files)));
             self.require_intact(entry)?;
-            self.load_request(entry)
+            Ok(fetching.map(|fetching| fetching.join().unwrap_or_else(|panic| resume_unwind(panic))))
         })
     }
 

@@ -74,7 +74,7 @@ pub use change::Origin;
 pub use files::StoredFile;
 pub use find::{Condition, Overview, Storage};
 pub use folders::{FolderFile, NamedFile, NamedFolder, RegistryFolders};
-pub use garbage::{Collection, Garbage, RemovedBytes};
+pub use garbage::{Collection, Garbage, RemovedBytes, RemovedPlan};
 pub use handover::{Handover, HandoverFormat};
 pub use history::Audit;
 pub use infer::Answer;

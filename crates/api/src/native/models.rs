@@ -234,7 +234,7 @@ pub(crate) struct StatisticsResponse {
 
 /// Counts versions by type, status and framework.
 #[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models", params(StatisticsParameters),
-    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, training_tasks, corrupt_models, jobs, size_bytes, by_type, by_status, by_framework; with `storage=true` also storage {artifacts, stored_bytes, named_bytes, saved_by_deduplication_bytes}"), (status = 400, body = Problem)))]
+    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, training_tasks, corrupt_models, jobs, plans {memory_hits, disk_hits, misses by reason, compile_micros, map_micros, failed_writes, stored, stored_bytes}, size_bytes, by_type, by_status, by_framework; with `storage=true` also storage {artifacts, stored_bytes, named_bytes, saved_by_deduplication_bytes}"), (status = 400, body = Problem)))]
 pub(crate) async fn statistics(
     State(service): State<Arc<Service>>,
     QueryParameters(parameters): QueryParameters<StatisticsParameters>,

@@ -1,8 +1,11 @@
 //! The norms of a plan.
 
+use std::sync::Arc;
+
 use seedhouse_kernels::{Level, rows};
 
-use super::packing::Packing;
+use super::compile::Compiler;
+use super::parts::Mismatch;
 use crate::decoder::{Norm, NormKind, TensorSource};
 
 /// A norm with its weights.
@@ -10,23 +13,23 @@ use crate::decoder::{Norm, NormKind, TensorSource};
 pub(super) struct NormWeights {
     kind: NormKind,
     epsilon: f32,
-    weight: Vec<f32>,
-    bias: Option<Vec<f32>>,
+    weight: Arc<[f32]>,
+    bias: Option<Arc<[f32]>>,
 }
 
 impl NormWeights {
     pub(super) fn new(
-        packing: &mut Packing,
+        compiler: &mut Compiler<'_>,
         norm: Norm,
         weight: &TensorSource,
         bias: Option<&TensorSource>,
-    ) -> NormWeights {
-        NormWeights {
+    ) -> Result<NormWeights, Mismatch> {
+        Ok(NormWeights {
             kind: norm.kind,
             epsilon: norm.epsilon,
-            weight: packing.vector(weight),
-            bias: bias.map(|bias| packing.vector(bias)),
-        }
+            weight: compiler.parts.vector(weight)?,
+            bias: bias.map(|bias| compiler.parts.vector(bias)).transpose()?,
+        })
     }
 
     /// Writes the normalised `input`.
