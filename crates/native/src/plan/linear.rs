@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use seedhouse_kernels::{ActivationForm, Activations, Epilogue, PackedMatrix, Step, multiply};
+use seedhouse_kernels::{ActivationForm, Activations, Epilogue, PackedMatrix, RowView, Step, multiply};
 
 use super::compile::Compiler;
 use super::parts::Mismatch;
@@ -114,6 +114,31 @@ impl Fused {
             }
             product.apply(step, input, resized(output, rows * product.outputs()), false);
         }
+    }
+
+    /// Changes results where they stand: `change` gets the number of a projection, the row, and its numbers.
+    pub(super) fn change(
+        &self,
+        step: &mut Step<'_>,
+        rows: usize,
+        output: &mut FusedRows,
+        change: &(dyn Fn(usize, usize, &mut [f32]) + Sync),
+    ) {
+        for (index, (product, output)) in self.products.iter().zip(&mut output.products).enumerate() {
+            let stride = product.outputs();
+            step.for_each_piece(&mut output[..rows * stride], stride, &|row, numbers| {
+                let here = self.places.iter().enumerate().filter(|(_, place)| place.product == index);
+                for (projection, place) in here {
+                    change(projection, row, &mut numbers[place.first..][..place.width]);
+                }
+            });
+        }
+    }
+
+    /// Returns the results of a projection, by its number, for all rows.
+    pub(super) fn rows<'r>(&self, projection: usize, rows: &'r FusedRows) -> RowView<'r> {
+        let place = self.places[projection];
+        RowView::new(&rows.products[place.product][place.first..], self.products[place.product].outputs())
     }
 
     /// Returns the result of a projection, by its number, for one row.

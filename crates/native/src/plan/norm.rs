@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
+use std::cell::RefCell;
+
 use seedhouse_kernels::{Level, rows};
 
 use super::compile::Compiler;
 use super::parts::Mismatch;
 use crate::decoder::{Norm, NormKind, TensorSource};
+
+thread_local! {
+    /// The numbers that a norm is about to replace.
+    static COPY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A norm with its weights.
 #[derive(Debug)]
@@ -30,6 +37,15 @@ impl NormWeights {
             weight: compiler.parts.vector(weight)?,
             bias: bias.map(|bias| compiler.parts.vector(bias)).transpose()?,
         })
+    }
+
+    /// Normalises a row where it stands.
+    pub(super) fn apply_in_place(&self, level: Level, numbers: &mut [f32]) {
+        COPY.with_borrow_mut(|copy| {
+            copy.clear();
+            copy.extend_from_slice(numbers);
+            self.apply(level, copy, numbers);
+        });
     }
 
     /// Writes the normalised `input`.

@@ -143,24 +143,36 @@ impl Plans {
         }
         let (bytes, level) = (parts.matrix_bytes(), pool.level().name());
         tracing::info!(plan.bytes = bytes, seconds = seconds.as_secs_f64(), level, "compiled a plan");
-        self.write(key, &parts);
+        let parts = self.keep(key, parts, pool);
         Plan::new(model, self.options, pool.level(), parts).map_err(|Mismatch(reason)| {
             seedhouse_core::Error::Internal(format!("a plan does not fit its model: {reason}"))
         })
     }
 
-    /// The model can be used all the same when its plan cannot be kept.
-    fn write(&self, key: &PlanKey, parts: &PackedParts) {
-        let Some(folder) = &self.folder else { return };
+    /// Leaves parts on the disk, and returns them as they are there: pages of a file need not be kept when memory is short, and lie
+    /// together, which small matrices in memory of their own do not. A plan that cannot be kept can be used all the same.
+    fn keep(&self, key: &PlanKey, parts: Arc<PackedParts>, pool: &Pool) -> Arc<PackedParts> {
+        let Some(folder) = &self.folder else { return parts };
         let begun = Instant::now();
-        match folder.write(key, parts) {
+        let kept = match folder.write(key, &parts) {
             Ok(bytes) => {
-                tracing::info!(plan.file_bytes = bytes, seconds = begun.elapsed().as_secs_f64(), "wrote a plan")
+                tracing::info!(plan.file_bytes = bytes, seconds = begun.elapsed().as_secs_f64(), "wrote a plan");
+                self.read(key, pool).map_err(|unusable| unusable.reason().to_owned())
             }
             Err(error) => {
                 lock(&self.statistics).failed_writes += 1;
+                Err(error.to_string())
+            }
+        };
+        match kept {
+            Ok(kept) => {
+                kept.take_freshness();
+                kept
+            }
+            Err(reason) => {
                 let path = folder.file(key);
-                tracing::warn!(path = %path.display(), reason = %error, "cannot keep a plan, the next start compiles it anew");
+                tracing::warn!(path = %path.display(), reason, "cannot keep a plan, the next start compiles it anew");
+                parts
             }
         }
     }
