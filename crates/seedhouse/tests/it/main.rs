@@ -25,6 +25,7 @@ mod load;
 mod manager_routes;
 mod original_files;
 mod original_routes;
+mod perplexity;
 mod scrub;
 mod search;
 mod shutdown;
