@@ -23,6 +23,7 @@ mod jobs;
 mod lineage;
 mod load;
 mod manager_routes;
+mod original_decoder;
 mod original_files;
 mod original_routes;
 mod perplexity;
