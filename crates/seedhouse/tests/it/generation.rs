@@ -196,6 +196,83 @@ fn many_requests_at_once_are_answered_or_refused_at_once() {
     assert_eq!(server.post(PATH, &body).status, 200);
 }
 
+/// At once means: each of 100 clients sends 100 requests over its own connection without waiting for an answer. The server works on the
+/// first of each connection; the others lie in its sockets. So nothing depends on how many files a process may open.
+#[test]
+fn ten_thousand_requests_at_once_are_answered_or_refused_and_leave_nothing() {
+    const CLIENTS: usize = 100;
+    const EACH: usize = 100;
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let limits = ["--max-inference-requests", "16", "--max-waiting-generations", "4", "--max-running-sequences", "2"];
+    let server = Server::start_with(seedhouse.command(), &limits);
+    let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 20}).to_string();
+    let expected = server.post(PATH, &body).json()["predictions"].clone();
+    let request = |connection: &str| {
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let requests = request("keep-alive").repeat(EACH - 1) + &request("close");
+    let flood = || -> (usize, usize) {
+        let connections: Vec<_> = (0..CLIENTS).map(|_| server.connect(requests.as_bytes())).collect();
+        let readers: Vec<_> = connections
+            .into_iter()
+            .map(|mut connection| {
+                thread::spawn(move || {
+                    let mut text = String::new();
+                    connection.read_to_string(&mut text).unwrap();
+                    text
+                })
+            })
+            .collect();
+        let answers: Vec<String> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        answers.iter().fold((0, 0), |(answered, refused), text| {
+            let (here, not_here) = count_answers(text, &expected);
+            assert_eq!(here + not_here, EACH, "every request has its answer: {text}");
+            (answered + here, refused + not_here)
+        })
+    };
+    // The first flood fills the allocator's and the threads' places.
+    let (answered, refused) = flood();
+    let before = server.resident_megabytes();
+    let begun = Instant::now();
+    let (again, refused_again) = flood();
+    let after = server.resident_megabytes();
+    println!(
+        "{answered} and {again} answered, {refused} and {refused_again} refused; {:?} for {} requests, resident {before:.1} MB, \
+         then {after:.1} MB",
+        begun.elapsed(),
+        CLIENTS * EACH
+    );
+    assert!(answered > 0 && again > 0 && refused > 0 && refused_again > 0);
+    assert!(after < before * 1.1 + 8.0, "resident {before} MB, then {after} MB");
+    assert_eq!(server.post(PATH, &body).json()["predictions"], expected);
+}
+
+/// Counts the answers with the expected text, and the refusals that say when to come again, in what one connection gave.
+fn count_answers(text: &str, expected: &Value) -> (usize, usize) {
+    let (mut answered, mut refused) = (0, 0);
+    for answer in text.split("HTTP/1.1 ").skip(1) {
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        match head.split(' ').next().unwrap() {
+            "200" => {
+                let body: Value = serde_json::from_str(body).unwrap();
+                assert_eq!(body["predictions"], *expected);
+                answered += 1;
+            }
+            "429" => {
+                assert!(head.to_lowercase().contains("retry-after: 1"), "{answer}");
+                refused += 1;
+            }
+            other => panic!("answered with {other}: {answer}"),
+        }
+    }
+    (answered, refused)
+}
+
 #[test]
 fn clients_that_read_a_byte_now_and_then_hold_nobody_up() {
     let seedhouse = Seedhouse::new();
