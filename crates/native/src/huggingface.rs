@@ -9,7 +9,6 @@ pub(crate) mod safetensors;
 mod shards;
 #[cfg(test)]
 mod tests;
-#[allow(dead_code, reason = "the plans that compute with folders are not part of the crate yet")]
 pub(crate) mod text;
 
 use std::collections::BTreeMap;

@@ -96,12 +96,12 @@ impl Runtime for NativeRuntime {
         };
         match source.format {
             Format::Gguf => gguf_model::inspect(source.path.as_str(), &source.file),
-            Format::TorchCheckpoint => torch::inspect(source.path, &source.file),
+            Format::TorchCheckpoint => torch::inspect(source.path, &source.file, files),
         }
         .map(Some)
     }
 
-    fn load(&self, files: &LocalFiles, _: &LoadOptions) -> Result<LoadedModel> {
+    fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel> {
         let sources = sources(files)?;
         if sources.is_empty() && huggingface::is_folder(files) {
             return huggingface::load(files, &self.text_models);
@@ -116,7 +116,7 @@ impl Runtime for NativeRuntime {
         let source = single(&sources)?;
         match source.format {
             Format::Gguf => gguf_model::load(files, source.path.as_str(), &source.file, &self.text_models),
-            Format::TorchCheckpoint => torch::load(source.path, &source.file),
+            Format::TorchCheckpoint => torch::load(source.path, &source.file, files, options, &self.text_models),
         }
     }
 

@@ -10,6 +10,7 @@ use seedhouse_core::{
     Timestamp, TokenName, Version,
 };
 
+use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::output::Output;
 
@@ -169,6 +170,9 @@ pub(crate) struct RegisterArguments {
     /// Class names: a JSON array or object by index, or a text file with one per line
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 impl RegisterArguments {
@@ -187,6 +191,7 @@ impl RegisterArguments {
             relation: None,
             metadata: None,
             labels: None,
+            language: LanguageArguments::default(),
         }
     }
 }
@@ -662,6 +667,9 @@ pub(crate) struct GenerateArguments {
     /// With --chat: the system message
     #[arg(long, requires = "chat")]
     pub(crate) system: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 #[derive(Debug, Args)]
@@ -738,6 +746,9 @@ pub(crate) struct ServeArguments {
     /// Hash every stored file again this often, e.g. `7d`, as a job; the first time at once. Never when left out
     #[arg(long, value_name = "TIME")]
     pub(crate) scrub_every: Option<Lifetime>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 /// When a beam search ends.

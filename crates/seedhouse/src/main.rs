@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod exit_code;
 mod failure;
+mod language_settings;
 mod lifetime;
 mod output;
 mod progress_bar;

@@ -9,6 +9,13 @@ use seedhouse_native::{NativeOptions, NativeRuntime};
 use seedhouse_service::{Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
+/// How language models are served and computed.
+#[derive(Default)]
+pub(crate) struct ModelSettings {
+    pub(crate) text: TextSettings,
+    pub(crate) native: NativeOptions,
+}
+
 /// An open registry. Closing it brings `metadata.json` up to date.
 pub(crate) struct Registry {
     pub(crate) service: Arc<Service>,
@@ -18,19 +25,19 @@ pub(crate) struct Registry {
 impl Registry {
     /// Opens the registry under `root`, making it when there is none.
     pub(crate) fn open_or_create(root: &Path) -> Result<Registry> {
-        Registry::open_or_create_with(root, TextSettings::default())
+        Registry::open_or_create_with(root, ModelSettings::default())
     }
 
-    /// Does the same for language models that are served with these settings.
-    pub(crate) fn open_or_create_with(root: &Path, text: TextSettings) -> Result<Registry> {
+    /// Does the same for language models with these settings.
+    pub(crate) fn open_or_create_with(root: &Path, settings: ModelSettings) -> Result<Registry> {
         std::fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
         let sqlite = Arc::new(SqliteStore::open(&root.join(DATABASE))?);
         let store: Arc<dyn MetadataStore> = sqlite.clone();
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
-        let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..NativeOptions::default() };
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native))]).with_text_settings(text);
+        let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..settings.native };
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native))]).with_text_settings(settings.text);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
         let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));
@@ -39,10 +46,15 @@ impl Registry {
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
     pub(crate) fn open(root: &Path) -> Result<Registry> {
+        Registry::open_with(root, ModelSettings::default())
+    }
+
+    /// Does the same for language models with these settings.
+    pub(crate) fn open_with(root: &Path, settings: ModelSettings) -> Result<Registry> {
         if !Registry::exists(root) {
             return Err(Error::not_found(Kind::Registry, root.display()));
         }
-        Registry::open_or_create(root)
+        Registry::open_or_create_with(root, settings)
     }
 
     /// Returns whether there is a registry under `root`.

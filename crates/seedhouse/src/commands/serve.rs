@@ -17,12 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
 use crate::output::{Output, print_line};
-use crate::registry::Registry;
+use crate::registry::{ModelSettings, Registry};
 use background::Background;
 pub(super) use background::BackgroundOptions;
 
 pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
-    let registry = Registry::open_or_create_with(root, text_settings(arguments))?;
+    let settings = ModelSettings { text: text_settings(arguments), native: arguments.language.options()? };
+    let registry = Registry::open_or_create_with(root, settings)?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
     let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };

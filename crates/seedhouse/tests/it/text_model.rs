@@ -19,11 +19,10 @@ use serde_json::{Value, json};
 use crate::support::{RealModels, Seedhouse, reference};
 
 fn load(models: &RealModels) -> Arc<Slot> {
-    load_with(models, ActivationPrecision::F32)
+    load_with(models, PlanOptions { activations: ActivationPrecision::F32, ..PlanOptions::default() })
 }
 
-fn load_with(models: &RealModels, activations: ActivationPrecision) -> Arc<Slot> {
-    let plans = PlanOptions { activations, ..PlanOptions::default() };
+pub(crate) fn load_with(models: &RealModels, plans: PlanOptions) -> Arc<Slot> {
     let runtime = NativeRuntime::with(NativeOptions { plans, ..NativeOptions::default() });
     let engine = Engine::new(vec![Arc::new(runtime)]);
     let file = LocalFile {
@@ -79,7 +78,7 @@ fn teacher_forced_distributions_are_those_of_the_f32_reference() {
 #[test]
 fn activations_of_8_bits_seldom_change_the_best_token() {
     let Some(models) = RealModels::find() else { return };
-    let agreement = teacher_forced(&load_with(&models, ActivationPrecision::Fast), |_, _| {});
+    let agreement = teacher_forced(&load_with(&models, PlanOptions::default()), |_, _| {});
     agreement.report("8-bit activations");
     assert!(agreement.same_top * 100 >= agreement.steps * 90, "{agreement:?}");
 }
