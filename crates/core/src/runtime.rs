@@ -37,6 +37,9 @@ pub trait Runtime: Send + Sync {
     /// [`Error::Malformed`](crate::Error::Malformed) as for `inspect`; [`Error::Unsupported`](crate::Error::Unsupported)
     /// naming the architecture, tensor type or attribute that is not implemented.
     fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel>;
+
+    /// Gives memory that was freed back to the system, where an allocator would keep it for later. Called after a model is gone.
+    fn return_freed_memory(&self) {}
 }
 
 /// The files of a version where a runtime can map them.
@@ -104,6 +107,16 @@ pub enum LoadedModel {
     Tensor(Arc<dyn TensorModel>),
 }
 
+impl LoadedModel {
+    /// Returns the bytes that the model holds now: weights, packed or mapped, and caches.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            LoadedModel::Text(model) => model.memory_bytes(),
+            LoadedModel::Tensor(model) => model.memory_bytes(),
+        }
+    }
+}
+
 /// A decoder language model.
 pub trait TextModel: Send + Sync {
     /// Returns what the engine must know to drive the model.
@@ -114,6 +127,9 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) when there is no memory for it.
     fn executor(&self) -> Result<Box<dyn TextExecutor>>;
+
+    /// Returns the bytes that the model holds now, its executors and their caches included. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// What the engine must know about a language model.
@@ -252,6 +268,9 @@ pub trait TensorModel: Send + Sync {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong shape, with both values.
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
+
+    /// Returns the bytes that the model holds between calls. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// The name and shape of a tensor; `None` is a free dimension.

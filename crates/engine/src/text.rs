@@ -42,7 +42,11 @@ pub struct TextPipeline {
     verbatim: Vec<bool>,
     chat_template: Option<ChatTemplate>,
     longest_token_bytes: usize,
+    table_bytes: u64,
 }
+
+/// The texts of tokens are kept about so many times: as the model has them, from text to id, from id to text, and in merges.
+const TABLES: usize = 4;
 
 impl TextPipeline {
     pub(crate) fn new(model_id: &str, model: Arc<dyn TextModel>) -> Result<TextPipeline> {
@@ -55,6 +59,7 @@ impl TextPipeline {
             let reason = format!("it has {} tokens, but the model gives {} logits", tokens.len(), info.vocab_size);
             return Err(Error::malformed("the tokenizer", reason));
         }
+        let text_bytes: usize = tokens.iter().map(|token| token.len() + size_of::<String>()).sum();
         let mut unprinted = vec![false; tokens.len()];
         let ends = info.tokenizer.bos.iter().chain(&info.tokenizer.eos).chain(&info.tokenizer.stop);
         for id in ends.chain(control) {
@@ -67,7 +72,17 @@ impl TextPipeline {
         let chat_template =
             info.chat_template.as_deref().map(|source| ChatTemplate::new(model_id, source)).transpose()?;
         let model_id = model_id.to_owned();
-        Ok(TextPipeline { model_id, tokenizer, unprinted, verbatim, chat_template, longest_token_bytes, model })
+        let table_bytes = (TABLES * text_bytes) as u64;
+        Ok(TextPipeline {
+            model_id,
+            tokenizer,
+            unprinted,
+            verbatim,
+            chat_template,
+            longest_token_bytes,
+            table_bytes,
+            model,
+        })
     }
 
     /// Returns the token ids of `text`, without the token that may start a prompt.
@@ -124,6 +139,11 @@ impl TextPipeline {
     /// Those of [`TextModel::executor`].
     pub fn executor(&self) -> Result<Box<dyn TextExecutor>> {
         self.model.executor()
+    }
+
+    /// Returns about how many bytes the tables of the tokenizer take.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        self.table_bytes
     }
 
     /// Returns what the model says about itself.

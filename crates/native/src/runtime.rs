@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
-use seedhouse_kernels::PoolOptions;
+use seedhouse_kernels::{PoolOptions, return_freed_memory};
 
 use crate::description::undescribed;
 use crate::gguf;
@@ -113,6 +113,10 @@ impl Runtime for NativeRuntime {
             Format::Gguf => gguf_model::load(source.path.as_str(), &source.file, &self.text_models),
             Format::TorchCheckpoint => torch::load(source.path, &source.file),
         }
+    }
+
+    fn return_freed_memory(&self) {
+        return_freed_memory();
     }
 }
 

@@ -34,6 +34,7 @@ impl TextModels {
     ) -> Result<LoadedModel> {
         let pool = self.pool()?;
         let plan = Arc::new(Plan::compile(model, self.options.plans, pool.level())?);
+        plan.forget_pages();
         let (bytes, seconds) = (plan.weight_bytes(), plan.compiled_in().as_secs_f64());
         tracing::info!(plan.bytes = bytes, seconds, level = pool.level().name(), "compiled a plan");
         for tensor in plan.non_finite() {

@@ -9,6 +9,7 @@ mod commands;
 mod exit_code;
 mod failure;
 mod lifetime;
+mod memory_budget;
 mod output;
 mod progress_bar;
 mod registry;

@@ -1,11 +1,13 @@
 //! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::time::Instant;
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
-use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
-use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, Slot};
+use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, Version};
+use seedhouse_engine::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, Lease, LoadRequest, Piece, Slot, SlotOptions,
+};
 use serde_json::json;
 
 use crate::Service;
@@ -39,7 +41,15 @@ impl Service {
         request: &GenerateRequest,
         on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<Generation>> {
-        self.infer(reference, "text generation", |slot| slot.generate(request, on_piece))
+        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.infer(reference, "text generation", deadline, |slot| match deadline {
+            None => slot.generate(request, on_piece),
+            // Loading, and waiting for it, was a part of the time.
+            Some(deadline) => {
+                let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+                slot.generate(&GenerateRequest { timeout, ..request.clone() }, on_piece)
+            }
+        })
     }
 
     /// Classifies an image.
@@ -47,17 +57,21 @@ impl Service {
     /// # Errors
     /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
     pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
-        self.infer(reference, "image classification", |slot| slot.classify(request))
+        self.infer(reference, "image classification", None, |slot| slot.classify(request))
     }
 
     fn infer<T>(
         &self,
         reference: &Reference,
         task: &'static str,
+        deadline: Option<Instant>,
         compute: impl FnOnce(&Slot) -> Result<T>,
     ) -> Result<Answer<T>> {
         let entry = self.store.version(reference)?;
-        let slot = self.slot(&entry, task)?;
+        if let Selector::Alias(alias) = &reference.selector {
+            self.served_aliases.note(&entry.base, alias);
+        }
+        let slot = self.slot(&entry, task, SlotOptions { deadline, ..SlotOptions::default() })?;
         let value = compute(&slot)?;
         let digest = entry.record.digest().ok_or_else(|| Error::Internal("a loaded version has a digest".into()))?;
         Ok(Answer {
@@ -70,14 +84,14 @@ impl Service {
     }
 
     /// Returns the loaded version; the files are verified by the one caller that loads it.
-    pub(crate) fn slot(&self, entry: &Entry, task: &'static str) -> Result<Arc<Slot>> {
+    pub(crate) fn slot(&self, entry: &Entry, task: &'static str, options: SlotOptions) -> Result<Lease> {
         entry.record.check_servable(task)?;
-        self.load(entry)
+        self.load_slot(entry, options)
     }
 
     /// The same, whatever the status of the version is.
-    pub(crate) fn load(&self, entry: &Entry) -> Result<Arc<Slot>> {
-        self.engine.slot(&slot_key(entry), &|| {
+    pub(crate) fn load_slot(&self, entry: &Entry, options: SlotOptions) -> Result<Lease> {
+        self.engine.slot(&slot_key(entry), options, &|| {
             self.require_intact(entry)?;
             self.load_request(entry)
         })
@@ -90,6 +104,7 @@ impl Service {
         };
         Ok(LoadRequest {
             model_id: entry.record.model_id.to_string(),
+            digest: entry.record.digest(),
             files,
             options: LoadOptions { metadata: entry.record.metadata() },
         })

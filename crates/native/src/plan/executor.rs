@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use seedhouse_core::runtime::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 use seedhouse_core::{Error, Result};
@@ -27,6 +28,9 @@ pub(super) struct PlanExecutor {
     buffers: Buffers,
     rows: Vec<Row>,
     logits: Vec<f32>,
+    /// What all executors of the model hold, and how much of that is this one's.
+    cached_bytes: Arc<AtomicU64>,
+    counted_bytes: u64,
 }
 
 /// The tokens of a sequence, by where their keys and values are.
@@ -46,7 +50,12 @@ struct Piece<'t> {
 
 impl PlanExecutor {
     /// Makes an executor whose cache takes about `cache_bytes`, but at least one sequence of full length.
-    pub(super) fn new(plan: Arc<Plan>, pool: Arc<Pool>, cache_bytes: usize) -> Result<PlanExecutor> {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        pool: Arc<Pool>,
+        cache_bytes: usize,
+        cached_bytes: Arc<AtomicU64>,
+    ) -> Result<PlanExecutor> {
         let spec = &plan.spec;
         let shape = KeyValueShape { layers: spec.layers, heads: spec.key_value_heads, head_width: spec.head_width };
         let fitting = cache_bytes / KeyValueStore::block_bytes(shape).max(1);
@@ -64,9 +73,22 @@ impl PlanExecutor {
             buffers: Buffers::default(),
             rows: Vec::new(),
             logits: Vec::new(),
+            cached_bytes,
+            counted_bytes: 0,
             plan,
             pool,
         })
+    }
+
+    /// Tells how much is held now.
+    fn count_bytes(&mut self) {
+        let block = KeyValueStore::block_bytes(self.store.shape());
+        let blocks = page_rounded(self.blocks.touched() * block).min(self.store.bytes());
+        let bytes = (blocks + self.buffers.bytes() + size_of_val(&self.logits[..])) as u64;
+        // Only grows, so that a difference is never below nothing.
+        let more = bytes.saturating_sub(self.counted_bytes);
+        self.cached_bytes.fetch_add(more, Ordering::Relaxed);
+        self.counted_bytes += more;
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
@@ -165,6 +187,18 @@ impl PlanExecutor {
     }
 }
 
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.cached_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+    }
+}
+
+/// The store asks for huge pages, so its memory is taken in such pieces.
+fn page_rounded(bytes: usize) -> usize {
+    const HUGE_PAGE: usize = 2 << 20;
+    bytes.next_multiple_of(HUGE_PAGE)
+}
+
 /// Cuts parts into passes of at most [`MOST_ROWS`] rows.
 fn passes<'t>(parts: &[StepPart<'t>], length: impl Fn(SequenceId) -> usize) -> Vec<Vec<Piece<'t>>> {
     let mut passes: Vec<Vec<Piece<'t>>> = vec![Vec::new()];
@@ -237,6 +271,7 @@ impl TextExecutor for PlanExecutor {
             self.pass(pieces, first * vocab_size..(first + count) * vocab_size);
             first += count;
         }
+        self.count_bytes();
         Ok(Logits::new(&self.logits[..row_count * vocab_size], vocab_size))
     }
 

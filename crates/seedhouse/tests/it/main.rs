@@ -27,6 +27,7 @@ mod original_files;
 mod original_routes;
 mod scrub;
 mod search;
+mod serving;
 mod shutdown;
 mod soak;
 mod text_model;
