@@ -31,7 +31,7 @@ use self::flight::{End, Flight};
 pub use self::lease::Lease;
 pub use self::report::{MemoryReport, SlotReport, SlotState};
 pub use self::settings::MemorySettings;
-use self::state::{Load, Loaded, Place, State};
+use self::state::{Load, Loaded, Measured, Place, State};
 use crate::Slot;
 
 /// How a version is asked for.
@@ -129,16 +129,18 @@ impl Slots {
         prepare: &dyn Fn() -> Result<Prepared<L>>,
     ) -> Result<Slot> {
         let Prepared { model_id, estimate, load } = prepare()?;
-        let needed = self.shared.lock().measured.get(key).copied().unwrap_or(estimate);
+        let measured = self.shared.lock().measured.get(key).copied();
+        let Measured { loaded: least, in_use: needed } =
+            measured.unwrap_or(Measured { loaded: estimate, in_use: estimate });
         let patience = Patience { deadline: options.deadline, beside_held: options.beside_held };
-        self.shared.wait_for_room(turn, Load { model_id, needed, has_room: false }, patience)?;
+        self.shared.wait_for_room(turn, Load { model_id, needed, least, has_room: false }, patience)?;
         load()
     }
 
     /// Runs `load` when there is room for its result, which is dropped at its end.
     pub(crate) fn with_room<T>(&self, model_id: &str, needed: u64, load: impl FnOnce() -> Result<T>) -> Result<T> {
         let turn = self.shared.lock().next_turn();
-        let load_of = Load { model_id: model_id.to_owned(), needed, has_room: false };
+        let load_of = Load { model_id: model_id.to_owned(), needed, least: needed, has_room: false };
         self.shared.wait_for_room(turn, load_of, Patience { deadline: None, beside_held: false })?;
         let room = Room { shared: &self.shared, turn };
         let result = load();

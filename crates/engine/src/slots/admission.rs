@@ -70,14 +70,17 @@ impl Shared {
     fn decide(&self, state: &mut State, turn: u64, beside_held: bool) -> Result<Decision> {
         let Some(budget) = self.settings.budget else { return Ok(Decision::Go) };
         let load = &state.loads[&turn];
-        let needed = load.needed;
         let is_kept = |resident: &&Resident| {
             !resident.closing && (state.is_pinned(resident) || (beside_held && state.is_held(resident)))
         };
         let kept: u64 = state.residents.values().filter(is_kept).map(Resident::bytes).sum();
-        if needed > budget.saturating_sub(kept) {
-            return Err(Error::DoesNotFit { model_id: load.model_id.clone(), needed, budget, kept });
+        let most = budget.saturating_sub(kept);
+        if load.least > most {
+            return Err(Error::DoesNotFit { model_id: load.model_id.clone(), needed: load.least, budget, kept });
         }
+        // Caches may have been larger than there is room for now; they grow as far as they do.
+        let needed = load.needed.min(most);
+        state.loads.get_mut(&turn).expect("the caller has inserted it").needed = needed;
         let before_it = state.loads.range(..turn).filter(|(_, load)| !load.has_room);
         let ahead: u64 = before_it.map(|(_, load)| load.needed).sum();
         let left = budget.saturating_sub(staying(state));

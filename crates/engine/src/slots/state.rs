@@ -66,8 +66,20 @@ impl Resident {
 /// A load that waits for room or has it.
 pub(super) struct Load {
     pub(super) model_id: String,
+    /// With caches as they were when it was last used.
     pub(super) needed: u64,
+    /// Without them.
+    pub(super) least: u64,
     pub(super) has_room: bool,
+}
+
+/// What a version took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measured {
+    /// Right after it was loaded.
+    pub(super) loaded: u64,
+    /// With its caches, when a request last ended.
+    pub(super) in_use: u64,
 }
 
 /// Everything about slots that changes.
@@ -82,8 +94,8 @@ pub(super) struct State {
     pub(super) waiting: usize,
     pub(super) pinned: HashSet<Digest>,
     pub(super) held: HashMap<Digest, usize>,
-    /// What versions took right after they were loaded: better than an estimate the next time.
-    pub(super) measured: HashMap<Digest, u64>,
+    /// What versions took: better than an estimate the next time.
+    pub(super) measured: HashMap<Digest, Measured>,
     pub(super) loaded_count: u64,
     pub(super) failed_loads: u64,
     pub(super) evictions: u64,
@@ -101,7 +113,9 @@ impl State {
     pub(super) fn insert(&mut self, key: Digest, slot: Slot, in_use: usize) -> (u64, Arc<Loaded>) {
         let id = self.next_turn();
         let (since, loaded_at) = (Instant::now(), Timestamp::now());
-        self.measured.insert(key, slot.memory_bytes());
+        let bytes = slot.memory_bytes();
+        let in_use_bytes = self.measured.get(&key).map_or(bytes, |before| before.in_use.max(bytes));
+        self.measured.insert(key, Measured { loaded: bytes, in_use: in_use_bytes });
         self.loaded_count += 1;
         let loaded = Arc::new(Loaded { key, slot, since, loaded_at });
         let resident = Resident {
@@ -131,6 +145,9 @@ impl State {
         resident.in_use -= 1;
         resident.last_used = Instant::now();
         resident.last_used_at = Timestamp::now();
+        if let Some(measured) = self.measured.get_mut(&resident.loaded.key) {
+            measured.in_use = resident.loaded.slot.memory_bytes();
+        }
         if !resident.closing || resident.in_use > 0 {
             return None;
         }
