@@ -1,7 +1,7 @@
 //! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, Version};
@@ -47,7 +47,8 @@ impl Service {
             // Loading, and waiting for it, was a part of the time.
             Some(deadline) => {
                 let timeout = Some(deadline.saturating_duration_since(Instant::now()));
-                slot.generate(&GenerateRequest { timeout, ..request.clone() }, on_piece)
+                let answer = slot.generate(&GenerateRequest { timeout, ..request.clone() }, on_piece);
+                answer.map_err(|error| with_whole_time(error, request.timeout))
             }
         })
     }
@@ -108,6 +109,16 @@ impl Service {
             files,
             options: LoadOptions { metadata: entry.record.metadata() },
         })
+    }
+}
+
+/// The time that was up is the one that the caller gave, not what was left of it.
+fn with_whole_time(error: Error, timeout: Option<Duration>) -> Error {
+    match (error, timeout) {
+        (Error::DeadlineExceeded { what, .. }, Some(timeout)) => {
+            Error::DeadlineExceeded { what, seconds: timeout.as_secs_f64() }
+        }
+        (error, _) => error,
     }
 }
 

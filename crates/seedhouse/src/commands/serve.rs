@@ -40,8 +40,8 @@ pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> an
 fn serving(arguments: &ServeArguments) -> Serving {
     let budget = arguments.memory_budget.unwrap_or_else(MemoryBudget::of_this_machine);
     match budget.0 {
-        Some(bytes) => tracing::info!(bytes, "loaded versions share a budget of memory"),
-        None => tracing::info!("loaded versions may take all memory"),
+        Some(bytes) => tracing::debug!(bytes, "loaded versions share a budget of memory"),
+        None => tracing::debug!("loaded versions may take all memory"),
     }
     let kept = Kept {
         pinned: arguments.pin.clone(),
