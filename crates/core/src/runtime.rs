@@ -69,6 +69,8 @@ pub trait Runtime: Send + Sync {
     fn remove_plan(&self, _name: &str) -> Result<()> {
         Ok(())
     }
+    /// Gives memory that was freed back to the system, where an allocator would keep it for later. Called after a model is gone.
+    fn return_freed_memory(&self) {}
 }
 
 /// The files of a version where a runtime can map them.
@@ -136,6 +138,16 @@ pub enum LoadedModel {
     Tensor(Arc<dyn TensorModel>),
 }
 
+impl LoadedModel {
+    /// Returns the bytes that the model holds now: weights, packed or mapped, and caches.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            LoadedModel::Text(model) => model.memory_bytes(),
+            LoadedModel::Tensor(model) => model.memory_bytes(),
+        }
+    }
+}
+
 /// A decoder language model.
 pub trait TextModel: Send + Sync {
     /// Returns what the engine must know to drive the model.
@@ -146,6 +158,9 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) when there is no memory for it.
     fn executor(&self) -> Result<Box<dyn TextExecutor>>;
+
+    /// Returns the bytes that the model holds now, its executors and their caches included. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// What the engine must know about a language model.
@@ -284,6 +299,9 @@ pub trait TensorModel: Send + Sync {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong shape, with both values.
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
+
+    /// Returns the bytes that the model holds between calls. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// The name and shape of a tensor; `None` is a free dimension.

@@ -4,18 +4,22 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use seedhouse_core::runtime::LoadedModel;
-use seedhouse_core::{Error, Result};
-use serde_json::{Map, Value};
+use seedhouse_core::{Digest, Error, Result};
 
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
-use crate::{Classification, ClassifyRequest, GenerateRequest, Generation, Piece, TextSettings, TextStatistics};
+use crate::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, ImageInput, LoadRequest, Piece, PixelImage,
+    TextSettings, TextStatistics,
+};
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
 pub struct Slot {
     model_id: String,
+    digest: Option<Digest>,
     task: Task,
+    model: LoadedModel,
     load_seconds: f64,
 }
 
@@ -28,22 +32,22 @@ enum Task {
 
 impl Slot {
     pub(crate) fn new(
-        model_id: &str,
+        LoadRequest { model_id, digest, options, .. }: &LoadRequest,
         model: LoadedModel,
-        metadata: &Map<String, Value>,
         settings: TextSettings,
         started: Instant,
     ) -> Result<Slot> {
-        let task = match model {
+        let task = match model.clone() {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
             }
-            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, metadata)? {
+            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, &options.metadata)? {
                 ImageTask::Ready(classifier) => Task::Image(classifier),
                 ImageTask::Impossible(reason) => Task::Other(reason),
             },
         };
-        Ok(Slot { model_id: model_id.to_owned(), task, load_seconds: started.elapsed().as_secs_f64() })
+        let load_seconds = started.elapsed().as_secs_f64();
+        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, model, load_seconds })
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.
@@ -104,6 +108,37 @@ impl Slot {
     /// Returns the version's id.
     pub fn model_id(&self) -> &str {
         &self.model_id
+    }
+
+    /// Returns the digest of the version's manifest, where whoever loaded it said.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// Returns the bytes that the version takes now: weights, caches, and the tables of its tokenizer.
+    pub fn memory_bytes(&self) -> u64 {
+        let tables = match &self.task {
+            Task::Text(text) => text.pipeline.table_bytes(),
+            Task::Image(_) | Task::Other(_) => 0,
+        };
+        self.model.memory_bytes() + tables
+    }
+
+    /// Computes something small of what the version is for: one token after one token, or the class of a black image.
+    ///
+    /// # Errors
+    /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work, and as
+    /// [`check_ready`](Slot::check_ready).
+    pub fn warm_up(&self) -> Result<()> {
+        match &self.task {
+            Task::Text(text) => text.warm_up(),
+            Task::Image(classifier) => {
+                const SIDE: usize = 32;
+                let black = PixelImage::new(&vec![vec![vec![0.0; 3]; SIDE]; SIDE])?;
+                classifier.classify(&ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) }).map(drop)
+            }
+            Task::Other(_) => self.check_ready(),
+        }
     }
 
     /// Checks that something can be asked of the version, which loading alone does not prove.

@@ -17,12 +17,14 @@ pub use pool::{Pinning, Pool, PoolOptions, Step};
 mod activations;
 mod aligned_bytes;
 mod disjoint;
+mod freed_memory;
 mod multiply;
 mod packed_matrix;
 mod shared_bytes;
 mod weight_format;
 
 pub use activations::{ActivationForm, Activations};
+pub use freed_memory::return_freed_memory;
 pub use multiply::{Epilogue, multiply};
 pub use packed_matrix::{GroupRow, PackError, PackedMatrix};
 pub use shared_bytes::SharedBytes;

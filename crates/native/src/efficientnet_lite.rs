@@ -39,6 +39,13 @@ pub(crate) struct EfficientNetLite {
     classifier_bias: Vec<f32>,
 }
 
+impl Block {
+    fn memory_bytes(&self) -> usize {
+        let expand = self.expand.as_ref().map_or(0, Pointwise::memory_bytes);
+        expand + self.depthwise.memory_bytes() + self.project.memory_bytes()
+    }
+}
+
 /// An inverted residual block.
 struct Block {
     expand: Option<Pointwise>,
@@ -173,6 +180,12 @@ impl TensorModel for EfficientNetLite {
             logits.extend(self.classify(Planes { channels, height, width, data: image.to_vec() }));
         }
         Ok(vec![Tensor { shape: vec![count, self.classifier_bias.len()], data: logits }])
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let blocks: usize = self.blocks.iter().map(Block::memory_bytes).sum();
+        let classifier = size_of_val(&self.classifier[..]) + size_of_val(&self.classifier_bias[..]);
+        (self.stem.memory_bytes() + blocks + self.head.memory_bytes() + classifier) as u64
     }
 }
 

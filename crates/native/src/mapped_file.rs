@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use seedhouse_core::{Error, Result};
 
 /// A file whose pages are read when they are first touched, and shared with every other process that maps it.
@@ -34,6 +34,20 @@ impl MappedFile {
         // therefore be writable for nobody but those who run it.
         let pages = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         Ok(MappedFile { pages: Some(pages) })
+    }
+
+    /// Gives the pages that were read back to the system, which reads them again when they are touched: what only had to be
+    /// read once does not count as this process's memory any longer.
+    #[expect(unsafe_code, reason = "the advice would lose what somebody wrote into a private map")]
+    pub(crate) fn forget_pages(&self) {
+        let Some(pages) = &self.pages else { return };
+        // SAFETY: nothing can be written through this map. It shows a file whose bytes do not change, as `open` says, so whoever
+        // reads it meanwhile or later finds the same bytes in fresh pages.
+        let forgotten = unsafe { pages.unchecked_advise(UncheckedAdvice::DontNeed) };
+        // Pages that stay are a matter of memory, not of what is computed.
+        if let Err(error) = forgotten {
+            tracing::debug!(%error, "the system keeps the pages of a file");
+        }
     }
 
     /// Copies bytes that are in no file.

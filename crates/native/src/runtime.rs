@@ -7,7 +7,7 @@ use seedhouse_core::runtime::{
     Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, PlanStatistics, Runtime, StoredPlan,
 };
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
-use seedhouse_kernels::PoolOptions;
+use seedhouse_kernels::{PoolOptions, return_freed_memory};
 
 use crate::description::undescribed;
 use crate::gguf;
@@ -134,6 +134,10 @@ impl Runtime for NativeRuntime {
 
     fn remove_plan(&self, name: &str) -> Result<()> {
         self.text_models.remove_plan(name)
+    }
+
+    fn return_freed_memory(&self) {
+        return_freed_memory();
     }
 }
 

@@ -37,6 +37,7 @@ impl TextModels {
     ) -> Result<LoadedModel> {
         let pool = self.pool()?;
         let plan = Arc::new(self.plans.plan(files, model, &pool)?);
+        plan.forget_pages();
         for tensor in plan.non_finite() {
             let (name, row, rows) = (&tensor.tensor, tensor.row, tensor.rows);
             tracing::warn!(tensor = %name.escape_debug(), row, rows, "has weights that are not finite");

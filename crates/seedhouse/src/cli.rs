@@ -12,6 +12,7 @@ use seedhouse_core::{
 
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
+use crate::memory_budget::MemoryBudget;
 use crate::output::Output;
 
 /// Keeps, proves and serves machine-learning models.
@@ -722,6 +723,23 @@ pub(crate) struct ServeArguments {
     /// The most tokens of prompts that a language model reads before it goes on with everybody's answers
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) prompt_tokens_per_step: usize,
+
+    /// The most bytes that loaded versions take together, e.g. `2GiB`, `500MB`, or `none`; three quarters of the machine's (or
+    /// container's) memory when left out
+    #[arg(long, value_name = "SIZE", env = "SEEDHOUSE_MEMORY_BUDGET")]
+    pub(crate) memory_budget: Option<MemoryBudget>,
+
+    /// A version that is never unloaded to make room, e.g. `smollm2@champion`; may be repeated
+    #[arg(long, value_name = "REFERENCE", env = "SEEDHOUSE_PIN", value_delimiter = ',')]
+    pub(crate) pin: Vec<Reference>,
+
+    /// A version that is loaded at the start; may be repeated
+    #[arg(long, value_name = "REFERENCE", env = "SEEDHOUSE_PRELOAD", value_delimiter = ',')]
+    pub(crate) preload: Vec<Reference>,
+
+    /// Unload a version that nobody asked for this long, e.g. `15m`. Never when left out
+    #[arg(long, value_name = "TIME", env = "SEEDHOUSE_UNLOAD_AFTER")]
+    pub(crate) unload_after: Option<Lifetime>,
 
     /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]

@@ -35,7 +35,7 @@ use seedhouse_service::{Origin, Service};
 use crate::cli::{AuditCommand, Cli, Command, JobsCommand};
 use crate::language_settings::LanguageArguments;
 use crate::output::{Output, entry_json, print_json, print_line};
-use crate::registry::{ModelSettings, Registry};
+use crate::registry::{Registry, Serving};
 
 /// Runs the command of the user.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
@@ -97,8 +97,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// What a command of its own asks of language models.
-fn of(language: &LanguageArguments) -> Result<ModelSettings> {
-    Ok(ModelSettings { native: language.options()?, ..ModelSettings::default() })
+fn of(language: &LanguageArguments) -> Result<Serving> {
+    Ok(Serving { native: language.options()?, ..Serving::default() })
 }
 
 /// Runs a command that changes a registry that exists, and brings `metadata.json` up to date.

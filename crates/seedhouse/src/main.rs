@@ -10,6 +10,7 @@ mod exit_code;
 mod failure;
 mod language_settings;
 mod lifetime;
+mod memory_budget;
 mod output;
 mod progress_bar;
 mod registry;

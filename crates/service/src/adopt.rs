@@ -13,7 +13,7 @@ use seedhouse_core::{
     Action, Adoption, Digest, Entry, Error, HoldKind, Manifest, ManifestPath, ModelId, ModelName, RegistryFile, Result,
     SetAside, Status, Version,
 };
-use seedhouse_engine::LoadRequest;
+use seedhouse_engine::{LoadRequest, Slot};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -239,10 +239,11 @@ impl Service {
     fn why_not_loadable(&self, taken: &Taken, received: &[Received]) -> Option<String> {
         let load = LoadRequest {
             model_id: taken.record.model_id.to_string(),
+            digest: None,
             files: local_files(received),
             options: LoadOptions { metadata: taken.record.metadata() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.try_out(&load, Slot::check_ready) {
             Ok(()) => None,
             Err(Error::WrongTask { reason, .. }) => Some(reason),
             Err(error) => Some(error.to_string()),

@@ -12,7 +12,7 @@ use seedhouse_core::{
     ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, UploadClaim, Version,
     VisitOrder, check_depth, check_hyper_parameters,
 };
-use seedhouse_engine::LoadRequest;
+use seedhouse_engine::{LoadRequest, Slot};
 use serde_json::{Map, Value, json};
 
 use crate::Service;
@@ -261,10 +261,11 @@ impl Service {
     ) -> Result<Option<String>> {
         let load = LoadRequest {
             model_id: request.model_id.as_ref().map_or_else(|| request.base.to_string(), ToString::to_string),
+            digest: None,
             files: files.clone(),
             options: LoadOptions { metadata: findings.metadata.clone() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.try_out(&load, Slot::check_ready) {
             Ok(()) => Ok(None),
             Err(Error::WrongTask { reason, .. }) => Ok(Some(reason)),
             Err(error @ Error::Unsupported { .. }) => Ok(Some(error.to_string())),

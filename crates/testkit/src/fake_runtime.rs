@@ -37,6 +37,7 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first a
 /// Logits that follow a sequence, or answer an image.
 type LogitsRule = Arc<dyn Fn(&[u32]) -> Vec<f32> + Send + Sync>;
 type LoadHook = Box<dyn Fn(&LocalFiles) + Send + Sync>;
+type MemoryRule = Arc<dyn Fn(&LocalFiles) -> u64 + Send + Sync>;
 type StepHook = Arc<dyn Fn(&[StepPart<'_>]) + Send + Sync>;
 
 /// A runtime whose loads can be counted, watched and made to fail.
@@ -47,6 +48,7 @@ pub struct FakeRuntime {
     on_load: LoadHook,
     on_step: StepHook,
     executors: Arc<AtomicUsize>,
+    memory: MemoryRule,
     loads: AtomicUsize,
     failures: AtomicUsize,
 }
@@ -61,6 +63,7 @@ impl FakeRuntime {
             on_load: Box::new(|_| {}),
             on_step: Arc::new(|_| {}),
             executors: Arc::default(),
+            memory: Arc::new(|_| 0),
             loads: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
         }
@@ -101,6 +104,12 @@ impl FakeRuntime {
     /// Calls `hook` at the start of every step of every executor, in the thread that owns it; it may block or panic.
     pub fn on_step(mut self, hook: impl Fn(&[StepPart<'_>]) + Send + Sync + 'static) -> FakeRuntime {
         self.on_step = Arc::new(hook);
+        self
+    }
+
+    /// Lets models say that they hold as many bytes as `rule` gives for their files, each time they are asked.
+    pub fn with_memory(mut self, rule: impl Fn(&LocalFiles) -> u64 + Send + Sync + 'static) -> FakeRuntime {
+        self.memory = Arc::new(rule);
         self
     }
 
@@ -155,12 +164,19 @@ impl Runtime for FakeRuntime {
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
             return Err(Error::Unavailable { what: "the fake model".into(), reason: "a test asked for it".into() });
         }
+        let memory: Memory = {
+            let (rule, files) = (Arc::clone(&self.memory), files.clone());
+            Arc::new(move || rule(&files))
+        };
         match kind_of(files) {
-            Some(ModelType::Vision) => Ok(LoadedModel::Tensor(Arc::new(FakeClassifier::new(3)))),
+            Some(ModelType::Vision) => {
+                let classifier = FakeClassifier { memory, ..FakeClassifier::new(3) };
+                Ok(LoadedModel::Tensor(Arc::new(classifier)))
+            }
             Some(_) => {
                 let executors = Arc::clone(&self.executors);
                 let template = FakeExecutor::new(self);
-                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors })))
+                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors, memory })))
             }
             None => Err(Error::unsupported("the format", "neither `.fake-text` nor `.fake-image`")),
         }
@@ -225,7 +241,11 @@ struct FakeText {
     info: TextModelInfo,
     template: FakeExecutor,
     executors: Arc<AtomicUsize>,
+    memory: Memory,
 }
+
+/// What a model answers when it is asked for its bytes.
+type Memory = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 impl TextModel for FakeText {
     fn info(&self) -> &TextModelInfo {
@@ -236,6 +256,10 @@ impl TextModel for FakeText {
         self.executors.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(self.template.clone()))
     }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.memory)()
+    }
 }
 
 /// An image classifier whose logits are the means of the colour channels: red is class 0, green 1, blue 2.
@@ -243,6 +267,7 @@ pub struct FakeClassifier {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     classes: usize,
+    memory: Memory,
 }
 
 impl FakeClassifier {
@@ -253,6 +278,7 @@ impl FakeClassifier {
             inputs: spec("image", vec![None, Some(3), None, None]),
             outputs: spec("logits", vec![None, Some(classes)]),
             classes,
+            memory: Arc::new(|| 0),
         }
     }
 
@@ -281,6 +307,10 @@ impl TensorModel for FakeClassifier {
         let mut logits: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
         logits.resize(self.classes, -1000.0);
         Ok(vec![Tensor { shape: vec![1, self.classes], data: logits }])
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.memory)()
     }
 }
 

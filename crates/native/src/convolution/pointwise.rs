@@ -17,6 +17,11 @@ pub(crate) struct Pointwise {
 }
 
 impl Pointwise {
+    /// Returns the bytes of the weights.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
+    }
+
     /// Takes `bias.len()` rows of weights.
     pub(crate) fn new(weights: Vec<f32>, bias: Vec<f32>, activation: Activation) -> Pointwise {
         let inputs = weights.len() / bias.len();

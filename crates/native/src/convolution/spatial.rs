@@ -36,6 +36,11 @@ pub(crate) struct Spatial {
 }
 
 impl Spatial {
+    /// Returns the bytes of the weights.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
+    }
+
     /// Computes the outputs, channels spread over threads.
     pub(crate) fn run(&self, input: &Planes) -> Planes {
         let geometry = Geometry::new(input, self.kernel, self.stride);

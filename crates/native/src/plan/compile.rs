@@ -92,6 +92,20 @@ impl Plan {
         })
     }
 
+    /// Returns the bytes that it holds: packed weights, and the embeddings that stay in the file.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.parts.matrix_bytes() + self.read_from_the_file().map(TensorSource::stored_bytes).sum::<usize>()
+    }
+
+    /// Forgets the pages of the file that packing has read; those of the embeddings come back as they are needed.
+    pub(crate) fn forget_pages(&self) {
+        self.read_from_the_file().for_each(TensorSource::forget_pages);
+    }
+
+    fn read_from_the_file(&self) -> impl Iterator<Item = &TensorSource> {
+        std::iter::once(&self.embedding).chain(&self.position_embedding)
+    }
+
     /// Returns the tensors with weights that are not finite.
     pub(crate) fn non_finite(&self) -> &[NonFinite] {
         &self.parts.non_finite

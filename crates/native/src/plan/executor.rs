@@ -5,6 +5,7 @@ mod passes;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use seedhouse_core::runtime::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 use seedhouse_core::{Error, Result};
@@ -31,6 +32,9 @@ pub(super) struct PlanExecutor {
     wanted: Vec<usize>,
     spans: Vec<Span<'static>>,
     logits: Vec<f32>,
+    /// What all executors of the model hold, and how much of that is this one's.
+    cached_bytes: Arc<AtomicU64>,
+    counted_bytes: u64,
 }
 
 /// The tokens of a sequence, by where their keys and values are.
@@ -57,7 +61,12 @@ impl Sequence {
 
 impl PlanExecutor {
     /// Makes an executor whose cache takes about `cache_bytes`, but at least one sequence of full length.
-    pub(super) fn new(plan: Arc<Plan>, pool: Arc<Pool>, cache_bytes: usize) -> Result<PlanExecutor> {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        pool: Arc<Pool>,
+        cache_bytes: usize,
+        cached_bytes: Arc<AtomicU64>,
+    ) -> Result<PlanExecutor> {
         let spec = &plan.spec;
         let shape = KeyValueShape { layers: spec.layers, heads: spec.key_value_heads, head_width: spec.head_width };
         let fitting = cache_bytes / KeyValueStore::block_bytes(shape).max(1);
@@ -78,9 +87,22 @@ impl PlanExecutor {
             wanted: Vec::new(),
             spans: Vec::new(),
             logits: Vec::new(),
+            cached_bytes,
+            counted_bytes: 0,
             plan,
             pool,
         })
+    }
+
+    /// Tells how much is held now.
+    fn count_bytes(&mut self) {
+        let block = KeyValueStore::block_bytes(self.store.shape());
+        let blocks = page_rounded(self.blocks.touched() * block).min(self.store.bytes());
+        let bytes = (blocks + self.buffers.bytes() + size_of_val(&self.logits[..])) as u64;
+        // Only grows, so that a difference is never below nothing.
+        let more = bytes.saturating_sub(self.counted_bytes);
+        self.cached_bytes.fetch_add(more, Ordering::Relaxed);
+        self.counted_bytes += more;
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
@@ -181,6 +203,18 @@ fn emptied(mut spans: Vec<Span<'_>>) -> Vec<Span<'static>> {
     spans.into_iter().map(|_| unreachable!("it was emptied")).collect()
 }
 
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.cached_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+    }
+}
+
+/// The store asks for huge pages, so its memory is taken in such pieces.
+fn page_rounded(bytes: usize) -> usize {
+    const HUGE_PAGE: usize = 2 << 20;
+    bytes.next_multiple_of(HUGE_PAGE)
+}
+
 impl TextExecutor for PlanExecutor {
     fn open(&mut self) -> Result<SequenceId> {
         let context_length = self.plan.spec.context_length;
@@ -231,6 +265,7 @@ impl TextExecutor for PlanExecutor {
             first += count;
         }
         self.passes = passes;
+        self.count_bytes();
         Ok(Logits::new(&self.logits[..row_count * vocab_size], vocab_size))
     }
 

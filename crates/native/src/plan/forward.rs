@@ -32,6 +32,16 @@ pub(super) struct Buffers {
     activations: Activations,
 }
 
+impl Buffers {
+    /// Returns what they have grown to.
+    pub(super) fn bytes(&self) -> usize {
+        let rows =
+            [&self.hidden, &self.normalised, &self.angles, &self.queries, &self.keys, &self.values, &self.attended];
+        let rows: usize = rows.into_iter().map(|numbers| size_of_val(&numbers[..])).sum();
+        rows + self.inputs.bytes() + self.expanded.bytes() + self.activations.bytes()
+    }
+}
+
 /// A pass over all layers.
 pub(super) struct Forward<'p, 's> {
     pub(super) plan: &'p Plan,

@@ -149,6 +149,12 @@ impl Fused {
     }
 }
 
+impl FusedRows {
+    pub(super) fn bytes(&self) -> usize {
+        self.products.iter().map(|product| size_of_val(&product[..])).sum()
+    }
+}
+
 /// Returns the first `length` numbers of a buffer that only ever grows.
 pub(super) fn resized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {

@@ -30,6 +30,7 @@ mod perplexity;
 mod plans;
 mod scrub;
 mod search;
+mod serving;
 mod shutdown;
 mod soak;
 mod text_model;

@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 use seedhouse_core::Digest;
 use seedhouse_core::runtime::{LoadOptions, LocalFile, LocalFiles};
-use seedhouse_engine::{Engine, LoadRequest, Message, Slot, SpecialTokens};
+use seedhouse_engine::{Engine, Lease, LoadRequest, Message, Slot, SlotOptions, SpecialTokens};
 use seedhouse_native::{ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions};
 use seedhouse_testkit::single_sequence::SingleSequence;
 use serde_json::{Value, json};
 
 use crate::support::{RealModels, Seedhouse, reference};
 
-fn load(models: &RealModels) -> Arc<Slot> {
+fn load(models: &RealModels) -> Lease {
     load_with(models, PlanOptions { activations: ActivationPrecision::F32, ..PlanOptions::default() })
 }
 
-pub(crate) fn load_with(models: &RealModels, plans: PlanOptions) -> Arc<Slot> {
+pub(crate) fn load_with(models: &RealModels, plans: PlanOptions) -> Lease {
     let runtime = NativeRuntime::with(NativeOptions { plans, ..NativeOptions::default() });
     let engine = Engine::new(vec![Arc::new(runtime)]);
     let file = LocalFile {
@@ -32,9 +32,9 @@ pub(crate) fn load_with(models: &RealModels, plans: PlanOptions) -> Arc<Slot> {
     };
     let request = || {
         let files = LocalFiles(vec![file.clone()]);
-        Ok(LoadRequest { model_id: "smollm2_v1".into(), files, options: LoadOptions::default() })
+        Ok(LoadRequest { model_id: "smollm2_v1".into(), digest: None, files, options: LoadOptions::default() })
     };
-    engine.slot(&Digest::of("slot"), &request).unwrap()
+    engine.slot(&Digest::of("slot"), SlotOptions::default(), &request).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {
