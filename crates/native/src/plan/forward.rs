@@ -35,8 +35,7 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Returns what they have grown to.
     pub(super) fn bytes(&self) -> usize {
-        let rows =
-            [&self.hidden, &self.normalised, &self.angles, &self.queries, &self.keys, &self.values, &self.attended];
+        let rows = [&self.hidden, &self.normalised, &self.angles, &self.attended];
         let rows: usize = rows.into_iter().map(|numbers| size_of_val(&numbers[..])).sum();
         rows + self.inputs.bytes() + self.expanded.bytes() + self.activations.bytes()
     }

@@ -2,8 +2,6 @@
 //!
 //! `./check` measures the first windows of the text, `bench/perplexity` all of them.
 
-use std::sync::Arc;
-
 use seedhouse_core::Digest;
 use seedhouse_core::runtime::{StepPart, TextExecutor, Wanted};
 use seedhouse_engine::{Slot, SpecialTokens};
@@ -82,7 +80,7 @@ fn windows() -> usize {
 }
 
 /// Returns the tokens of that many windows.
-fn tokens(models: &RealModels, slot: &Arc<Slot>, windows: usize, reference: &Value) -> Vec<u32> {
+fn tokens(models: &RealModels, slot: &Slot, windows: usize, reference: &Value) -> Vec<u32> {
     let is_part = windows <= WINDOWS_OF_CHECK;
     let whole = || std::fs::read_to_string(models.path("king-james-100kB.txt")).unwrap();
     let text = if is_part { BEGIN.to_owned() } else { whole() };
