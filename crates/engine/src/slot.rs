@@ -1,12 +1,14 @@
 //! A slot: one loaded version, and what can be asked of it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::LoadedModel;
+use seedhouse_core::runtime::{LoadedModel, TensorModel};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
+use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
@@ -16,6 +18,8 @@ use crate::{Classification, ClassifyRequest, GenerateRequest, Generation, Piece,
 pub struct Slot {
     model_id: String,
     task: Task,
+    /// What it computes with, unless it is a language model.
+    tensors: Option<Arc<dyn TensorModel>>,
     load_seconds: f64,
 }
 
@@ -34,6 +38,10 @@ impl Slot {
         settings: TextSettings,
         started: Instant,
     ) -> Result<Slot> {
+        let tensors = match &model {
+            LoadedModel::Text(_) => None,
+            LoadedModel::Tensor(model) => Some(Arc::clone(model)),
+        };
         let task = match model {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
@@ -43,7 +51,7 @@ impl Slot {
                 ImageTask::Impossible(reason) => Task::Other(reason),
             },
         };
-        Ok(Slot { model_id: model_id.to_owned(), task, load_seconds: started.elapsed().as_secs_f64() })
+        Ok(Slot { model_id: model_id.to_owned(), task, tensors, load_seconds: started.elapsed().as_secs_f64() })
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.
@@ -82,6 +90,22 @@ impl Slot {
         Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image classification", reason })
     }
 
+    /// Computes named tensors from named tensors.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is a language model; [`Error::Invalid`] naming the tensor that is missing, unknown or of the wrong
+    /// type or shape, with both values.
+    pub fn predict(&self, request: &PredictRequest) -> Result<TensorOutputs> {
+        match &self.tensors {
+            Some(model) => predict(model.as_ref(), request),
+            None => Err(Error::WrongTask {
+                model_id: self.model_id.clone(),
+                task: "tensor inference",
+                reason: "it is a language model".into(),
+            }),
+        }
+    }
+
     /// Returns the language model with its tokenizer.
     ///
     /// # Errors
@@ -104,20 +128,6 @@ impl Slot {
     /// Returns the version's id.
     pub fn model_id(&self) -> &str {
         &self.model_id
-    }
-
-    /// Checks that something can be asked of the version, which loading alone does not prove.
-    ///
-    /// # Errors
-    /// [`Error::WrongTask`] with what is missing, e.g. the size of the images.
-    pub fn check_ready(&self) -> Result<()> {
-        match &self.task {
-            Task::Text(_) | Task::Image(_) => Ok(()),
-            Task::Other(reason) => {
-                let (model_id, reason) = (self.model_id.clone(), reason.clone());
-                Err(Error::WrongTask { model_id, task: "inference", reason })
-            }
-        }
     }
 
     /// Returns how long loading took, from the verification of the files on.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::NativeRuntime;
+use seedhouse_onnx::OnnxRuntime;
 use seedhouse_service::{Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
@@ -29,7 +30,7 @@ impl Registry {
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]).with_text_settings(text);
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::new()), Arc::new(OnnxRuntime::new())]).with_text_settings(text);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
         let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));

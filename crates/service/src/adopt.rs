@@ -242,7 +242,7 @@ impl Service {
             files: local_files(received),
             options: LoadOptions { metadata: taken.record.metadata() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.load(&load).map(drop) {
             Ok(()) => None,
             Err(Error::WrongTask { reason, .. }) => Some(reason),
             Err(error) => Some(error.to_string()),

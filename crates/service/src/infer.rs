@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
-use seedhouse_engine::{Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, Slot};
+use seedhouse_engine::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, PredictRequest, Slot, TensorOutputs,
+};
 use serde_json::json;
 
 use crate::Service;
@@ -48,6 +50,14 @@ impl Service {
     /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
     pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
         self.infer(reference, "image classification", |slot| slot.classify(request))
+    }
+
+    /// Computes named tensors from named tensors.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Invalid`] names the tensor that does not fit, with both values.
+    pub fn predict(&self, reference: &Reference, request: &PredictRequest) -> Result<Answer<TensorOutputs>> {
+        self.infer(reference, "tensor inference", |slot| slot.predict(request))
     }
 
     fn infer<T>(

@@ -264,7 +264,7 @@ impl Service {
             files: files.clone(),
             options: LoadOptions { metadata: findings.metadata.clone() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.load(&load).map(drop) {
             Ok(()) => Ok(None),
             Err(Error::WrongTask { reason, .. }) => Ok(Some(reason)),
             Err(error @ Error::Unsupported { .. }) => Ok(Some(error.to_string())),
