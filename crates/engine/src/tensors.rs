@@ -32,7 +32,8 @@ pub(crate) fn predict(model: &dyn TensorModel, request: &PredictRequest) -> Resu
     let started = Instant::now();
     let mut tensors = Vec::with_capacity(request.inputs.len());
     for (name, numbers) in &request.inputs {
-        let spec = model.inputs().iter().find(|spec| spec.name == *name).ok_or_else(|| unknown(name, model.inputs()))?;
+        let spec =
+            model.inputs().iter().find(|spec| spec.name == *name).ok_or_else(|| unknown(name, model.inputs()))?;
         tensors.push((name.as_str(), numbers.to_tensor(spec)?));
     }
     let inputs: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();

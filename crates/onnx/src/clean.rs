@@ -19,8 +19,13 @@ use crate::wire::Broken;
 
 /// Writes a model.
 pub(crate) fn write(model: &Model<'_>, contents: &Contents, path: &ManifestPath) -> Result<Vec<u8>> {
-    let mut writer = Writer { contents, opset: own_opset(model), made: 0 };
     let mut message = Message::default();
+    write_model(&mut message, model, contents).map_err(|broken| broken.in_file(path))?;
+    Ok(message.bytes)
+}
+
+fn write_model(message: &mut Message, model: &Model<'_>, contents: &Contents) -> Result<(), Broken> {
+    let mut writer = Writer { contents, opset: own_opset(model), made: 0 };
     message.integer(1, model.ir_version.max(1));
     for (domain, version) in &model.opset_imports {
         message.message(8, |import| {
@@ -29,9 +34,7 @@ pub(crate) fn write(model: &Model<'_>, contents: &Contents, path: &ManifestPath)
             Ok(())
         })?;
     }
-    let graph = message.message(7, |message| writer.graph(message, &model.graph, Place::Outermost));
-    graph.map_err(|broken: Broken| broken.in_file(path))?;
-    Ok(message.bytes)
+    message.message(7, |message| writer.graph(message, &model.graph, Place::Outermost))
 }
 
 /// Returns the version of ONNX's own operators.

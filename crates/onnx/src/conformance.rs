@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use seedhouse_core::Digest;
-use seedhouse_core::runtime::{LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorData, TensorType};
+use seedhouse_core::runtime::{
+    LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorData, TensorType,
+};
 use serde_json::Value;
 
 use crate::OnnxRuntime;
@@ -64,10 +66,11 @@ fn outcome(case: &Path) -> Outcome {
     let files = LocalFiles(vec![LocalFile { path, local: case.join("model.onnx"), digest: Digest::of("case") }]);
     let runtime = OnnxRuntime::new();
     match runtime.inspect(&files) {
-        Ok(Some(inspection)) => match inspection.not_servable_because {
-            Some(reason) => return Outcome::NotClaimed(reason),
-            None => {}
-        },
+        Ok(Some(inspection)) => {
+            if let Some(reason) = inspection.not_servable_because {
+                return Outcome::NotClaimed(reason);
+            }
+        }
         Ok(None) => return Outcome::Failed("not recognised".into()),
         Err(error) => return Outcome::Failed(error.to_string()),
     }
@@ -88,8 +91,7 @@ fn outcome(case: &Path) -> Outcome {
         let (Some(inputs), Some(expected)) = (inputs, expected) else {
             return Outcome::Failed("its data are no tensors".into());
         };
-        let named: Vec<(&str, &Tensor)> =
-            loaded.inputs().iter().map(|spec| spec.name.as_str()).zip(&inputs).collect();
+        let named: Vec<(&str, &Tensor)> = loaded.inputs().iter().map(|spec| spec.name.as_str()).zip(&inputs).collect();
         let outputs = match loaded.run(&named) {
             Ok(outputs) => outputs,
             Err(error) => return Outcome::Failed(error.to_string()),
@@ -111,12 +113,18 @@ fn tensor(bytes: &[u8]) -> Option<Tensor> {
     let proto = Reader::new().tensor(bytes).ok()?;
     let Payload::Bytes(bytes) = &proto.payload else { return None };
     let data = match proto.element.tensor_type()? {
-        TensorType::F32 => TensorData::F32(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+        TensorType::F32 => {
+            TensorData::F32(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        }
         TensorType::F16 => {
             TensorData::F16(bytes.as_chunks().0.iter().map(|bytes| half::f16::from_le_bytes(*bytes)).collect())
         }
-        TensorType::I64 => TensorData::I64(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()),
-        TensorType::I32 => TensorData::I32(bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()),
+        TensorType::I64 => {
+            TensorData::I64(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+        }
+        TensorType::I32 => {
+            TensorData::I32(bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
+        }
         TensorType::I8 => TensorData::I8(bytes.iter().map(|byte| byte.cast_signed()).collect()),
         TensorType::U8 => TensorData::U8(bytes.to_vec()),
         TensorType::Bool => TensorData::Bool(bytes.iter().map(|byte| *byte != 0).collect()),

@@ -59,7 +59,9 @@ impl<'f> Neighbours<'f> {
     fn find(&self, external: &External<'_>) -> Broke<usize> {
         let location = external.location;
         let outside = || {
-            Broken::new(format!("lies in `{location}`, but only files of the same version, named from the graph's folder, are read"))
+            Broken::new(format!(
+                "lies in `{location}`, but only files of the same version, named from the graph's folder, are read"
+            ))
         };
         let mut parts = location.split('/').skip_while(|part| *part == ".").peekable();
         if parts.peek().is_none() || location.contains('\\') {

@@ -46,7 +46,9 @@ impl GraphModel {
                 _ => Error::malformed(what(), error.to_string()),
             })?;
         let find = |spec: &TensorSpec| {
-            model.find_node(&spec.name).ok_or_else(|| Error::malformed(what(), format!("`{}` is not in its graph", spec.name)))
+            model
+                .find_node(&spec.name)
+                .ok_or_else(|| Error::malformed(what(), format!("`{}` is not in its graph", spec.name)))
         };
         let inputs: Result<Vec<NodeId>> = ports.inputs.iter().map(find).collect();
         let outputs: Result<Vec<NodeId>> = ports.outputs.iter().map(find).collect();
@@ -99,7 +101,9 @@ impl TensorModel for GraphModel {
         };
         let outputs = guarded(|| self.model.run(values, &self.outputs, None))
             .map_err(|panic| Error::Internal(format!("the graph stopped with inputs {}: {panic}", shapes())))?
-            .map_err(|error| Error::invalid("inputs", shapes(), format!("the graph cannot compute with them: {error}")))?;
+            .map_err(|error| {
+                Error::invalid("inputs", shapes(), format!("the graph cannot compute with them: {error}"))
+            })?;
         self.ports.outputs.iter().zip(outputs).map(|(spec, value)| GraphModel::tensor(spec, value)).collect()
     }
 }
@@ -116,7 +120,9 @@ fn value_of(spec: &TensorSpec, tensor: &Tensor) -> Result<Value> {
     let shape = tensor.shape.as_slice();
     let value = match &tensor.data {
         TensorData::F32(values) => Dense::from_data(shape, values.clone()).into(),
-        TensorData::F16(values) => Dense::from_data(shape, values.iter().map(|value| value.to_f32()).collect()).into(),
+        TensorData::F16(values) => {
+            Dense::from_data(shape, values.iter().map(|value| value.to_f32()).collect::<Vec<f32>>()).into()
+        }
         TensorData::I32(values) => Dense::from_data(shape, values.clone()).into(),
         TensorData::I64(values) => {
             let narrow = |value: &i64| {

@@ -47,7 +47,10 @@ impl Runtime for OnnxRuntime {
             [graph] => Ok(LoadedModel::Tensor(Arc::new(load(graph, files)?))),
             [] => {
                 let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
-                Err(Error::unsupported(format!("the format of `{}`", names.join("`, `")), "this runtime reads ONNX graphs"))
+                Err(Error::unsupported(
+                    format!("the format of `{}`", names.join("`, `")),
+                    "this runtime reads ONNX graphs",
+                ))
             }
             several => Err(several_graphs(several)),
         }
@@ -92,6 +95,8 @@ fn load(graph: &LocalFile, files: &LocalFiles) -> Result<GraphModel> {
     let clean = clean::write(&model, &contents, &graph.path)?;
     let ports = GraphModel::ports(&model);
     // The file's own bytes are not needed twice while the runtime makes its copies.
-    drop((model, contents, bytes));
+    drop(model);
+    drop(contents);
+    drop(bytes);
     GraphModel::load(&graph.path, clean, ports)
 }

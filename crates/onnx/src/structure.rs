@@ -3,7 +3,7 @@
 //!
 //! On the way everything in the graph is counted for the record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::element_type::ElementType;
 use crate::proto::{AttributeValue, Graph, Node, TensorProto, ValueInfo, ValueKind};
@@ -85,17 +85,16 @@ fn check_graph<'a>(
         scope.make(tensor.name, 0)?;
         scope.keep(tensor.name, tensor);
     }
-    for ValueInfo { name, .. } in &graph.inputs {
-        // Files of the first versions of the format list initializers among the inputs.
-        if !graph.initializers.iter().any(|tensor| tensor.name == *name) {
-            scope.make(name, start)?;
-        }
+    // Files of the first versions of the format list initializers among the inputs.
+    for input in free_inputs(graph) {
+        scope.make(input.name, start)?;
     }
     for node in &graph.nodes {
         longest = longest.max(check_node(node, &mut scope, start, facts)?);
     }
-    for (index, ValueInfo { name, .. }) in graph.outputs.iter().enumerate() {
-        if graph.outputs[..index].iter().any(|earlier| earlier.name == *name) {
+    let mut outputs = HashSet::new();
+    for ValueInfo { name, .. } in &graph.outputs {
+        if !outputs.insert(*name) {
             return Err(Broken::new(format!("the output `{name}` is named twice")));
         }
         if name.is_empty() || !scope.chains.contains_key(name) {
@@ -105,25 +104,22 @@ fn check_graph<'a>(
     Ok(longest)
 }
 
-fn check_node<'a>(
-    node: &Node<'a>,
-    scope: &mut Scope<'_, 'a>,
-    start: u32,
-    facts: &mut Facts,
-) -> Result<u32, Broken> {
+fn check_node<'a>(node: &Node<'a>, scope: &mut Scope<'_, 'a>, start: u32, facts: &mut Facts) -> Result<u32, Broken> {
     let about = |reason: String| Broken(format!("node `{}` ({}) {reason}", node.name, node.operator));
     *facts.operators.entry((node.domain.to_owned(), node.operator.to_owned())).or_default() += 1;
     let mut chain = start;
     for name in node.inputs.iter().filter(|name| !name.is_empty()) {
         let made = scope.chain(name).ok_or_else(|| {
-            about(format!("needs the value `{name}`, which nothing before it makes: the graph has a cycle or is out of order"))
+            about(format!(
+                "needs the value `{name}`, which nothing before it makes: the graph has a cycle or is out of order"
+            ))
         })?;
         chain = chain.max(made);
     }
     chain += 1;
     for attribute in &node.attributes {
         match &attribute.value {
-            AttributeValue::Graph(body) => chain = chain.max(check_graph(body, Some(scope), chain, facts)?),
+            AttributeValue::Graph(body) => chain = chain.max(check_graph(body, Some(&*scope), chain, facts)?),
             AttributeValue::Tensor(tensor) => count_tensor(tensor, facts)?,
             _ => {}
         }
@@ -132,10 +128,10 @@ fn check_node<'a>(
         return Err(about(format!("is the end of a chain of more than {LONGEST_CHAIN} operators")));
     }
     sizes::check_made(node, &|name| scope.constant(name)).map_err(|Broken(reason)| about(reason))?;
-    for name in node.outputs.iter().filter(|name| !name.is_empty()) {
+    for &name in node.outputs.iter().filter(|name| !name.is_empty()) {
         scope.make(name, chain)?;
     }
-    if let (Some(tensor), [output]) = (sizes::constant_of(node), &node.outputs[..]) {
+    if let (Some(tensor), &[output]) = (sizes::constant_of(node), &node.outputs[..]) {
         scope.keep(output, tensor);
     }
     Ok(chain)
@@ -149,14 +145,17 @@ fn count_tensor(tensor: &TensorProto<'_>, facts: &mut Facts) -> Result<(), Broke
 
 /// Returns the inputs that a request gives: those without an initializer.
 pub(crate) fn free_inputs<'g, 'a>(graph: &'g Graph<'a>) -> impl Iterator<Item = &'g ValueInfo<'a>> {
-    graph.inputs.iter().filter(|input| !graph.initializers.iter().any(|tensor| tensor.name == input.name))
+    let constants: HashSet<&str> = graph.initializers.iter().map(|tensor| tensor.name).collect();
+    graph.inputs.iter().filter(move |input| !constants.contains(input.name))
 }
 
 /// Returns the first input or output that is no tensor of a known number of dimensions or type.
 pub(crate) fn unsuitable_value(graph: &Graph<'_>) -> Option<String> {
     let unsuitable = |what: &str, value: &ValueInfo<'_>, needs_shape: bool| {
         let reason = match &value.kind {
-            ValueKind::Tensor { element, .. } if element.tensor_type().is_none() => format!("{} values", element.name()),
+            ValueKind::Tensor { element, .. } if element.tensor_type().is_none() => {
+                format!("{} values", element.name())
+            }
             ValueKind::Tensor { shape: None, .. } if needs_shape => "an unknown number of dimensions".into(),
             ValueKind::Tensor { .. } => return None,
             ValueKind::Unsaid => "no type".into(),

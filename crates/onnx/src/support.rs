@@ -18,7 +18,8 @@ pub(crate) fn why_not(model: &Model<'_>, facts: &Facts) -> Option<String> {
 fn opset(model: &Model<'_>) -> Option<String> {
     let version = own_opset(model);
     let is_known = (FIRST_OPSET..=LAST_OPSET).contains(&version);
-    (!is_known).then(|| format!("it uses version {version} of ONNX's operators; {FIRST_OPSET} to {LAST_OPSET} are computed"))
+    (!is_known)
+        .then(|| format!("it uses version {version} of ONNX's operators; {FIRST_OPSET} to {LAST_OPSET} are computed"))
 }
 
 fn operator(facts: &Facts) -> Option<String> {
@@ -47,7 +48,9 @@ fn tensor(tensor: &TensorProto<'_>) -> Option<String> {
         Some(8) => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).find(is_wide),
         _ => None,
     };
-    wide.map(|value| format!("tensor `{}` has the value {value}, and whole numbers are computed with 32 bits", tensor.name))
+    wide.map(|value| {
+        format!("tensor `{}` has the value {value}, and whole numbers are computed with 32 bits", tensor.name)
+    })
 }
 
 /// Exporters write the largest numbers where a slice goes to the end; cut to 32 bits they still do.
@@ -58,7 +61,9 @@ fn stands_for_the_end(value: i64) -> bool {
 fn node(node: &Node<'_>) -> Option<String> {
     let about = |reason: String| format!("node `{}` ({}) {reason}", node.name, node.operator);
     node.attributes.iter().find_map(|attribute| match &attribute.value {
-        AttributeValue::Other(other) => Some(about(format!("has the attribute `{}`, which is {other}", attribute.name))),
+        AttributeValue::Other(other) => {
+            Some(about(format!("has the attribute `{}`, which is {other}", attribute.name)))
+        }
         AttributeValue::Tensor(constant) => tensor(constant).map(about),
         AttributeValue::Graph(body) => in_graph(body),
         AttributeValue::Integer(element) if is_type(node, attribute.name) => {

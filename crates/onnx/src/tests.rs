@@ -110,10 +110,11 @@ fn dimensions_written_as_minus_one_zero_or_question_mark_are_free_and_independen
 #[test]
 fn values_of_other_types_keep_their_type() {
     let identity = |element| {
-        TinyOnnx::new(17)
-            .node("Identity", &["x"], &["y"], &[])
-            .input("x", element, &[Dimension::Name("n")])
-            .output("y", element, &[Dimension::Name("n")])
+        TinyOnnx::new(17).node("Identity", &["x"], &["y"], &[]).input("x", element, &[Dimension::Name("n")]).output(
+            "y",
+            element,
+            &[Dimension::Name("n")],
+        )
     };
     let halves: Vec<f16> = [0.5, -1.25, 65504.0].map(f16::from_f32).to_vec();
     let cases = [
@@ -170,17 +171,20 @@ fn what_is_not_computed_is_named_at_inspection_and_at_load() {
             "`Scaler` of the domain `ai.onnx.ml`",
         ),
         (
-            io(TinyOnnx::new(17).import("com.microsoft", 1).node_of_domain("com.microsoft", "QAttention", &["x"], &["y"], &[])),
+            io(TinyOnnx::new(17).import("com.microsoft", 1).node_of_domain(
+                "com.microsoft",
+                "QAttention",
+                &["x"],
+                &["y"],
+                &[],
+            )),
             "`QAttention` of `com.microsoft`",
         ),
         (io(relu(TinyOnnx::new(17)).tensor("w", DOUBLE, &[1], &[0; 8])), "tensor `w` has DOUBLE values"),
         (io(relu(TinyOnnx::new(17)).tensor("w", 22, &[2], &[0])), "tensor `w` has INT4 values"),
         (io(relu(TinyOnnx::new(17)).tensor("w", INT64, &[1], &wide)), "3000000000"),
         (io(TinyOnnx::new(17).node("Cast", &["x"], &["y"], &[integer_attribute("to", DOUBLE)])), "makes DOUBLE values"),
-        (
-            relu(TinyOnnx::new(17)).input("x", DOUBLE, &[]).output("y", DOUBLE, &[]),
-            "input `x` has DOUBLE values",
-        ),
+        (relu(TinyOnnx::new(17)).input("x", DOUBLE, &[]).output("y", DOUBLE, &[]), "input `x` has DOUBLE values"),
     ];
     for (graph, expected) in cases {
         let version = Version::of(&graph);
@@ -276,8 +280,8 @@ fn longest_chain_of_operators_runs_on_a_small_stack() {
     let chain = |length: u32| {
         let name = |index: u32| format!("v{index}");
         let first = TinyOnnx::new(17).input("v0", FLOAT, &[Dimension::Name("n")]);
-        let graph = (0..length)
-            .fold(first, |graph, index| graph.node("Sigmoid", &[&name(index)], &[&name(index + 1)], &[]));
+        let graph =
+            (0..length).fold(first, |graph, index| graph.node("Sigmoid", &[&name(index)], &[&name(index + 1)], &[]));
         graph.output(&name(length), FLOAT, &[Dimension::Name("n")])
     };
     let longest = chain(LONGEST_CHAIN);

@@ -30,7 +30,8 @@ impl Registry {
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::new()), Arc::new(OnnxRuntime::new())]).with_text_settings(text);
+        let engine =
+            Engine::new(vec![Arc::new(NativeRuntime::new()), Arc::new(OnnxRuntime::new())]).with_text_settings(text);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
         let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, PredictRequest, Slot, TensorOutputs,
+    Classification, ClassifyRequest, GenerateRequest, Generation, LoadRequest, Piece, PredictRequest, Slot,
+    TensorOutputs,
 };
 use serde_json::json;
 

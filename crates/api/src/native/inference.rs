@@ -78,7 +78,9 @@ pub(crate) async fn infer(
     let body: InferenceRequest = read_json(request, &limits).await?;
     let response = match body.decode()? {
         (reference, Asked::Tensors(request)) => {
-            let compute = move || service.predict(&reference, &request).map(|answer| response(&answer, tensors(&answer), started));
+            let compute = move || {
+                service.predict(&reference, &request).map(|answer| response(&answer, tensors(&answer), started))
+            };
             blocking::run_admitted(permit, compute).await?
         }
         (reference, Asked::Text(request)) => {

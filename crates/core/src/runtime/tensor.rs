@@ -206,8 +206,7 @@ mod tests {
     use super::*;
 
     fn specs() -> [TensorSpec; 2] {
-        let ids =
-            TensorSpec { name: "ids".into(), tensor_type: TensorType::I64, shape: vec![None, Some(2)] };
+        let ids = TensorSpec { name: "ids".into(), tensor_type: TensorType::I64, shape: vec![None, Some(2)] };
         [TensorSpec::f32("image", vec![Some(1), None]), ids]
     }
 

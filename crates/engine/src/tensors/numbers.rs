@@ -54,13 +54,15 @@ impl Numbers {
         }
     }
 
-    fn whole<T: TryFrom<i64>>(&self, spec: &TensorSpec) -> Result<Vec<T>> {
+    fn whole<T: TryFrom<i64> + Default>(&self, spec: &TensorSpec) -> Result<Vec<T>> {
         match &self.values {
             Values::Whole(values) => {
                 let convert = |value: &i64| T::try_from(*value).or_else(|_| refused(spec, Some(value)));
                 values.iter().map(convert).collect()
             }
-            Values::Fractional(values) => refused(spec, values.iter().find(|value| value.fract() != 0.0).or(values.first())),
+            Values::Fractional(values) => {
+                refused(spec, values.iter().find(|value| value.fract() != 0.0).or(values.first()))
+            }
             Values::Bool(values) => refused(spec, values.first()),
         }
     }
@@ -156,7 +158,9 @@ impl NumbersReader {
             None => self.shape[depth] = Some(length),
             Some(first) if first == length => {}
             Some(first) => {
-                return Err(E::custom(format!("a list has {length} items, but the first one in its place has {first}")));
+                return Err(E::custom(format!(
+                    "a list has {length} items, but the first one in its place has {first}"
+                )));
             }
         }
         Ok(())
@@ -295,7 +299,10 @@ mod tests {
         assert_eq!(tensor("[1, 2]", TensorType::F32).unwrap().data, TensorData::F32(vec![1.0, 2.0]));
         assert_eq!(tensor("[-128]", TensorType::I8).unwrap().data, TensorData::I8(vec![-128]));
         assert_eq!(tensor("[1, 0]", TensorType::Bool).unwrap().data, TensorData::Bool(vec![true, false]));
-        assert_eq!(tensor("[9007199254740993]", TensorType::I64).unwrap().data, TensorData::I64(vec![9007199254740993]));
+        assert_eq!(
+            tensor("[9007199254740993]", TensorType::I64).unwrap().data,
+            TensorData::I64(vec![9007199254740993])
+        );
         let cases = [
             ("[1.5]", TensorType::I64, ["1.5", "int64"]),
             ("[1, 300]", TensorType::U8, ["300", "uint8"]),

@@ -23,9 +23,17 @@ fn graphs_that_do_not_hang_together_are_refused() {
     let cycle = TinyOnnx::new(17).node("Add", &["x", "b"], &["a"], &[]).node("Relu", &["a"], &["b"], &[]);
     let cases = [
         ("a cycle", io(cycle.node("Relu", &["b"], &["y"], &[])), "needs the value `b`"),
-        ("a node that feeds itself", io(TinyOnnx::new(17).node("Add", &["x", "y"], &["y"], &[])), "needs the value `y`"),
+        (
+            "a node that feeds itself",
+            io(TinyOnnx::new(17).node("Add", &["x", "y"], &["y"], &[])),
+            "needs the value `y`",
+        ),
         ("a value from nowhere", io(TinyOnnx::new(17).node("Relu", &["z"], &["y"], &[])), "needs the value `z`"),
-        ("an output from nowhere", io(TinyOnnx::new(17).node("Relu", &["x"], &["z"], &[])), "output `y` is made by nothing"),
+        (
+            "an output from nowhere",
+            io(TinyOnnx::new(17).node("Relu", &["x"], &["z"], &[])),
+            "output `y` is made by nothing",
+        ),
         (
             "a value made twice",
             io(TinyOnnx::new(17).node("Relu", &["x"], &["y"], &[]).node("Abs", &["x"], &["y"], &[])),
@@ -58,7 +66,11 @@ fn sizes_that_nothing_backs_are_refused() {
     let cases = [
         ("a tensor of 4 values in 8 bytes", relu().tensor("w", FLOAT, &[4], &[0; 8]), "has 8 bytes"),
         ("a gigantic tensor", relu().tensor("w", FLOAT, &[half], &[0; 8]), "asks for 4611686018427387904 values"),
-        ("a shape whose product overflows", relu().tensor("w", FLOAT, &[half, half], &[0; 8]), "whose product is no number"),
+        (
+            "a shape whose product overflows",
+            relu().tensor("w", FLOAT, &[half, half], &[0; 8]),
+            "whose product is no number",
+        ),
         ("a negative size", relu().tensor("w", FLOAT, &[-2], &[0; 8]), "has the shape [-2]"),
         (
             "an input whose product overflows",
@@ -85,22 +97,40 @@ fn external_tensors_outside_of_the_version_are_refused() {
     };
     let outside = "only files of the same version";
     let version = |place: &[(&str, &str)]| {
-        let version = Version::new(&[("m/model.onnx", &with(place)), ("m/weights.bin", &[0; 8]), ("other.bin", &[0; 8])]);
+        let version =
+            Version::new(&[("m/model.onnx", &with(place)), ("m/weights.bin", &[0; 8]), ("other.bin", &[0; 8])]);
         // Neither a file beside the blobs nor a link to one is a file of the version.
         std::fs::write(version.folder().join("beside.bin"), [0; 8]).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", version.folder().join("link.bin")).unwrap();
         version
     };
     for location in [
-        "", ".", "..", "../other.bin", "/etc/hostname", "beside.bin", "link.bin", "blob-1", "x/../weights.bin", "weights.bin/",
-        "..\\other.bin", "model.onnx", "m/weights.bin",
+        "",
+        ".",
+        "..",
+        "../other.bin",
+        "/etc/hostname",
+        "beside.bin",
+        "link.bin",
+        "blob-1",
+        "x/../weights.bin",
+        "weights.bin/",
+        "..\\other.bin",
+        "model.onnx",
+        "m/weights.bin",
     ] {
         expect_malformed(location, &version(&[("location", location)]), outside);
     }
     let cases: [(&[(&str, &str)], &str); 5] = [
-        (&[("location", "weights.bin"), ("offset", "8"), ("length", "8")], "has 8 bytes from 8 on in `weights.bin`, which has 8"),
+        (
+            &[("location", "weights.bin"), ("offset", "8"), ("length", "8")],
+            "has 8 bytes from 8 on in `weights.bin`, which has 8",
+        ),
         (&[("location", "weights.bin"), ("offset", "18446744073709551615"), ("length", "8")], "which has 8"),
-        (&[("location", "weights.bin"), ("length", "4")], "has 4 bytes, but its shape [2] asks for 2 values of 4 bytes"),
+        (
+            &[("location", "weights.bin"), ("length", "4")],
+            "has 4 bytes, but its shape [2] asks for 2 values of 4 bytes",
+        ),
         (&[("location", "weights.bin"), ("offset", "-1")], "has the offset `-1`"),
         (&[("location", "weights.bin"), ("length", "much")], "has the length `much`"),
     ];

@@ -9,7 +9,7 @@ use seedhouse_service::{NestedTensor, Numbers, PredictRequest, Service};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{PredictArguments, TensorArgument};
-use crate::output::{Output, print_json};
+use crate::output::{Output, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Output) -> anyhow::Result<()> {
     let inputs: Result<Vec<(String, Numbers)>> = arguments.input.iter().map(read).collect();
@@ -26,7 +26,7 @@ pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Outpu
             "seconds": answer.value.seconds,
         })),
         Output::Text => {
-            crate::output::print_line(&outputs.to_string())?;
+            print_line(&outputs.to_string())?;
             eprintln!("{} {}: {:.3} s", answer.model_id, answer.digest, answer.value.seconds);
             Ok(())
         }
@@ -35,14 +35,18 @@ pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Outpu
 
 fn read(argument: &TensorArgument) -> Result<(String, Numbers)> {
     let TensorArgument { name, value } = argument;
-    let numbers = match value.trim_start().starts_with(['[', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '"'])
-        && !Path::new(value).is_file()
-        || matches!(value.as_str(), "true" | "false")
-    {
+    let numbers = match is_json(value) {
         true => of_json(&format!("input `{name}`"), value.as_bytes())?,
         false => of_file(Path::new(value))?,
     };
     Ok((name.clone(), numbers))
+}
+
+/// A file may have a name like a number; a list that is not closed is still meant as JSON.
+fn is_json(value: &str) -> bool {
+    let begins_like_json =
+        |value: &str| value.starts_with(['[', '-', '"']) || value.starts_with(|first: char| first.is_ascii_digit());
+    !Path::new(value).is_file() && (begins_like_json(value.trim_start()) || matches!(value, "true" | "false"))
 }
 
 fn of_json(what: &str, json: &[u8]) -> Result<Numbers> {

@@ -19,19 +19,29 @@ pub(super) fn read(what: &str, bytes: &[u8]) -> Result<Numbers> {
     let malformed = |reason: String| Error::malformed(what, reason);
     let (header, data) = split(bytes).ok_or_else(|| malformed("it ends within its header".into()))?;
     let header = std::str::from_utf8(header).map_err(|error| malformed(format!("its header is no text: {error}")))?;
-    let field = |name: &str| field(header, name).ok_or_else(|| malformed(format!("its header has no `{name}`: {header}")));
+    let field =
+        |name: &str| field(header, name).ok_or_else(|| malformed(format!("its header has no `{name}`: {header}")));
     if field("fortran_order")?.starts_with("True") {
-        return Err(Error::unsupported(what, "its values are in the order of Fortran; `numpy.ascontiguousarray` changes that"));
+        return Err(Error::unsupported(
+            what,
+            "its values are in the order of Fortran; `numpy.ascontiguousarray` changes that",
+        ));
     }
     let shape = shape(field("shape")?).ok_or_else(|| malformed(format!("its shape is no list of sizes: {header}")))?;
     let kind = field("descr")?.trim_start_matches('\'').split('\'').next().unwrap_or_default();
     let size = kind.get(2..).and_then(|size| size.parse::<usize>().ok()).unwrap_or_default();
     let wanted = shape.iter().try_fold(size, |product, size| product.checked_mul(*size));
     if wanted != Some(data.len()) {
-        return Err(malformed(format!("it has {} bytes of values, but its header says {shape:?} of `{kind}`", data.len())));
+        return Err(malformed(format!(
+            "it has {} bytes of values, but its header says {shape:?} of `{kind}`",
+            data.len()
+        )));
     }
     let values = values(kind, data).ok_or_else(|| {
-        Error::unsupported(format!("the type `{kind}` of {what}"), "bool, int8 to int64, uint8 and float16 to float64 are read")
+        Error::unsupported(
+            format!("the type `{kind}` of {what}"),
+            "bool, int8 to int64, uint8 and float16 to float64 are read",
+        )
     })?;
     Ok(Numbers { shape, values })
 }

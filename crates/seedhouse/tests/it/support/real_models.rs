@@ -45,7 +45,8 @@ impl OnnxModels {
     pub(crate) fn find() -> Option<OnnxModels> {
         let folder = std::env::var_os("SEEDHOUSE_TEST_MODELS").map(PathBuf::from);
         let found = folder.filter(|folder| folder.join("minilm-l6-v2.int8.onnx").is_file()).map(OnnxModels);
-        let reason = "SEEDHOUSE_TEST_MODELS names no folder with the graphs that `scripts/fetch_models.py onnx` fetches";
+        let reason =
+            "SEEDHOUSE_TEST_MODELS names no folder with the graphs that `scripts/fetch_models.py onnx` fetches";
         skip_unless(found, "onnx", reason)
     }
 
