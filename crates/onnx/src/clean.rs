@@ -82,6 +82,9 @@ impl Writer<'_> {
             node.outputs.iter().for_each(|name| message.text(2, name));
             message.name(3, node.name);
             message.text(4, node.operator);
+            for (name, value) in rewrite::defaults(node) {
+                message.message(5, |message| self.attribute(message, name, &value))?;
+            }
             for attribute in &node.attributes {
                 message.message(5, |message| self.attribute(message, attribute.name, &attribute.value))?;
             }

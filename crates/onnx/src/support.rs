@@ -1,9 +1,11 @@
 //! Why a graph that hangs together is not served.
 
+use std::collections::HashSet;
+
 use crate::clean::own_opset;
 use crate::element_type::ElementType;
 use crate::operators::{FIRST_OPSET, LAST_OPSET, of_domain};
-use crate::proto::{AttributeValue, Graph, Model, Node, Payload, TensorProto};
+use crate::proto::{AttributeValue, Graph, Model, Node, Payload, TensorProto, ValueKind};
 use crate::structure::{Facts, unsuitable_value};
 
 /// Returns the first thing that the runtime does not compute, by name.
@@ -13,6 +15,55 @@ pub(crate) fn why_not(model: &Model<'_>, facts: &Facts) -> Option<String> {
         .or_else(|| unsuitable_value(&model.graph))
         .or_else(|| model.has_functions.then(|| "it defines operators of its own as functions".to_owned()))
         .or_else(|| in_graph(&model.graph))
+        .or_else(|| of_8_bits(&model.graph))
+}
+
+/// The library computes these with numbers of 32 bits alone.
+const OF_32_BITS: [&str; 15] = [
+    "Add",
+    "Clip",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mod",
+    "Mul",
+    "Pow",
+    "Sub",
+];
+
+/// Finds an operator that takes an 8-bit input or constant which it is not computed with; those made on the way are named when it runs.
+fn of_8_bits(graph: &Graph<'_>) -> Option<String> {
+    let is_small = |element: ElementType| element.size_bytes() == Some(1) && element != ElementType::BOOL;
+    let inputs = graph.inputs.iter().filter(|input| match input.kind {
+        ValueKind::Tensor { element, .. } => is_small(element),
+        ValueKind::Unsaid | ValueKind::Other(_) => false,
+    });
+    let constants = graph.initializers.iter().filter(|tensor| is_small(tensor.element)).map(|tensor| tensor.name);
+    let small: HashSet<&str> = inputs.map(|input| input.name).chain(constants).collect();
+    let takes_one =
+        |node: &&Node<'_>| OF_32_BITS.contains(&node.operator) && node.inputs.iter().any(|name| small.contains(name));
+    let node = graph.nodes.iter().find(takes_one)?;
+    Some(format!("node `{}` ({}) takes values of 8 bits", node.name, node.operator))
+}
+
+/// What an operator is not computed with, beside its types.
+fn setting(node: &Node<'_>) -> Option<&'static str> {
+    let is = |name: &str, wanted: &str| {
+        let named = node.attributes.iter().find(|attribute| attribute.name == name);
+        named.is_some_and(|attribute| matches!(attribute.value, AttributeValue::Text(text) if text == wanted))
+    };
+    match node.operator {
+        "LayerNormalization" | "MaxPool" if node.outputs.len() > 1 => Some("gives more than its first output"),
+        "Resize" | "Upsample" if is("mode", "cubic") => Some("is cubic"),
+        "Dropout" if node.inputs.len() > 2 => Some("may be told to train"),
+        _ => None,
+    }
 }
 
 fn opset(model: &Model<'_>) -> Option<String> {
@@ -60,6 +111,9 @@ fn stands_for_the_end(value: i64) -> bool {
 
 fn node(node: &Node<'_>) -> Option<String> {
     let about = |reason: String| format!("node `{}` ({}) {reason}", node.name, node.operator);
+    if let Some(reason) = setting(node) {
+        return Some(about(reason.to_owned()));
+    }
     node.attributes.iter().find_map(|attribute| match &attribute.value {
         AttributeValue::Other(other) => {
             Some(about(format!("has the attribute `{}`, which is {other}", attribute.name)))

@@ -60,6 +60,28 @@ impl Writer<'_> {
     }
 }
 
+/// Returns the attributes of windows that a node leaves out: the library's own defaults are those of two dimensions.
+pub(super) fn defaults(node: &Node<'_>) -> Vec<(&'static str, AttributeValue<'static>)> {
+    if !matches!(node.operator, "AveragePool" | "MaxPool" | "Conv" | "ConvInteger" | "ConvTranspose") {
+        return Vec::new();
+    }
+    let find = |name: &str| node.attributes.iter().find(|attribute| attribute.name == name);
+    let Some(AttributeValue::Integers(kernel)) = find("kernel_shape").map(|attribute| &attribute.value) else {
+        return Vec::new();
+    };
+    let mut made = Vec::new();
+    if find("strides").is_none() {
+        made.push(("strides", AttributeValue::Integers(vec![1; kernel.len()])));
+    }
+    if find("dilations").is_none() && node.operator.starts_with("Conv") {
+        made.push(("dilations", AttributeValue::Integers(vec![1; kernel.len()])));
+    }
+    if find("pads").is_none() && find("auto_pad").is_none() {
+        made.push(("pads", AttributeValue::Integers(vec![0; 2 * kernel.len()])));
+    }
+    made
+}
+
 enum Setting {
     Integer(i64),
     Float(f32),
