@@ -58,7 +58,16 @@ fn setting(node: &Node<'_>) -> Option<&'static str> {
         let named = node.attributes.iter().find(|attribute| attribute.name == name);
         named.is_some_and(|attribute| matches!(attribute.value, AttributeValue::Text(text) if text == wanted))
     };
+    let has = |name: &str| node.attributes.iter().any(|attribute| attribute.name == name);
+    let has_window = has("kernel_shape") || ["strides", "dilations", "pads"].iter().all(|name| has(name));
+    let dimensions = node.attributes.iter().find_map(|attribute| match &attribute.value {
+        AttributeValue::Integers(kernel) if attribute.name == "kernel_shape" => Some(kernel.len()),
+        _ => None,
+    });
     match node.operator {
+        "Conv" | "ConvInteger" | "ConvTranspose" if !has_window => Some("has no `kernel_shape`"),
+        "AveragePool" | "MaxPool" if is("auto_pad", "SAME_LOWER") => Some("is padded as `SAME_LOWER`"),
+        "AveragePool" | "MaxPool" if dimensions > Some(2) => Some("is of more than two dimensions"),
         "LayerNormalization" | "MaxPool" if node.outputs.len() > 1 => Some("gives more than its first output"),
         "Resize" | "Upsample" if is("mode", "cubic") => Some("is cubic"),
         "Dropout" if node.inputs.len() > 2 => Some("may be told to train"),
