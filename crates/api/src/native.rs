@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
 pub(crate) mod import;
+pub(crate) mod inference;
 pub(crate) mod jobs;
 pub(crate) mod lineage;
 pub(crate) mod manager;

@@ -119,6 +119,7 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::absent::quantized_inference))
         .routes(Permission::Read, routes!(native::text::generate))
         .routes(Permission::Read, routes!(native::image::classify))
+        .routes(Permission::Read, routes!(native::inference::infer))
         .routes(Permission::Administer, routes!(native::jobs::scrub))
         .routes(Permission::Read, routes!(native::jobs::list))
         .routes(Permission::Read, routes!(native::jobs::show))

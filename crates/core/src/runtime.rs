@@ -13,9 +13,11 @@ use serde_json::{Map, Value, json};
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
 mod plans;
+mod tensor;
 mod text_executor;
 
 pub use plans::{PlanStatistics, StoredPlan};
+pub use tensor::{Tensor, TensorData, TensorSpec, TensorType, check_inputs};
 pub use text_executor::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 
 /// Loads the formats and families it knows.
@@ -297,27 +299,9 @@ pub trait TensorModel: Send + Sync {
     /// Computes the outputs, in the order of [`outputs`](TensorModel::outputs).
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong shape, with both values.
+    /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong type or shape, with both values.
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
 
     /// Returns the bytes that the model holds between calls. Cheap: it is asked often.
     fn memory_bytes(&self) -> u64;
-}
-
-/// The name and shape of a tensor; `None` is a free dimension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Its name.
-    pub name: String,
-    /// Its dimensions, outermost first.
-    pub shape: Vec<Option<usize>>,
-}
-
-/// Dense f32 values in row-major order; `data.len()` is the product of `shape`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// Values, last dimension fastest.
-    pub data: Vec<f32>,
 }

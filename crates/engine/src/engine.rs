@@ -31,7 +31,8 @@ pub struct LoadRequest {
 }
 
 impl Engine {
-    /// Returns an engine without loaded versions. For a format that several runtimes know the first one is taken.
+    /// Returns an engine without loaded versions. Of several runtimes that know the files the first one that can serve
+    /// them is taken: a folder may hold a model in two formats.
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Engine {
         let slots = slots(&runtimes, MemorySettings::default());
         Engine { runtimes, slots, text_settings: TextSettings::default() }
@@ -51,7 +52,7 @@ impl Engine {
         self
     }
 
-    /// Describes files from their headers, by the first runtime that knows the format; `None` when none does.
+    /// Describes files from their headers, by the first runtime that can serve them, or else knows the format; `None` when none does.
     ///
     /// # Errors
     /// What [`Runtime::inspect`] gives for broken files of a known format.
@@ -200,12 +201,19 @@ impl Engine {
     }
 
     fn runtime_of(&self, files: &LocalFiles) -> Result<Option<(&dyn Runtime, Inspection)>> {
+        let mut first = None;
         for runtime in &self.runtimes {
-            if let Some(inspection) = runtime.inspect(files)? {
-                return Ok(Some((runtime.as_ref(), inspection)));
+            match runtime.inspect(files)? {
+                Some(inspection) if inspection.not_servable_because.is_none() => {
+                    return Ok(Some((runtime.as_ref(), inspection)));
+                }
+                Some(inspection) => {
+                    first.get_or_insert((runtime.as_ref(), inspection));
+                }
+                None => {}
             }
         }
-        Ok(None)
+        Ok(first)
     }
 
     fn load_since(&self, started: Instant, request: &LoadRequest) -> Result<Slot> {

@@ -7,12 +7,13 @@
 //!
 //! ```text
 //! engine ── slots                one slot per version, loaded once, within a budget of memory
-//!   slot                         a loaded version: a text pipeline or an image classifier
+//!   slot                         a loaded version: a text pipeline, a tensor model or an image classifier
 //!     text ── tokenizer, control_tokens, byte_level        text <-> token ids
 //!             chat_template                                messages -> prompt
 //!             generation                                   a caller's view: request -> pieces -> answers
 //!             scheduler                                    all requests of a model, step by step
 //!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
+//!     tensors ── numbers, nested               nested lists <-> tensors of the model's types
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
@@ -22,12 +23,14 @@
 mod engine;
 mod slot;
 mod slots;
+mod tensors;
 mod text;
 mod vision;
 
 pub use engine::{Engine, LoadRequest};
 pub use slot::Slot;
 pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
+pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};
 pub use text::TextPipeline;
 pub use text::beam::{Beams, EarlyStopping};
 pub use text::chat_template::Message;

@@ -10,7 +10,7 @@ pub(crate) mod ranking;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::runtime::{Tensor, TensorData, TensorModel, TensorSpec, TensorType};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -58,6 +58,14 @@ pub(crate) struct ImageClassifier {
     model: Arc<dyn TensorModel>,
     preprocess: Preprocess,
     labels: Option<Labels>,
+    gives: Gives,
+}
+
+/// What the rows of the output are. A graph may end in a softmax, which its record says (`output_activation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    Logits,
+    Probabilities,
 }
 
 /// What a tensor model can do with images.
@@ -95,7 +103,11 @@ impl ImageClassifier {
             labels.check_count(classes)?;
         }
         let model_id = model_id.to_owned();
-        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels })))
+        let gives = match metadata.get("output_activation").and_then(Value::as_str) {
+            Some("softmax") => Gives::Probabilities,
+            _ => Gives::Logits,
+        };
+        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels, gives })))
     }
 
     pub(crate) fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
@@ -117,13 +129,23 @@ impl ImageClassifier {
     }
 
     fn logits(&self, input: &Tensor) -> Result<Vec<f32>> {
+        let row = self.row(input)?;
+        Ok(match self.gives {
+            Gives::Logits => row,
+            // Logarithms of probabilities are logits of the same probabilities; the smallest number stands for none.
+            Gives::Probabilities => row.into_iter().map(|share| share.max(f32::MIN_POSITIVE).ln()).collect(),
+        })
+    }
+
+    fn row(&self, input: &Tensor) -> Result<Vec<f32>> {
         let outputs = self.model.run(&[(&self.model.inputs()[0].name, input)])?;
         match <[Tensor; 1]>::try_from(outputs) {
-            Ok([Tensor { shape, data }]) if shape == [1, data.len()] => Ok(data),
+            Ok([Tensor { shape, data: TensorData::F32(values) }]) if shape == [1, values.len()] => Ok(values),
             Ok([Tensor { shape, data }]) => Err(Error::Internal(format!(
-                "`{}` gave {} values of shape {shape:?} for one image",
+                "`{}` gave {} values of {} and shape {shape:?} for one image",
                 self.model_id,
-                data.len()
+                data.len(),
+                data.tensor_type()
             ))),
             Err(outputs) => {
                 Err(Error::Internal(format!("`{}` gave {} tensors instead of one", self.model_id, outputs.len())))
@@ -145,16 +167,16 @@ impl Ends {
             return None;
         };
         let fits = |dimension: Option<usize>, wanted| dimension.is_none_or(|found| found == wanted);
-        let takes_one_image = fits(batch, 1) && fits(channels, 3) && fits(rows, 1);
+        let is_f32 = input.tensor_type == TensorType::F32 && output.tensor_type == TensorType::F32;
+        let takes_one_image = is_f32 && fits(batch, 1) && fits(channels, 3) && fits(rows, 1);
         takes_one_image.then_some(Ends { size: [height, width], classes })
     }
 }
 
 fn shapes(specs: &[TensorSpec]) -> String {
-    let dimension = |size: &Option<usize>| size.map_or("?".into(), |size| size.to_string());
-    let shape = |spec: &TensorSpec| {
-        let dimensions: Vec<String> = spec.shape.iter().map(dimension).collect();
-        format!("`{}` [{}]", spec.name, dimensions.join(", "))
+    let shape = |spec: &TensorSpec| match spec.tensor_type {
+        TensorType::F32 => format!("`{}` {}", spec.name, spec.shape_text()),
+        other => format!("`{}` {other} {}", spec.name, spec.shape_text()),
     };
     match specs {
         [] => "nothing".into(),

@@ -14,7 +14,7 @@ mod layout;
 mod weights;
 
 use ndarray::{ArrayView1, ArrayView2};
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -30,7 +30,6 @@ const OUTPUT: &str = "logits";
 pub(crate) struct EfficientNetLite {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
-    image_channels: usize,
     stem: Spatial,
     blocks: Vec<Block>,
     head: Pointwise,
@@ -103,11 +102,9 @@ impl EfficientNetLite {
         let layout = Layout::read(checkpoint)?;
         let weights = Weights::new(checkpoint);
         let blocks: Result<Vec<Block>> = layout.blocks.iter().map(|block| weights.block(block)).collect();
-        let spec = |name: &str, shape: Vec<Option<usize>>| TensorSpec { name: name.to_owned(), shape };
         Ok(EfficientNetLite {
-            inputs: vec![spec(INPUT, vec![None, Some(layout.image_channels), None, None])],
-            outputs: vec![spec(OUTPUT, vec![None, Some(layout.num_classes)])],
-            image_channels: layout.image_channels,
+            inputs: vec![TensorSpec::f32(INPUT, vec![None, Some(layout.image_channels), None, None])],
+            outputs: vec![TensorSpec::f32(OUTPUT, vec![None, Some(layout.num_classes)])],
             stem: weights.stem()?,
             blocks: blocks?,
             head: weights.head()?,
@@ -132,32 +129,20 @@ impl EfficientNetLite {
     }
 
     /// Returns the one input, checked against what the network takes.
-    fn image<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<&'t Tensor> {
+    fn image<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<(Planes, &'t [f32], usize)> {
         /// The network halves its planes five times.
         const SMALLEST_SIDE: usize = 32;
-        let [(INPUT, image)] = inputs else {
-            let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
-            return Err(Error::invalid("inputs", names.join(", "), format!("exactly one tensor, `{INPUT}`, is taken")));
+        let image = check_inputs(&self.inputs, inputs)?[0];
+        let (&[count, channels, height, width], Some(values)) = (image.shape.as_slice(), image.f32s()) else {
+            return Err(Error::Internal(format!("an image of shape {:?} passed the check", image.shape)));
         };
-        let fits = match *image.shape {
-            [count, channels, height, width] => {
-                count > 0 && channels == self.image_channels && height.min(width) >= SMALLEST_SIDE
-            }
-            _ => false,
-        };
-        if !fits {
+        if count == 0 || height.min(width) < SMALLEST_SIDE {
             let rule = format!(
-                "the shape must be [n, {}, height, width] with n at least 1 and both sides at least {SMALLEST_SIDE}",
-                self.image_channels
+                "the shape must be [n, {channels}, height, width] with n at least 1 and both sides at least {SMALLEST_SIDE}",
             );
             return Err(Error::invalid(INPUT, format!("{:?}", image.shape), rule));
         }
-        let wanted = image.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-        if wanted != Some(image.data.len()) {
-            let rule = format!("the shape {:?} does not have as many values", image.shape);
-            return Err(Error::invalid(INPUT, format!("{} values", image.data.len()), rule));
-        }
-        Ok(image)
+        Ok((Planes { channels, height, width, data: Vec::new() }, values, count))
     }
 }
 
@@ -171,15 +156,12 @@ impl TensorModel for EfficientNetLite {
     }
 
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let batch = self.image(inputs)?;
-        let &[count, channels, height, width] = batch.shape.as_slice() else {
-            return Err(Error::Internal(format!("an image of shape {:?} passed the check", batch.shape)));
-        };
+        let (size, values, count) = self.image(inputs)?;
         let mut logits = Vec::with_capacity(count * self.classifier_bias.len());
-        for image in batch.data.chunks(channels * height * width) {
-            logits.extend(self.classify(Planes { channels, height, width, data: image.to_vec() }));
+        for image in values.chunks(size.channels * size.height * size.width) {
+            logits.extend(self.classify(Planes { data: image.to_vec(), ..size }));
         }
-        Ok(vec![Tensor { shape: vec![count, self.classifier_bias.len()], data: logits }])
+        Ok(vec![Tensor::new(vec![count, self.classifier_bias.len()], logits)])
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Classify an image
     Classify(ClassifyArguments),
+    /// Compute named tensors from named tensors
+    Predict(PredictArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
     /// Make, list and revoke the tokens that let others in
@@ -684,6 +686,34 @@ pub(crate) struct ClassifyArguments {
     /// How many classes to print; by default 5, or all where there are fewer
     #[arg(long)]
     pub(crate) top_k: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// A tensor by its name: numbers in nested lists (JSON), or a file with them or with an array of numpy; once for each input
+    #[arg(long, value_name = "NAME=JSON|FILE", value_parser = tensor_argument)]
+    pub(crate) input: Vec<TensorArgument>,
+}
+
+/// A tensor on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorArgument {
+    /// Its name.
+    pub(crate) name: String,
+    /// JSON, or a path.
+    pub(crate) value: String,
+}
+
+fn tensor_argument(text: &str) -> Result<TensorArgument, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok(TensorArgument { name: name.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("must be a name, `=` and numbers or a file, e.g. `image=image.npy`".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod import;
 mod jobs;
 mod lineage;
 mod list;
+mod predict;
 mod register;
 mod restore;
 mod scrub;
@@ -89,6 +90,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             generate::run(&registry.service, arguments, output)?;
         }
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::{NativeOptions, NativeRuntime};
+use seedhouse_onnx::OnnxRuntime;
 use seedhouse_service::{Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
@@ -39,7 +40,7 @@ impl Registry {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..serving.native };
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native))])
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), Arc::new(OnnxRuntime::new())])
             .with_text_settings(serving.text)
             .with_memory_settings(serving.memory);
         let repairs = Arc::new(LocalRepairSources);

@@ -13,7 +13,7 @@ use seedhouse_core::{
     Action, Adoption, Digest, Entry, Error, HoldKind, Manifest, ManifestPath, ModelId, ModelName, RegistryFile, Result,
     SetAside, Status, Version,
 };
-use seedhouse_engine::{LoadRequest, Slot};
+use seedhouse_engine::LoadRequest;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -243,7 +243,7 @@ impl Service {
             files: local_files(received),
             options: LoadOptions { metadata: taken.record.metadata() },
         };
-        match self.engine.try_out(&load, Slot::check_ready) {
+        match self.engine.try_out(&load, |_| Ok(())) {
             Ok(()) => None,
             Err(Error::WrongTask { reason, .. }) => Some(reason),
             Err(error) => Some(error.to_string()),

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, Lease, LoadRequest, Piece, Slot, SlotOptions,
+    Classification, ClassifyRequest, GenerateRequest, Generation, Lease, LoadRequest, Piece, PredictRequest, Slot,
+    SlotOptions, TensorOutputs,
 };
 use serde_json::json;
 
@@ -62,6 +63,14 @@ impl Service {
     /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
     pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
         self.infer(reference, "image classification", None, |slot| slot.classify(request))
+    }
+
+    /// Computes named tensors from named tensors.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Invalid`] names the tensor that does not fit, with both values.
+    pub fn predict(&self, reference: &Reference, request: &PredictRequest) -> Result<Answer<TensorOutputs>> {
+        self.infer(reference, "tensor inference", None, |slot| slot.predict(request))
     }
 
     fn infer<T>(

@@ -27,7 +27,7 @@
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
 //! oci        one version as an OCI image layout
-//! infer      resolve -> load (verified, once) -> generate or classify
+//! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
 //! Methods block; an asynchronous caller runs them on a thread that may.
@@ -97,8 +97,9 @@ pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubReq
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
     Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
-    Generation, ImageInput, MemoryReport, MemorySettings, Message, Piece, PixelImage, PixelRows, Prediction, Prompt,
-    Sampling, SamplingParameters, SlotReport, SlotState, TextSettings, TextStatistics, TokenLogprob,
+    Generation, ImageInput, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Piece, PixelImage, PixelRows,
+    PredictRequest, Prediction, Prompt, Sampling, SamplingParameters, SlotReport, SlotState, TensorOutputs,
+    TextSettings, TextStatistics, TokenLogprob, Values,
 };
 pub use serving::Unloaded;
 pub use sources::{Source, collect_files, missing_or_unreadable};

@@ -12,7 +12,7 @@ use seedhouse_core::{
     ModelType, Reference, Registration, Relation, Result, Selector, StagedArtifact, Status, UploadClaim, Version,
     VisitOrder, check_depth, check_hyper_parameters,
 };
-use seedhouse_engine::{LoadRequest, Slot};
+use seedhouse_engine::LoadRequest;
 use serde_json::{Map, Value, json};
 
 use crate::Service;
@@ -265,7 +265,7 @@ impl Service {
             files: files.clone(),
             options: LoadOptions { metadata: findings.metadata.clone() },
         };
-        match self.engine.try_out(&load, Slot::check_ready) {
+        match self.engine.try_out(&load, |_| Ok(())) {
             Ok(()) => Ok(None),
             Err(Error::WrongTask { reason, .. }) => Ok(Some(reason)),
             Err(error @ Error::Unsupported { .. }) => Ok(Some(error.to_string())),

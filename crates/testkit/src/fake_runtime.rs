@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seedhouse_core::runtime::{
     Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorModel, TensorSpec,
-    TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec,
+    TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec, check_inputs,
 };
 use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
 
@@ -273,7 +273,7 @@ pub struct FakeClassifier {
 impl FakeClassifier {
     /// Returns a classifier of `classes` classes; the ones after the third have a logit of -1000.
     pub fn new(classes: usize) -> FakeClassifier {
-        let spec = |name: &str, shape: Vec<Option<usize>>| vec![TensorSpec { name: name.into(), shape }];
+        let spec = |name: &str, shape: Vec<Option<usize>>| vec![TensorSpec::f32(name, shape)];
         FakeClassifier {
             inputs: spec("image", vec![None, Some(3), None, None]),
             outputs: spec("logits", vec![None, Some(classes)]),
@@ -299,14 +299,12 @@ impl TensorModel for FakeClassifier {
     }
 
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let [(_, image)] = inputs else {
-            return Err(Error::invalid("inputs", inputs.len(), "must be one image"));
-        };
-        let plane = image.data.len() / 3;
+        let image = check_inputs(&self.inputs, inputs)?[0].f32s().unwrap_or_default();
+        let plane = image.len() / 3;
         let mean = |channel: &[f32]| channel.iter().sum::<f32>() / plane as f32;
-        let mut logits: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
+        let mut logits: Vec<f32> = image.chunks_exact(plane).map(mean).collect();
         logits.resize(self.classes, -1000.0);
-        Ok(vec![Tensor { shape: vec![1, self.classes], data: logits }])
+        Ok(vec![Tensor::new(vec![1, self.classes], logits)])
     }
 
     fn memory_bytes(&self) -> u64 {

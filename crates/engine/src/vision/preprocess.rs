@@ -147,7 +147,7 @@ impl Preprocess {
             let (mean, std) = (self.mean[channel], self.std[channel]);
             data.extend(image.as_raw().iter().skip(channel).step_by(3).map(|raw| (value(*raw) - mean) / std));
         }
-        Tensor { shape: vec![1, 3, height, width], data }
+        Tensor::new(vec![1, 3, height, width], data)
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
         let declaration = json!({"size": [1, 2], "mean": [10, 10, 10], "std": [1, 2, 10]});
         let tensor = declared(declaration).tensor(&Picture::Whole(image));
         assert_eq!(tensor.shape, [1, 3, 1, 2]);
-        assert_eq!(tensor.data, [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
+        assert_eq!(tensor.f32s().unwrap(), [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         let image = RgbImage::from_fn(7, 3, |x, _| Rgb([x as u8; 3]));
         let declaration = json!({"crop": "center_square", "size": 3, "mean": [0, 0, 0], "std": [1, 1, 1]});
         let tensor = declared(declaration).tensor(&Picture::Whole(image));
-        assert_eq!(tensor.data[..3], [2.0, 3.0, 4.0]);
+        assert_eq!(tensor.f32s().unwrap()[..3], [2.0, 3.0, 4.0]);
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             let a = preprocess.tensor(&Picture::Whole(whole.clone()));
             let b = preprocess.tensor(&Picture::Fractional(fractional.clone()));
             // One is rounded to whole numbers, the other is not.
-            assert!(a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
+            assert!(a.f32s().unwrap().iter().zip(b.f32s().unwrap()).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
         }
     }
 }

@@ -23,6 +23,8 @@ mod jobs;
 mod lineage;
 mod load;
 mod manager_routes;
+mod onnx;
+mod onnx_models;
 mod original_decoder;
 mod original_files;
 mod original_routes;
