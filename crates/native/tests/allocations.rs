@@ -53,10 +53,15 @@ fn decode_step_allocates_nothing() {
             streams.iter().for_each(|&stream| step(&mut *executor, &[(stream, &prompt)]));
             let each: [(SequenceId, &[u32]); 3] = streams.map(|stream| (stream, &[9_u32][..]));
             (0..4).for_each(|_| step(&mut *executor, &each));
-            let before = ALLOCATIONS.load(Ordering::SeqCst);
-            (0..30).for_each(|_| step(&mut *executor, &each));
-            let allocations = ALLOCATIONS.load(Ordering::SeqCst) - before;
-            assert_eq!(allocations, 0, "{fixture} with {threads} threads, in 30 steps");
+            let mut allocations = || {
+                let before = ALLOCATIONS.load(Ordering::SeqCst);
+                (0..30).for_each(|_| step(&mut *executor, &each));
+                ALLOCATIONS.load(Ordering::SeqCst) - before
+            };
+            // A thread makes its buffers when it takes its first part, which on a busy machine may be late. What every step
+            // allocates would show in each round.
+            let rounds: Vec<usize> = (0..if threads == 1 { 1 } else { 10 }).map(|_| allocations()).collect();
+            assert!(rounds.contains(&0), "{fixture} with {threads} threads, rounds of 30 steps: {rounds:?}");
         }
     }
 }
