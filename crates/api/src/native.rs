@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod image_data;
 pub(crate) mod image_features;
 pub(crate) mod import;
+pub(crate) mod inference;
 pub(crate) mod jobs;
 pub(crate) mod lineage;
 pub(crate) mod manager;

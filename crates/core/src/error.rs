@@ -275,6 +275,18 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A version needs more memory than there can ever be for it.
+    #[error("version `{model_id}` needs {needed} bytes of memory, but {}", memory_left(*.budget, *.kept))]
+    DoesNotFit {
+        /// The version.
+        model_id: String,
+        /// What it needs.
+        needed: u64,
+        /// What all loaded versions may take together.
+        budget: u64,
+        /// What of that is taken by versions that are not unloaded for it.
+        kept: u64,
+    },
     /// Bytes, items or pixels beyond a limit.
     #[error("{what} is {size}, but the limit is {limit}")]
     TooLarge {
@@ -528,6 +540,7 @@ impl Error {
             Error::AlreadyExists { .. } | Error::OtherBytes { .. } => Code::AlreadyExists,
             Error::NotServable { .. }
             | Error::WrongTask { .. }
+            | Error::DoesNotFit { .. }
             | Error::StatusChange { .. }
             | Error::NotEmpty { .. }
             | Error::NotRestorable { .. }
@@ -640,9 +653,19 @@ impl Error {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free space on the disk, then try again".into())
             }
+            Error::DoesNotFit { .. } => {
+                Some("`seedhouse serve --memory-budget SIZE` gives more; fewer pins leave more of it".into())
+            }
             Error::Exhausted { .. } => Some("send it again when others are done".into()),
             _ => None,
         }
+    }
+}
+
+fn memory_left(budget: u64, kept: u64) -> String {
+    match kept {
+        0 => format!("the budget is {budget} bytes"),
+        _ => format!("the budget is {budget} bytes, of which versions that stay loaded take {kept}"),
     }
 }
 

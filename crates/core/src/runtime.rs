@@ -12,8 +12,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
+mod plans;
+mod tensor;
 mod text_executor;
 
+pub use plans::{PlanStatistics, StoredPlan};
+pub use tensor::{Tensor, TensorData, TensorSpec, TensorType, check_inputs};
 pub use text_executor::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 
 /// Loads the formats and families it knows.
@@ -37,6 +41,38 @@ pub trait Runtime: Send + Sync {
     /// [`Error::Malformed`](crate::Error::Malformed) as for `inspect`; [`Error::Unsupported`](crate::Error::Unsupported)
     /// naming the architecture, tensor type or attribute that is not implemented.
     fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel>;
+
+    /// Fetches what it keeps of earlier loads of these files, while the caller verifies them. It is there for [`load`](Runtime::load)
+    /// until the returned value is dropped. The files themselves are not read: their digests may turn out to be wrong.
+    fn fetch_plan(&self, _files: &LocalFiles) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    /// Returns what came of its plans.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the place of the plans cannot be listed.
+    fn plan_statistics(&self) -> Result<PlanStatistics> {
+        Ok(PlanStatistics::default())
+    }
+
+    /// Returns the plans on the disk, those that will not be used among them.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the place of the plans cannot be listed.
+    fn stored_plans(&self) -> Result<Vec<StoredPlan>> {
+        Ok(Vec::new())
+    }
+
+    /// Removes a plan from the disk. One that is gone already is no error; loaded versions keep what they use.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the system refuses.
+    fn remove_plan(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
+    /// Gives memory that was freed back to the system, where an allocator would keep it for later. Called after a model is gone.
+    fn return_freed_memory(&self) {}
 }
 
 /// The files of a version where a runtime can map them.
@@ -104,6 +140,16 @@ pub enum LoadedModel {
     Tensor(Arc<dyn TensorModel>),
 }
 
+impl LoadedModel {
+    /// Returns the bytes that the model holds now: weights, packed or mapped, and caches.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            LoadedModel::Text(model) => model.memory_bytes(),
+            LoadedModel::Tensor(model) => model.memory_bytes(),
+        }
+    }
+}
+
 /// A decoder language model.
 pub trait TextModel: Send + Sync {
     /// Returns what the engine must know to drive the model.
@@ -114,6 +160,9 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) when there is no memory for it.
     fn executor(&self) -> Result<Box<dyn TextExecutor>>;
+
+    /// Returns the bytes that the model holds now, its executors and their caches included. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// What the engine must know about a language model.
@@ -256,24 +305,9 @@ pub trait TensorModel: Send + Sync {
     /// Computes the outputs, in the order of [`outputs`](TensorModel::outputs).
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong shape, with both values.
+    /// [`Error::Invalid`](crate::Error::Invalid) when a tensor is missing, superfluous or of the wrong type or shape, with both values.
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
-}
 
-/// The name and shape of a tensor; `None` is a free dimension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Its name.
-    pub name: String,
-    /// Its dimensions, outermost first.
-    pub shape: Vec<Option<usize>>,
-}
-
-/// Dense f32 values in row-major order; `data.len()` is the product of `shape`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// Values, last dimension fastest.
-    pub data: Vec<f32>,
+    /// Returns the bytes that the model holds between calls. Cheap: it is asked often.
+    fn memory_bytes(&self) -> u64;
 }

@@ -1,18 +1,19 @@
 //! The engine: finds the runtime of a format and keeps loaded versions.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, Runtime};
+use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, PlanStatistics, Runtime, StoredPlan};
 use seedhouse_core::{Digest, Error, Framework, Result};
 
-use crate::single_flight::SingleFlight;
-use crate::{Slot, TextSettings, TextStatistics};
+use crate::slots::{Prepared, Slots};
+use crate::{Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, TextSettings, TextStatistics};
 
 /// Loads versions once and serves them. Shared between threads.
 pub struct Engine {
     runtimes: Vec<Arc<dyn Runtime>>,
-    slots: SingleFlight<Digest, Slot>,
+    slots: Slots,
     text_settings: TextSettings,
 }
 
@@ -21,6 +22,8 @@ pub struct Engine {
 pub struct LoadRequest {
     /// The version, as errors and logs name it.
     pub model_id: String,
+    /// The digest of its manifest, for reports.
+    pub digest: Option<Digest>,
     /// Its files; the caller has verified their digests.
     pub files: LocalFiles,
     /// How to load them.
@@ -28,9 +31,11 @@ pub struct LoadRequest {
 }
 
 impl Engine {
-    /// Returns an engine without loaded versions. For a format that several runtimes know the first one is taken.
+    /// Returns an engine without loaded versions. Of several runtimes that know the files the first one that can serve
+    /// them is taken: a folder may hold a model in two formats.
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Engine {
-        Engine { runtimes, slots: SingleFlight::new(), text_settings: TextSettings::default() }
+        let slots = slots(&runtimes, MemorySettings::default());
+        Engine { runtimes, slots, text_settings: TextSettings::default() }
     }
 
     /// Changes how much the scheduler of a language model does at once.
@@ -40,7 +45,14 @@ impl Engine {
         self
     }
 
-    /// Describes files from their headers, by the first runtime that knows the format; `None` when none does.
+    /// Changes how much memory loaded versions may take. What was loaded before is forgotten.
+    #[must_use]
+    pub fn with_memory_settings(mut self, settings: MemorySettings) -> Engine {
+        self.slots = slots(&self.runtimes, settings);
+        self
+    }
+
+    /// Describes files from their headers, by the first runtime that can serve them, or else knows the format; `None` when none does.
     ///
     /// # Errors
     /// What [`Runtime::inspect`] gives for broken files of a known format.
@@ -52,27 +64,78 @@ impl Engine {
     ///
     /// Many callers of a cold key wait for one loader, and `prepare` (verify digests, gather paths) runs only in that
     /// one. A failure is told to everybody who waited for that attempt; the next call tries again. Loading one key never
-    /// blocks another. `key` must change when files, options or id do: a slot keeps those of its first load.
+    /// blocks requests for what is loaded. `key` must change when files, options or id do: a slot keeps those of its first load.
+    ///
+    /// Before loading, the size of the files stands for what the version will take, later what it took before. Where the budget
+    /// has no room, the caller waits for its turn.
     ///
     /// # Errors
     /// Those of `prepare` and of the runtime; [`Error::WrongTask`] when no runtime can serve the files; errors in what the
-    /// metadata declares on pre-processing and labels.
-    pub fn slot(&self, key: &Digest, prepare: &dyn Fn() -> Result<LoadRequest>) -> Result<Arc<Slot>> {
-        self.slots.get_or_make(key, || {
+    /// metadata declares on pre-processing and labels; [`Error::DoesNotFit`] when the budget never has room,
+    /// [`Error::Exhausted`] when too many wait, [`Error::DeadlineExceeded`].
+    pub fn slot(&self, key: &Digest, options: SlotOptions, prepare: &dyn Fn() -> Result<LoadRequest>) -> Result<Lease> {
+        self.slots.lease(key, options, &|| {
             let started = Instant::now();
-            let slot = self.load_since(started, &prepare()?)?;
-            let (model, seconds) = (slot.model_id(), slot.load_seconds());
-            tracing::info!(model.id = model, seconds, "loaded a version");
-            Ok(slot)
+            let request = prepare()?;
+            let (model_id, estimate) = (request.model_id.clone(), file_bytes(&request.files));
+            let load = move || {
+                let slot = self.load_since(started, &request)?;
+                let (model, seconds, bytes) = (slot.model_id(), slot.load_seconds(), slot.memory_bytes());
+                tracing::info!(model.id = model, seconds, bytes, "loaded a version");
+                Ok(slot)
+            };
+            Ok(Prepared { model_id, estimate, load })
         })
     }
 
-    /// Loads a version without keeping it: the proof that it can be loaded.
+    /// Loads a version, gives the slot to `check` and drops it: the proof that it can be loaded.
     ///
     /// # Errors
-    /// Those of [`slot`](Engine::slot).
-    pub fn load(&self, request: &LoadRequest) -> Result<Slot> {
-        self.load_since(Instant::now(), request)
+    /// Those of [`slot`](Engine::slot) and of `check`.
+    pub fn try_out<T>(&self, request: &LoadRequest, check: impl FnOnce(&Slot) -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        self.slots.with_room(&request.model_id, file_bytes(&request.files), || {
+            self.load_since(started, request).and_then(|slot| check(&slot))
+        })
+    }
+
+    /// Has the runtimes fetch what they keep of earlier loads of these files, while the caller verifies them. It is there until the
+    /// returned value is dropped.
+    pub fn fetch_plan(&self, files: &LocalFiles) -> Box<dyn Send> {
+        Box::new(self.runtimes.iter().map(|runtime| runtime.fetch_plan(files)).collect::<Vec<_>>())
+    }
+
+    /// Returns what came of the plans of all runtimes.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::plan_statistics`].
+    pub fn plan_statistics(&self) -> Result<PlanStatistics> {
+        let mut sum = PlanStatistics::default();
+        for runtime in &self.runtimes {
+            sum.add(&runtime.plan_statistics()?);
+        }
+        Ok(sum)
+    }
+
+    /// Asks `garbage` about each plan on the disk and returns what it says about those that nobody needs. With `is_removed` these
+    /// are removed.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::stored_plans`] and [`Runtime::remove_plan`].
+    pub fn sift_plans<R>(&self, is_removed: bool, mut garbage: impl FnMut(StoredPlan) -> Option<R>) -> Result<Vec<R>> {
+        let mut found = Vec::new();
+        for runtime in &self.runtimes {
+            for plan in runtime.stored_plans()? {
+                let name = plan.name.clone();
+                if let Some(reason) = garbage(plan) {
+                    found.push(reason);
+                    if is_removed {
+                        runtime.remove_plan(&name)?;
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Returns whether a runtime would recognise files of this format by their content.
@@ -82,41 +145,75 @@ impl Engine {
 
     /// Returns how many versions are loaded.
     pub fn loaded_count(&self) -> usize {
-        self.slots.made().len()
+        self.slots.of_open(|_| ()).len()
+    }
+
+    /// Returns whether a version is loaded.
+    pub fn is_loaded(&self, key: &Digest) -> bool {
+        self.slots.is_loaded(key)
     }
 
     /// Returns the ids of the loaded versions, sorted.
     pub fn loaded(&self) -> Vec<String> {
-        sorted_ids(&self.slots.made())
+        let mut ids = self.slots.of_open(|slot| slot.model_id().to_owned());
+        ids.sort_unstable();
+        ids
     }
 
     /// Returns what the loaded language models have done so far, by id.
     pub fn text_statistics(&self) -> Vec<(String, TextStatistics)> {
-        let slots = self.slots.made();
-        let mut statistics: Vec<_> =
-            slots.iter().filter_map(|slot| Some((slot.model_id().to_owned(), slot.text_statistics()?))).collect();
+        let of_slot = |slot: &Slot| Some((slot.model_id().to_owned(), slot.text_statistics()?));
+        let mut statistics: Vec<_> = self.slots.of_open(of_slot).into_iter().flatten().collect();
         statistics.sort_by(|(a, _), (b, _)| a.cmp(b));
         statistics
     }
 
+    /// Returns what is loaded and what it takes.
+    pub fn memory(&self) -> MemoryReport {
+        self.slots.report()
+    }
+
     /// Forgets a loaded version, so that the next call loads it again. Its memory is freed when the last request that uses it
-    /// ends. Returns whether it was loaded.
-    pub fn unload(&self, key: &Digest) -> bool {
-        self.slots.forget(key).is_some()
+    /// ends. Returns how many do now; nothing when it was not loaded.
+    pub fn unload(&self, key: &Digest) -> Option<usize> {
+        self.slots.unload(key)
     }
 
     /// Does the same with every loaded version, and returns their ids, sorted.
     pub fn unload_all(&self) -> Vec<String> {
-        sorted_ids(&self.slots.forget_all())
+        self.slots.unload_where(|_, _| true)
+    }
+
+    /// Unloads the versions that nobody has used for so long, but none of `kept`, and returns their ids, sorted.
+    pub fn unload_idle(&self, longer_than: Duration, kept: &HashSet<Digest>) -> Vec<String> {
+        self.slots
+            .unload_where(|loaded, idle| idle.is_some_and(|idle| idle >= longer_than) && !kept.contains(loaded.key()))
+    }
+
+    /// Replaces the set of versions that are never unloaded to make room for others.
+    pub fn pin(&self, keys: HashSet<Digest>) {
+        self.slots.pin(keys);
+    }
+
+    /// Keeps a version from being unloaded to make room while the guard lives. It need not be loaded.
+    pub fn hold(&self, key: &Digest) -> Hold {
+        self.slots.hold(key)
     }
 
     fn runtime_of(&self, files: &LocalFiles) -> Result<Option<(&dyn Runtime, Inspection)>> {
+        let mut first = None;
         for runtime in &self.runtimes {
-            if let Some(inspection) = runtime.inspect(files)? {
-                return Ok(Some((runtime.as_ref(), inspection)));
+            match runtime.inspect(files)? {
+                Some(inspection) if inspection.not_servable_because.is_none() => {
+                    return Ok(Some((runtime.as_ref(), inspection)));
+                }
+                Some(inspection) => {
+                    first.get_or_insert((runtime.as_ref(), inspection));
+                }
+                None => {}
             }
         }
-        Ok(None)
+        Ok(first)
     }
 
     fn load_since(&self, started: Instant, request: &LoadRequest) -> Result<Slot> {
@@ -129,14 +226,19 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        Slot::new(&request.model_id, model, &request.options.metadata, self.text_settings, started)
+        Slot::new(request, model, self.text_settings, started)
     }
 }
 
-fn sorted_ids(slots: &[Arc<Slot>]) -> Vec<String> {
-    let mut ids: Vec<String> = slots.iter().map(|slot| slot.model_id().to_owned()).collect();
-    ids.sort_unstable();
-    ids
+fn slots(runtimes: &[Arc<dyn Runtime>], settings: MemorySettings) -> Slots {
+    let runtimes = runtimes.to_vec();
+    Slots::new(settings, move || runtimes.iter().for_each(|runtime| runtime.return_freed_memory()))
+}
+
+/// What a version will take, before it is known: formats keep weights about as they are used.
+fn file_bytes(files: &LocalFiles) -> u64 {
+    // A file that is not there is an error of loading, not of guessing.
+    files.0.iter().filter_map(|file| file.local.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn names_of(files: &LocalFiles) -> String {
@@ -160,7 +262,7 @@ mod tests {
     use super::*;
 
     fn request(name: &str) -> LoadRequest {
-        LoadRequest { model_id: "a_v1".into(), files: fake_files(name), options: LoadOptions::default() }
+        LoadRequest { model_id: name.into(), digest: None, files: fake_files(name), options: LoadOptions::default() }
     }
 
     fn engine(runtime: &Arc<FakeRuntime>) -> Engine {
@@ -180,7 +282,7 @@ mod tests {
             for _ in 0..10 {
                 scope.spawn(|| {
                     start.wait();
-                    engine.slot(&Digest::of("a"), &prepare).unwrap();
+                    engine.slot(&Digest::of("a"), SlotOptions::default(), &prepare).unwrap();
                 });
             }
         });
@@ -192,7 +294,7 @@ mod tests {
         let runtime = Arc::new(FakeRuntime::alphabet());
         runtime.fail_next_loads(1);
         let engine = engine(&runtime);
-        let load = || engine.slot(&Digest::of("a"), &|| Ok(request("model.fake-text")));
+        let load = || engine.slot(&Digest::of("a"), SlotOptions::default(), &|| Ok(request("model.fake-text")));
         assert_eq!(load().err().unwrap().code(), Code::Unavailable);
         assert_eq!(engine.loaded_count(), 0);
         load().unwrap();
@@ -212,9 +314,11 @@ mod tests {
         }));
         let engine = engine(&runtime);
         thread::scope(|scope| {
-            let slow = scope.spawn(|| engine.slot(&Digest::of("slow"), &|| Ok(request("slow.fake-text"))).map(drop));
+            let slow = scope.spawn(|| {
+                engine.slot(&Digest::of("slow"), SlotOptions::default(), &|| Ok(request("slow.fake-text"))).map(drop)
+            });
             has_entered.recv().unwrap();
-            engine.slot(&Digest::of("quick"), &|| Ok(request("quick.fake-text"))).unwrap();
+            engine.slot(&Digest::of("quick"), SlotOptions::default(), &|| Ok(request("quick.fake-text"))).unwrap();
             assert_eq!(engine.loaded_count(), 1);
             release.send(()).unwrap();
             slow.join().unwrap().unwrap();
@@ -226,7 +330,7 @@ mod tests {
     fn files_that_no_runtime_knows_are_named() {
         let engine = engine(&Arc::new(FakeRuntime::alphabet()));
         assert_eq!(engine.inspect(&fake_files("notes.txt")).unwrap(), None);
-        let error = engine.slot(&Digest::of("a"), &|| Ok(request("notes.txt"))).err().unwrap();
+        let error = engine.slot(&Digest::of("a"), SlotOptions::default(), &|| Ok(request("notes.txt"))).err().unwrap();
         assert_eq!(error.code(), Code::FailedPrecondition);
         assert!(error.to_string().contains("`notes.txt`"), "{error}");
     }

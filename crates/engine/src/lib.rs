@@ -1,4 +1,4 @@
-//! What makes inference a service: slots that load once, tokenizers, chat templates, the decoding loop, samplers,
+//! What makes inference a service: slots that load once and share a budget of memory, tokenizers, chat templates, the decoding loop, samplers,
 //! image pre-processing and the best classes of an answer.
 //!
 //! Models are known only through [`seedhouse_core::runtime`]: tokens in and logits out, or tensors in and tensors out.
@@ -6,13 +6,14 @@
 //! requests of all callers together.
 //!
 //! ```text
-//! engine ── single_flight        one loader per key, everybody else waits for it
-//!   slot                         a loaded version: a text pipeline or an image classifier
+//! engine ── slots                one slot per version, loaded once, within a budget of memory
+//!   slot                         a loaded version: a text pipeline, a tensor model or an image classifier
 //!     text ── tokenizer, control_tokens, byte_level        text <-> token ids
 //!             chat_template                                messages -> prompt
 //!             generation                                   a caller's view: request -> pieces -> answers
 //!             scheduler                                    all requests of a model, step by step
 //!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
+//!     tensors ── numbers, nested               nested lists <-> tensors of the model's types
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
@@ -20,13 +21,16 @@
 #![forbid(unsafe_code)]
 
 mod engine;
-mod single_flight;
 mod slot;
+mod slots;
+mod tensors;
 mod text;
 mod vision;
 
 pub use engine::{Engine, LoadRequest};
 pub use slot::Slot;
+pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
+pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};
 pub use text::TextPipeline;
 pub use text::beam::{Beams, EarlyStopping};
 pub use text::chat_template::Message;

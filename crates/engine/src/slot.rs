@@ -4,21 +4,23 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use seedhouse_core::runtime::LoadedModel;
-use seedhouse_core::{Error, Result};
-use serde_json::{Map, Value};
+use seedhouse_core::{Digest, Error, Result};
 
+use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, Piece, TextSettings,
-    TextStatistics,
+    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, LoadRequest, Piece,
+    PixelImage, TextSettings, TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
 pub struct Slot {
     model_id: String,
+    digest: Option<Digest>,
     task: Task,
+    model: LoadedModel,
     load_seconds: f64,
 }
 
@@ -31,22 +33,22 @@ enum Task {
 
 impl Slot {
     pub(crate) fn new(
-        model_id: &str,
+        LoadRequest { model_id, digest, options, .. }: &LoadRequest,
         model: LoadedModel,
-        metadata: &Map<String, Value>,
         settings: TextSettings,
         started: Instant,
     ) -> Result<Slot> {
-        let task = match model {
+        let task = match model.clone() {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
             }
-            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, metadata)? {
+            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, &options.metadata)? {
                 ImageTask::Ready(classifier) => Task::Image(classifier),
                 ImageTask::Impossible(reason) => Task::Other(reason),
             },
         };
-        Ok(Slot { model_id: model_id.to_owned(), task, load_seconds: started.elapsed().as_secs_f64() })
+        let load_seconds = started.elapsed().as_secs_f64();
+        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, model, load_seconds })
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.
@@ -105,6 +107,22 @@ impl Slot {
         Err(Error::WrongTask { model_id: self.model_id.clone(), task, reason })
     }
 
+    /// Computes named tensors from named tensors.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is a language model; [`Error::Invalid`] naming the tensor that is missing, unknown or of the wrong
+    /// type or shape, with both values.
+    pub fn predict(&self, request: &PredictRequest) -> Result<TensorOutputs> {
+        match &self.model {
+            LoadedModel::Tensor(model) => predict(model.as_ref(), request),
+            LoadedModel::Text(_) => Err(Error::WrongTask {
+                model_id: self.model_id.clone(),
+                task: "tensor inference",
+                reason: "it is a language model".into(),
+            }),
+        }
+    }
+
     /// Returns the language model with its tokenizer.
     ///
     /// # Errors
@@ -129,17 +147,34 @@ impl Slot {
         &self.model_id
     }
 
-    /// Checks that something can be asked of the version, which loading alone does not prove.
+    /// Returns the digest of the version's manifest, where whoever loaded it said.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// Returns the bytes that the version takes now: weights, caches, and the tables of its tokenizer.
+    pub fn memory_bytes(&self) -> u64 {
+        let tables = match &self.task {
+            Task::Text(text) => text.pipeline.table_bytes(),
+            Task::Image(_) | Task::Other(_) => 0,
+        };
+        self.model.memory_bytes() + tables
+    }
+
+    /// Computes something small of what the version is for: one token after one token, or the class of a black image.
     ///
     /// # Errors
-    /// [`Error::WrongTask`] with what is missing, e.g. the size of the images.
-    pub fn check_ready(&self) -> Result<()> {
+    /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
+    pub fn warm_up(&self) -> Result<()> {
         match &self.task {
-            Task::Text(_) | Task::Image(_) => Ok(()),
-            Task::Other(reason) => {
-                let (model_id, reason) = (self.model_id.clone(), reason.clone());
-                Err(Error::WrongTask { model_id, task: "inference", reason })
+            Task::Text(text) => text.warm_up(),
+            Task::Image(classifier) => {
+                const SIDE: usize = 32;
+                let black = PixelImage::new(&vec![vec![vec![0.0; 3]; SIDE]; SIDE])?;
+                classifier.classify(&ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) }).map(drop)
             }
+            // Nobody knows what its tensors mean.
+            Task::Other(_) => Ok(()),
         }
     }
 

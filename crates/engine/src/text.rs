@@ -23,7 +23,7 @@ pub(crate) mod tokenizer;
 
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{TextExecutor, TextModel, TextModelInfo, TokenText};
+use seedhouse_core::runtime::{TextExecutor, TextModel, TextModelInfo, TokenText, TokenizerModel};
 use seedhouse_core::{Error, Result};
 
 use self::byte_level::bytes_of_token;
@@ -42,6 +42,19 @@ pub struct TextPipeline {
     verbatim: Vec<bool>,
     chat_template: Option<ChatTemplate>,
     longest_token_bytes: usize,
+    table_bytes: u64,
+}
+
+/// The texts of tokens are kept about so many times: as the model has them, from text to id, from id to text, and in merges.
+const TABLES: usize = 4;
+
+/// Returns about what compiled patterns take, by which text is cut before it is encoded: measured as what a server grows by for each
+/// small model, beside what the model reports. Their size comes from the classes of Unicode, not from the vocabulary.
+fn pattern_bytes(model: &TokenizerModel) -> u64 {
+    match model {
+        TokenizerModel::ScoredBpe { .. } => 0,
+        TokenizerModel::ByteLevelBpe { .. } | TokenizerModel::HuggingFace { .. } => 5 << 20,
+    }
 }
 
 impl TextPipeline {
@@ -55,6 +68,7 @@ impl TextPipeline {
             let reason = format!("it has {} tokens, but the model gives {} logits", tokens.len(), info.vocab_size);
             return Err(Error::malformed("the tokenizer", reason));
         }
+        let text_bytes: usize = tokens.iter().map(|token| token.len() + size_of::<String>()).sum();
         let mut unprinted = vec![false; tokens.len()];
         let ends = info.tokenizer.bos.iter().chain(&info.tokenizer.eos).chain(&info.tokenizer.stop);
         for id in ends.chain(control) {
@@ -67,7 +81,17 @@ impl TextPipeline {
         let chat_template =
             info.chat_template.as_deref().map(|source| ChatTemplate::new(model_id, source)).transpose()?;
         let model_id = model_id.to_owned();
-        Ok(TextPipeline { model_id, tokenizer, unprinted, verbatim, chat_template, longest_token_bytes, model })
+        let table_bytes = (TABLES * text_bytes) as u64 + pattern_bytes(spec);
+        Ok(TextPipeline {
+            model_id,
+            tokenizer,
+            unprinted,
+            verbatim,
+            chat_template,
+            longest_token_bytes,
+            table_bytes,
+            model,
+        })
     }
 
     /// Returns the token ids of `text`, without the token that may start a prompt.
@@ -124,6 +148,11 @@ impl TextPipeline {
     /// Those of [`TextModel::executor`].
     pub fn executor(&self) -> Result<Box<dyn TextExecutor>> {
         self.model.executor()
+    }
+
+    /// Returns about how many bytes the tables of the tokenizer take.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        self.table_bytes
     }
 
     /// Returns what the model says about itself.

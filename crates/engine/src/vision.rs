@@ -11,7 +11,7 @@ pub(crate) mod ranking;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::runtime::{Tensor, TensorData, TensorModel, TensorSpec, TensorType};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -77,6 +77,14 @@ pub(crate) struct ImageClassifier {
     preprocess: Preprocess,
     labels: Option<Labels>,
     ends: Ends,
+    gives: Gives,
+}
+
+/// What the rows of the output are. A graph may end in a softmax, which its record says (`output_activation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    Logits,
+    Probabilities,
 }
 
 /// What a tensor model can do with images.
@@ -119,7 +127,11 @@ impl ImageClassifier {
             labels.check_count(classes)?;
         }
         let model_id = model_id.to_owned();
-        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels, ends })))
+        let gives = match metadata.get("output_activation").and_then(Value::as_str) {
+            Some("softmax") => Gives::Probabilities,
+            _ => Gives::Logits,
+        };
+        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels, ends, gives })))
     }
 
     pub(crate) fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
@@ -182,15 +194,19 @@ impl ImageClassifier {
         }
         let (mut logits, mut features) = (Vec::new(), Vec::new());
         for input in &inputs {
-            for (index, output) in self.run(input)?.into_iter().enumerate() {
-                if index == 0 { &mut logits } else { &mut features }.extend(output.data);
+            for (index, rows) in self.run(input)?.into_iter().enumerate() {
+                if index == 0 { &mut logits } else { &mut features }.extend(rows);
             }
+        }
+        if self.gives == Gives::Probabilities {
+            // Logarithms of probabilities are logits of the same probabilities; the smallest number stands for none.
+            logits.iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln());
         }
         Ok(Batch { input_shape, logits, features: self.ends.has_features.then_some(features) })
     }
 
     /// Returns the outputs for a tensor of images: a row for each of them.
-    fn run(&self, input: &Tensor) -> Result<Vec<Tensor>> {
+    fn run(&self, input: &Tensor) -> Result<Vec<Vec<f32>>> {
         let outputs = self.model.run(&[(&self.model.inputs()[0].name, input)])?;
         let (count, expected) = (input.shape[0], self.model.outputs().len());
         if outputs.len() != expected {
@@ -200,15 +216,16 @@ impl ImageClassifier {
                 outputs.len()
             )));
         }
-        let fits = |output: &Tensor| output.shape.len() == 2 && output.shape == [count, output.data.len() / count];
-        match outputs.iter().find(|output| !fits(output)) {
-            None => Ok(outputs),
-            Some(Tensor { shape, data }) => Err(Error::Internal(format!(
-                "`{}` gave {} values of shape {shape:?} for {count} images",
+        let rows = |output: Tensor| match output {
+            Tensor { shape, data: TensorData::F32(values) } if shape == [count, values.len() / count] => Ok(values),
+            Tensor { shape, data } => Err(Error::Internal(format!(
+                "`{}` gave {} values of {} and shape {shape:?} for {count} images",
                 self.model_id,
-                data.len()
+                data.len(),
+                data.tensor_type()
             ))),
-        }
+        };
+        outputs.into_iter().map(rows).collect()
     }
 }
 
@@ -224,7 +241,8 @@ struct Batch {
 fn joined(images: Vec<Tensor>) -> Tensor {
     let mut shape = images[0].shape.clone();
     shape[0] = images.len();
-    Tensor { shape, data: images.into_iter().flat_map(|image| image.data).collect() }
+    let numbers: Vec<f32> = images.iter().flat_map(|image| image.f32s().unwrap_or_default()).copied().collect();
+    Tensor::new(shape, numbers)
 }
 
 /// Returns the pre-processing that the model's files say, else that of the record; both may say it, if they mean the same.
@@ -273,17 +291,18 @@ impl Ends {
             [features] => features.shape.len() == 2 && fits(features.shape[0], 1),
             _ => return None,
         };
-        let takes_one_image = fits(batch, 1) && fits(channels, 3) && fits(rows, 1) && has_features != others.is_empty();
+        let is_f32 = |spec: &TensorSpec| spec.tensor_type == TensorType::F32;
+        let all_f32 = is_f32(input) && model.outputs().iter().all(is_f32);
+        let takes_one_image = all_f32 && fits(batch, 1) && fits(channels, 3) && fits(rows, 1);
         let takes_batches = batch.is_none() && rows.is_none();
         takes_one_image.then_some(Ends { size: [height, width], classes, takes_batches, has_features })
     }
 }
 
 fn shapes(specs: &[TensorSpec]) -> String {
-    let dimension = |size: &Option<usize>| size.map_or("?".into(), |size| size.to_string());
-    let shape = |spec: &TensorSpec| {
-        let dimensions: Vec<String> = spec.shape.iter().map(dimension).collect();
-        format!("`{}` [{}]", spec.name, dimensions.join(", "))
+    let shape = |spec: &TensorSpec| match spec.tensor_type {
+        TensorType::F32 => format!("`{}` {}", spec.name, spec.shape_text()),
+        other => format!("`{}` {other} {}", spec.name, spec.shape_text()),
     };
     match specs {
         [] => "nothing".into(),

@@ -88,6 +88,14 @@ impl Default for Activations {
 }
 
 impl Activations {
+    /// Returns the bytes that they have grown to.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.words[..])
+            + size_of_val(&self.quantised_rows[..])
+            + size_of_val(&self.quantised_groups[..])
+            + size_of_val(&self.scratch[..])
+    }
+
     /// Returns activations without rows.
     pub fn new() -> Activations {
         Activations {

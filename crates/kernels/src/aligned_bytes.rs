@@ -5,6 +5,8 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ptr::NonNull;
 
+use crate::Step;
+
 const CACHE_LINE: usize = 64;
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -25,6 +27,29 @@ impl AlignedBytes {
     /// # Panics
     /// When no address space holds that many.
     pub(crate) fn zeroed(length: usize) -> AlignedBytes {
+        let bytes = AlignedBytes::unfilled(length);
+        // SAFETY: `start` is valid for `length` bytes.
+        unsafe { bytes.start.write_bytes(0, length) };
+        bytes
+    }
+
+    /// Does the same with the threads of a step: the system makes pages when they are first written, which takes longer than writing.
+    ///
+    /// # Panics
+    /// As [`AlignedBytes::zeroed`].
+    pub(crate) fn zeroed_with(step: &mut Step<'_>, length: usize) -> AlignedBytes {
+        let bytes = AlignedBytes::unfilled(length);
+        let start = Start(bytes.start);
+        step.run(length.div_ceil(HUGE_PAGE), &|part| {
+            let first = part * HUGE_PAGE;
+            // SAFETY: `start` is valid for `length` bytes, of which each part writes its own; `run` returns when all are written.
+            unsafe { start.at(first).write_bytes(0, HUGE_PAGE.min(length - first)) };
+        });
+        bytes
+    }
+
+    /// Allocates. Nothing may be read before it is written.
+    fn unfilled(length: usize) -> AlignedBytes {
         let alignment = if length >= 2 * HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
         let layout = Layout::from_size_align(length.max(1), alignment).expect("weights fit into the address space");
         // SAFETY: the layout's size is at least 1.
@@ -33,8 +58,6 @@ impl AlignedBytes {
             // Before the first write: pages that exist already stay small.
             ask_for_huge_pages(start, length);
         }
-        // SAFETY: `start` is valid for `length` bytes.
-        unsafe { start.write_bytes(0, length) };
         AlignedBytes { start, layout, length }
     }
 
@@ -53,6 +76,21 @@ impl Drop for AlignedBytes {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with this layout.
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// Where the bytes begin that several threads fill.
+struct Start(NonNull<u8>);
+
+// SAFETY: threads only write through it, each to bytes of its own.
+unsafe impl Sync for Start {}
+
+impl Start {
+    /// # Safety
+    /// `offset` lies within the allocation.
+    unsafe fn at(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: by the contract of this function.
+        unsafe { self.0.add(offset) }
     }
 }
 

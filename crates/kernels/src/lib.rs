@@ -17,6 +17,7 @@ pub use pool::{Pinning, Pool, PoolOptions, Step};
 mod activations;
 mod aligned_bytes;
 mod disjoint;
+mod freed_memory;
 mod multiply;
 mod nonlinearity;
 mod packed_matrix;
@@ -24,6 +25,7 @@ mod shared_bytes;
 mod weight_format;
 
 pub use activations::{ActivationForm, Activations};
+pub use freed_memory::return_freed_memory;
 pub use multiply::{Epilogue, multiply, multiply_then};
 pub use nonlinearity::Nonlinearity;
 pub use packed_matrix::{GroupRow, PackError, PackedMatrix};

@@ -246,8 +246,10 @@ impl<'a> Product<'a> {
             };
             let mut left = rows.len();
             while left > 0 {
-                // SAFETY: the slices above hold what the kernel reads: a panel with its groups, `left` rows of activations
-                // filled up to whole groups, their quantised groups if the form has them, and their sums. The level is available.
+                // SAFETY: the slices above hold what the kernel reads and writes, and outlive the call: a panel with its groups (`new`
+                // compared the length of all panels), `left` rows of activations filled up to whole groups, their quantised groups if the
+                // form has them, and 32 sums for each (`part` cut them so). No rows are left out or taken twice, since a kernel returns
+                // how many it did, at most `left`. The level is that of a pool, which is made only where it is available.
                 left -= unsafe {
                     let done = (self.add)(&tile, left);
                     tile = tile.below(done);

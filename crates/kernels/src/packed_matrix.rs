@@ -2,15 +2,21 @@
 
 use thiserror::Error;
 
+use crate::Step;
 use crate::aligned_bytes::AlignedBytes;
 use crate::shared_bytes::SharedBytes;
 use crate::weight_format::{PANEL, WeightFormat};
 
 mod groups;
+mod pack;
 mod panel;
 mod quantise;
 
 pub use groups::GroupRow;
+use pack::PanelPacker;
+
+/// Panels that a thread packs before it takes the next ones: enough that the buffers for a row are not what takes the time.
+const PANELS_PER_PART: usize = 2;
 
 /// Bytes that [`PackedMatrix::from_bytes`] cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -73,17 +79,21 @@ impl PackedMatrix {
         inputs: usize,
         row: &mut dyn FnMut(usize, &mut [f32]),
     ) -> PackedMatrix {
-        if format.group_scales().is_some() {
-            let mut weights = vec![0.0; inputs];
-            return PackedMatrix::pack_groups(format, outputs, inputs, &mut |output, group_row| {
-                row(output, &mut weights);
-                quantise::groups(format, &weights, group_row);
-            });
-        }
-        let mut weights = vec![0.0; inputs];
-        PackedMatrix::pack_panels(format, outputs, inputs, &mut |output, column, panel| {
-            row(output, &mut weights);
-            panel::put_row(format, &weights, column, panel);
+        PackedMatrix::pack_panels(format, outputs, inputs, &mut |packer, index, panel| {
+            packer.pack_f32(index, panel, row);
+        })
+    }
+
+    /// Does the same with the threads of a step. `row` is called for each output once, in no order.
+    pub fn pack_f32_with(
+        step: &mut Step<'_>,
+        format: WeightFormat,
+        outputs: usize,
+        inputs: usize,
+        row: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) -> PackedMatrix {
+        PackedMatrix::pack_panels_with(step, format, outputs, inputs, &|packer, index, panel| {
+            packer.pack_f32(index, panel, &mut |output, weights| row(output, weights));
         })
     }
 
@@ -98,12 +108,24 @@ impl PackedMatrix {
         inputs: usize,
         row: &mut dyn FnMut(usize, &mut GroupRow<'_>),
     ) -> PackedMatrix {
-        let scales = format.group_scales().expect("the format has groups");
-        let mut buffers = groups::RowBuffers::new(scales, inputs);
-        PackedMatrix::pack_panels(format, outputs, inputs, &mut |output, column, panel| {
-            let mut filled = buffers.cleared();
-            row(output, &mut filled);
-            groups::put_row(format, &filled, column, panel);
+        PackedMatrix::pack_panels(format, outputs, inputs, &mut |packer, index, panel| {
+            packer.pack_groups(index, panel, row);
+        })
+    }
+
+    /// Does the same with the threads of a step. `row` is called for each output once, in no order.
+    ///
+    /// # Panics
+    /// When the format has no groups.
+    pub fn pack_groups_with(
+        step: &mut Step<'_>,
+        format: WeightFormat,
+        outputs: usize,
+        inputs: usize,
+        row: &(dyn Fn(usize, &mut GroupRow<'_>) + Sync),
+    ) -> PackedMatrix {
+        PackedMatrix::pack_panels_with(step, format, outputs, inputs, &|packer, index, panel| {
+            packer.pack_groups(index, panel, &mut |output, weights| row(output, weights));
         })
     }
 
@@ -171,20 +193,38 @@ impl PackedMatrix {
         self.format.layout().panel_bytes(self.inputs).expect("counted when it was packed")
     }
 
-    /// Allocates, and lets `put` write each output's column of its panel.
+    /// Allocates, and has each panel packed in order.
     fn pack_panels(
         format: WeightFormat,
         outputs: usize,
         inputs: usize,
-        put: &mut dyn FnMut(usize, usize, &mut [u8]),
+        pack: &mut dyn FnMut(&mut PanelPacker, usize, &mut [u8]),
     ) -> PackedMatrix {
         let mut bytes = AlignedBytes::zeroed(PackedMatrix::packed_len(format, outputs, inputs));
         let panel_bytes = format.layout().panel_bytes(inputs).unwrap_or(0).max(1);
+        let mut packer = PanelPacker::new(format, outputs, inputs);
         for (index, panel) in bytes.bytes_mut().chunks_exact_mut(panel_bytes).enumerate() {
-            for output in index * PANEL..outputs.min((index + 1) * PANEL) {
-                put(output, output % PANEL, panel);
-            }
+            pack(&mut packer, index, panel);
         }
+        PackedMatrix { format, outputs, inputs, bytes: Bytes::Owned(bytes) }
+    }
+
+    /// Allocates, and lets the threads of a step pack panels, each of which is written by one of them.
+    fn pack_panels_with(
+        step: &mut Step<'_>,
+        format: WeightFormat,
+        outputs: usize,
+        inputs: usize,
+        pack: &(dyn Fn(&mut PanelPacker, usize, &mut [u8]) + Sync),
+    ) -> PackedMatrix {
+        let mut bytes = AlignedBytes::zeroed_with(step, PackedMatrix::packed_len(format, outputs, inputs));
+        let panel_bytes = format.layout().panel_bytes(inputs).unwrap_or(0).max(1);
+        step.for_each_piece(bytes.bytes_mut(), panel_bytes * PANELS_PER_PART, &|part, panels| {
+            let mut packer = PanelPacker::new(format, outputs, inputs);
+            for (panel, index) in panels.chunks_exact_mut(panel_bytes).zip(part * PANELS_PER_PART..) {
+                pack(&mut packer, index, panel);
+            }
+        });
         PackedMatrix { format, outputs, inputs, bytes: Bytes::Owned(bytes) }
     }
 }

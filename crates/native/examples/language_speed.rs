@@ -1,6 +1,6 @@
 //! Measures how quickly a language model reads and writes; prints one JSON object per round. `bench/language-models` calls it.
 //!
-//!     language_speed MODEL [--threads 2] [--weights as-stored] [--prefill 512] [--decode 128] [--streams 1] [--rounds 1]
+//!     language_speed MODEL [--threads 2] [--weights as-stored] [--prefill 512] [--decode 128] [--streams 1] [--rounds 1] [--plans FOLDER]
 //!
 //! MODEL is a GGUF file or a folder of the Hugging Face libraries. Tokens are arbitrary: arithmetic does not depend on them.
 
@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = NativeRuntime::with(NativeOptions {
         pool: PoolOptions { threads: number("--threads", 2)?, ..PoolOptions::default() },
         plans: PlanOptions { weights, ..PlanOptions::default() },
+        plans_folder: settings.get("--plans").map(PathBuf::from),
     });
     let begun = Instant::now();
     let LoadedModel::Text(text) = runtime.load(&files(&model)?, &LoadOptions::default())? else {

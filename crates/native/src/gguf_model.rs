@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{Inspection, LoadedModel};
+use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFiles};
 use seedhouse_core::{Error, Framework, ModelType, Result};
 use serde_json::{Map, Value};
 
@@ -51,11 +51,11 @@ pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> 
 ///
 /// # Errors
 /// As [`inspect`], and [`Error::Unsupported`] for what is not computed here.
-pub(crate) fn load(path: &str, file: &Arc<MappedFile>, models: &TextModels) -> Result<LoadedModel> {
+pub(crate) fn load(files: &LocalFiles, path: &str, file: &Arc<MappedFile>, models: &TextModels) -> Result<LoadedModel> {
     let gguf = Gguf::parse(path, file)?;
     let (model, vocabulary) = assemble(&gguf, file)?;
     let template = vocabulary.chat_template.map(str::to_owned);
-    models.load(&model, vocabulary.to_tokenizer(), template)
+    models.load(files, &model, vocabulary.to_tokenizer(), template)
 }
 
 /// Checks everything that loading checks, which costs next to nothing because weights stay in the file.

@@ -10,7 +10,6 @@ pub(crate) mod safetensors;
 mod shards;
 #[cfg(test)]
 mod tests;
-#[allow(dead_code, reason = "the plans that compute with folders are not part of the crate yet")]
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
@@ -84,7 +83,7 @@ pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedMode
         return vision::load_folder(files, models);
     }
     let (model, text) = read_decoder(files)?;
-    models.load(&model, text.tokenizer, text.chat_template)
+    models.load(files, &model, text.tokenizer, text.chat_template)
 }
 
 fn read_decoder(files: &LocalFiles) -> Result<(DecoderModel, FolderText)> {

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! options      which precision weights and activations have
+//! parts        the packed weights of a plan, one after the other
 //! packing      tensors of a file into packed matrices, checked on the way
+//! stored       packed weights on the disk, mapped at the next start
+//! plans        which weights are packed already: in memory, on the disk, or not yet
 //! norm         the norms and their weights
 //! linear       a projection; projections of one input fused into one product
 //! compile      a spec and its tensors into a Plan
@@ -20,8 +23,11 @@ mod linear;
 mod norm;
 mod options;
 mod packing;
+mod parts;
+mod plans;
+mod stored;
 mod text_model;
 
-pub(crate) use compile::Plan;
 pub use options::{ActivationPrecision, PlanOptions, WeightPrecision};
+pub(crate) use plans::Plans;
 pub(crate) use text_model::PlanTextModel;

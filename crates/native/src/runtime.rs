@@ -1,10 +1,13 @@
 //! The runtime port, by the format of the files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime};
+use seedhouse_core::runtime::{
+    Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, PlanStatistics, Runtime, StoredPlan,
+};
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
-use seedhouse_kernels::PoolOptions;
+use seedhouse_kernels::{PoolOptions, return_freed_memory};
 
 use crate::description::undescribed;
 use crate::gguf;
@@ -29,6 +32,8 @@ pub struct NativeOptions {
     pub pool: PoolOptions,
     /// How plans are compiled.
     pub plans: PlanOptions,
+    /// Where compiled plans are kept for the next start; without it they are compiled by every process.
+    pub plans_folder: Option<PathBuf>,
 }
 
 impl NativeRuntime {
@@ -97,7 +102,7 @@ impl Runtime for NativeRuntime {
         };
         match source.format {
             Format::Gguf => gguf_model::inspect(source.path.as_str(), &source.file),
-            Format::TorchCheckpoint => torch::inspect(source.path, &source.file),
+            Format::TorchCheckpoint => torch::inspect(source.path, &source.file, files),
         }
         .map(Some)
     }
@@ -119,9 +124,29 @@ impl Runtime for NativeRuntime {
         }
         let source = single(&sources)?;
         match source.format {
-            Format::Gguf => gguf_model::load(source.path.as_str(), &source.file, &self.text_models),
-            Format::TorchCheckpoint => torch::load(source.path, &source.file, &options.metadata, &self.text_models),
+            Format::Gguf => gguf_model::load(files, source.path.as_str(), &source.file, &self.text_models),
+            Format::TorchCheckpoint => torch::load(source.path, &source.file, files, options, &self.text_models),
         }
+    }
+
+    fn fetch_plan(&self, files: &LocalFiles) -> Box<dyn Send> {
+        self.text_models.fetch_plan(files)
+    }
+
+    fn plan_statistics(&self) -> Result<PlanStatistics> {
+        self.text_models.plan_statistics()
+    }
+
+    fn stored_plans(&self) -> Result<Vec<StoredPlan>> {
+        self.text_models.stored_plans()
+    }
+
+    fn remove_plan(&self, name: &str) -> Result<()> {
+        self.text_models.remove_plan(name)
+    }
+
+    fn return_freed_memory(&self) {
+        return_freed_memory();
     }
 }
 

@@ -15,13 +15,16 @@ mod pickle;
 mod state_dict;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use seedhouse_core::runtime::{Inspection, LoadedModel};
-use seedhouse_core::{Error, Framework, ManifestPath, Result};
-use serde_json::{Map, Value};
+use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFiles};
+use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
 
 use self::checkpoint::Checkpoint;
+use crate::decoder::original;
 use crate::description::undescribed;
+use crate::huggingface::text;
+use crate::mapped_file::MappedFile;
 pub(crate) use crate::quote::quote;
 use crate::text_models::TextModels;
 use crate::vision::{self, Tensors};
@@ -39,8 +42,8 @@ pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`Error::Malformed`] naming what was found and what was expected; a pickle that asks for a global outside the table
 /// is refused with the full name of that global. What is merely not read, such as TorchScript and compressed archives, is a
-/// part of the description.
-pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
+/// part of the description. `files` are those of the version: a decoder needs the tokenizer among them.
+pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8], files: &LocalFiles) -> Result<Inspection> {
     let checkpoint = match Checkpoint::read(file.as_str(), bytes) {
         Err(unsupported @ Error::Unsupported { .. }) => {
             return Ok(undescribed(Framework::Pytorch, unsupported.to_string()));
@@ -54,23 +57,44 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8]) -> Result<Inspection> {
         not_servable_because: None,
         ..undescribed(Framework::Pytorch, String::new())
     };
-    vision::describe(&Tensors::of_checkpoint(checkpoint), &mut inspection);
+    if original::recognises(&checkpoint) {
+        describe_decoder(&checkpoint, files, &mut inspection);
+    } else {
+        vision::describe(&Tensors::of_checkpoint(checkpoint), &mut inspection);
+    }
     Ok(inspection)
+}
+
+/// A decoder can be served when there is a tokenizer; what the record must say, loading finds out.
+fn describe_decoder(checkpoint: &Checkpoint<'_>, files: &LocalFiles, inspection: &mut Inspection) {
+    inspection.model_type = ModelType::Transformer;
+    inspection.architecture = Some(original::ARCHITECTURE.into());
+    inspection.hyper_parameters = original::hyper_parameters(checkpoint);
+    let vocab_size = inspection.hyper_parameters.get("vocab_size").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let tokenizer = text::read(files, usize::try_from(vocab_size).unwrap_or(usize::MAX));
+    inspection.not_servable_because = tokenizer.err().map(|error| error.to_string());
 }
 
 /// Makes a checkpoint ready to compute with.
 ///
 /// # Errors
-/// As [`inspect`]; [`Error::Unsupported`] when no family has these tensor names or a weight is of a type that is not
-/// computed with, [`Error::Malformed`] when a tensor is missing, superfluous, of the wrong shape or not finite.
+/// As [`inspect`]; [`Error::Unsupported`] when no family has these tensor names, a weight is of a type that is not
+/// computed with or the record lacks a number that the tensors do not tell, [`Error::Malformed`] when a tensor is missing,
+/// superfluous, of the wrong shape or not finite.
 pub(crate) fn load(
-    file: &ManifestPath,
-    bytes: &[u8],
-    metadata: &Map<String, Value>,
+    path: &ManifestPath,
+    file: &Arc<MappedFile>,
+    files: &LocalFiles,
+    options: &LoadOptions,
     models: &TextModels,
 ) -> Result<LoadedModel> {
-    let checkpoint = Checkpoint::read(file.as_str(), bytes)?;
-    vision::load(&Tensors::of_checkpoint(checkpoint), metadata, models)
+    let checkpoint = Checkpoint::read(path.as_str(), file)?;
+    if original::recognises(&checkpoint) {
+        let model = original::read_checkpoint(path, file, &options.metadata)?;
+        let text = text::read(files, model.spec.vocab_size)?;
+        return models.load(files, &model, text.tokenizer, text.chat_template);
+    }
+    vision::load(&Tensors::of_checkpoint(checkpoint), &options.metadata, models)
 }
 
 fn count_types(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, u64> {

@@ -27,5 +27,4 @@ mod vit;
 
 pub(crate) use families::{describe, load};
 pub(crate) use huggingface::{inspect_folder, is_classifier, load_folder};
-pub(crate) use network::Compile;
 pub(crate) use tensors::Tensors;

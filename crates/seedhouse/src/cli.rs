@@ -10,7 +10,9 @@ use seedhouse_core::{
     Timestamp, TokenName, Version,
 };
 
+use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
+use crate::memory_budget::MemoryBudget;
 use crate::output::Output;
 
 /// Keeps, proves and serves machine-learning models.
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Classify images, or print vectors of their features
     Classify(ClassifyArguments),
+    /// Compute named tensors from named tensors
+    Predict(PredictArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
     /// Make, list and revoke the tokens that let others in
@@ -169,6 +173,9 @@ pub(crate) struct RegisterArguments {
     /// Class names: a JSON array or object by index, or a text file with one per line
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 impl RegisterArguments {
@@ -187,6 +194,7 @@ impl RegisterArguments {
             relation: None,
             metadata: None,
             labels: None,
+            language: LanguageArguments::default(),
         }
     }
 }
@@ -662,6 +670,9 @@ pub(crate) struct GenerateArguments {
     /// With --chat: the system message
     #[arg(long, requires = "chat")]
     pub(crate) system: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 #[derive(Debug, Args)]
@@ -680,6 +691,34 @@ pub(crate) struct ClassifyArguments {
     /// How many classes to print; by default 5, or all where there are fewer
     #[arg(long)]
     pub(crate) top_k: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// A tensor by its name: numbers in nested lists (JSON), or a file with them or with an array of numpy; once for each input
+    #[arg(long, value_name = "NAME=JSON|FILE", value_parser = tensor_argument)]
+    pub(crate) input: Vec<TensorArgument>,
+}
+
+/// A tensor on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorArgument {
+    /// Its name.
+    pub(crate) name: String,
+    /// JSON, or a path.
+    pub(crate) value: String,
+}
+
+fn tensor_argument(text: &str) -> Result<TensorArgument, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok(TensorArgument { name: name.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("must be a name, `=` and numbers or a file, e.g. `image=image.npy`".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -720,6 +759,23 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) prompt_tokens_per_step: usize,
 
+    /// The most bytes that loaded versions take together, e.g. `2GiB`, `500MB`, or `none`; three quarters of the machine's (or
+    /// container's) memory when left out
+    #[arg(long, value_name = "SIZE", env = "SEEDHOUSE_MEMORY_BUDGET")]
+    pub(crate) memory_budget: Option<MemoryBudget>,
+
+    /// A version that is never unloaded to make room, e.g. `smollm2@champion`; may be repeated
+    #[arg(long, value_name = "REFERENCE", env = "SEEDHOUSE_PIN", value_delimiter = ',')]
+    pub(crate) pin: Vec<Reference>,
+
+    /// A version that is loaded at the start; may be repeated
+    #[arg(long, value_name = "REFERENCE", env = "SEEDHOUSE_PRELOAD", value_delimiter = ',')]
+    pub(crate) preload: Vec<Reference>,
+
+    /// Unload a version that nobody asked for this long, e.g. `15m`. Never when left out
+    #[arg(long, value_name = "TIME", env = "SEEDHOUSE_UNLOAD_AFTER")]
+    pub(crate) unload_after: Option<Lifetime>,
+
     /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub(crate) max_uploads: usize,
@@ -743,6 +799,9 @@ pub(crate) struct ServeArguments {
     /// Hash every stored file again this often, e.g. `7d`, as a job; the first time at once. Never when left out
     #[arg(long, value_name = "TIME")]
     pub(crate) scrub_every: Option<Lifetime>,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 /// When a beam search ends.

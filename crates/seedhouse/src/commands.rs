@@ -16,6 +16,7 @@ mod import;
 mod jobs;
 mod lineage;
 mod list;
+mod predict;
 mod register;
 mod restore;
 mod scrub;
@@ -29,19 +30,20 @@ mod versions;
 
 use std::process::ExitCode;
 
-use seedhouse_core::Entry;
+use seedhouse_core::{Entry, Result};
 use seedhouse_service::{Origin, Service};
 
 use crate::cli::{AuditCommand, Cli, Command, JobsCommand};
+use crate::language_settings::LanguageArguments;
 use crate::output::{Output, entry_json, print_json, print_line};
-use crate::registry::Registry;
+use crate::registry::{Registry, Serving};
 
 /// Runs the command of the user.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let output = cli.output();
     match &cli.command {
         Command::Register(arguments) => {
-            let registry = Registry::open_or_create(&cli.root)?;
+            let registry = Registry::open_or_create_with(&cli.root, of(&arguments.language)?)?;
             register::run(&registry.service, arguments, output)?;
             registry.close()?;
         }
@@ -83,13 +85,22 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             import::run(&registry.service, arguments, output)?;
             registry.close()?;
         }
-        Command::Generate(arguments) => generate::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Generate(arguments) => {
+            let registry = Registry::open_with(&cli.root, of(&arguments.language)?)?;
+            generate::run(&registry.service, arguments, output)?;
+        }
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a command of its own asks of language models.
+fn of(language: &LanguageArguments) -> Result<Serving> {
+    Ok(Serving { native: language.options()?, ..Serving::default() })
 }
 
 /// Runs a command that changes a registry that exists, and brings `metadata.json` up to date.

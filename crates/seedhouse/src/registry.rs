@@ -5,9 +5,19 @@ use std::sync::Arc;
 
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
-use seedhouse_native::NativeRuntime;
-use seedhouse_service::{Ports, RegistryFolders, Service, TextSettings};
+use seedhouse_native::{NativeOptions, NativeRuntime};
+use seedhouse_onnx::OnnxRuntime;
+use seedhouse_service::{Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
+
+/// How models are served and computed.
+#[derive(Debug, Default)]
+pub(crate) struct Serving {
+    pub(crate) text: TextSettings,
+    pub(crate) native: NativeOptions,
+    pub(crate) memory: MemorySettings,
+    pub(crate) kept: Kept,
+}
 
 /// An open registry. Closing it brings `metadata.json` up to date.
 pub(crate) struct Registry {
@@ -18,30 +28,38 @@ pub(crate) struct Registry {
 impl Registry {
     /// Opens the registry under `root`, making it when there is none.
     pub(crate) fn open_or_create(root: &Path) -> Result<Registry> {
-        Registry::open_or_create_with(root, TextSettings::default())
+        Registry::open_or_create_with(root, Serving::default())
     }
 
-    /// Does the same for language models that are served with these settings.
-    pub(crate) fn open_or_create_with(root: &Path, text: TextSettings) -> Result<Registry> {
+    /// Does the same for models that are served with these settings.
+    pub(crate) fn open_or_create_with(root: &Path, serving: Serving) -> Result<Registry> {
         std::fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
         let sqlite = Arc::new(SqliteStore::open(&root.join(DATABASE))?);
         let store: Arc<dyn MetadataStore> = sqlite.clone();
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::new())]).with_text_settings(text);
+        let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..serving.native };
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), Arc::new(OnnxRuntime::new())])
+            .with_text_settings(serving.text)
+            .with_memory_settings(serving.memory);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
-        let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root));
+        let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root)).with_kept(serving.kept);
         Ok(Registry { service: Arc::new(service), metadata_file })
     }
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
     pub(crate) fn open(root: &Path) -> Result<Registry> {
+        Registry::open_with(root, Serving::default())
+    }
+
+    /// Does the same for language models with these settings.
+    pub(crate) fn open_with(root: &Path, settings: Serving) -> Result<Registry> {
         if !Registry::exists(root) {
             return Err(Error::not_found(Kind::Registry, root.display()));
         }
-        Registry::open_or_create(root)
+        Registry::open_or_create_with(root, settings)
     }
 
     /// Returns whether there is a registry under `root`.
@@ -56,3 +74,4 @@ impl Registry {
 }
 
 const DATABASE: &str = "seedhouse.db";
+const PLANS: &str = "plans";

@@ -239,10 +239,11 @@ impl Service {
     fn why_not_loadable(&self, taken: &Taken, received: &[Received]) -> Option<String> {
         let load = LoadRequest {
             model_id: taken.record.model_id.to_string(),
+            digest: None,
             files: local_files(received),
             options: LoadOptions { metadata: taken.record.metadata() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.try_out(&load, |_| Ok(())) {
             Ok(()) => None,
             Err(Error::WrongTask { reason, .. }) => Some(reason),
             Err(error) => Some(error.to_string()),

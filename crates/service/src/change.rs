@@ -2,10 +2,11 @@
 
 use seedhouse_core::{
     Action, Alias, AliasMove, AliasRemoval, Change, Deletion, DeletionGuard, Edit, Entry, Error, ExpectedHolder,
-    HoldKind, Kind, ModelId, ModelName, Reference, Result, Status, Update,
+    HoldKind, ModelId, ModelName, Reference, Result, Status, Update,
 };
 
 use crate::Service;
+use crate::infer::slot_key;
 
 /// Who changes something, and why.
 #[derive(Debug, Clone)]
@@ -35,7 +36,8 @@ impl Service {
         self.change(Action::Update(Update { model_id, expected_revision, edits }), origin)
     }
 
-    /// Points an alias of a model at the version that a reference names.
+    /// Points an alias of a model at the version that a reference names, without a look at what is served:
+    /// [`move_alias_of`](Service::move_alias_of) has one.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Changed`] when the alias does not point where the caller expected.
@@ -50,27 +52,6 @@ impl Service {
         self.change(Action::MoveAlias(AliasMove { alias, model_id, expected }), origin)
     }
 
-    /// The same for an alias that is named by its model: the version must be one of that model.
-    ///
-    /// # Errors
-    /// Those of [`move_alias`](Service::move_alias); [`Error::Invalid`] for a version of another model.
-    pub fn move_alias_of(
-        &self,
-        base: &ModelName,
-        reference: &Reference,
-        alias: Alias,
-        expected: ExpectedHolder,
-        origin: Origin,
-    ) -> Result<Entry> {
-        let entry = self.store.version(reference)?;
-        if entry.base != *base {
-            let rule = format!("is a version of `{}`, and the alias is one of `{base}`", entry.base);
-            return Err(Error::invalid("model_id", reference, rule));
-        }
-        let model_id = entry.record.model_id;
-        self.change(Action::MoveAlias(AliasMove { alias, model_id, expected }), origin)
-    }
-
     /// Removes an alias of a model.
     ///
     /// # Errors
@@ -79,29 +60,16 @@ impl Service {
         self.change(Action::RemoveAlias(AliasRemoval { base, alias }), origin)
     }
 
-    /// Points an alias back at the version that it pointed at before its last move.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the alias never pointed elsewhere, or that version is gone; [`Error::Changed`] when
-    /// somebody moves it at the same time.
-    pub fn roll_back_alias(&self, base: &ModelName, alias: Alias, origin: Origin) -> Result<Entry> {
-        let subject = format!("{base}@{alias}");
-        let history = self.store.history(&subject)?;
-        let last = history.last().ok_or_else(|| Error::not_found(Kind::Alias, &subject))?;
-        let id = |value: &serde_json::Value| value.as_str().map(str::parse::<ModelId>).transpose();
-        let earlier = id(&last.happening.before)?
-            .ok_or_else(|| Error::not_found(Kind::Version, format!("before the last move of `{subject}`")))?;
-        let expected = ExpectedHolder::Exactly(id(&last.happening.after)?);
-        self.change(Action::MoveAlias(AliasMove { alias, model_id: earlier, expected }), origin)
-    }
-
     /// Hides a version; its bytes and its names are kept, and it can be undeleted.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::StillNeeded`] when aliases or versions made from it stand in the way.
     pub fn delete(&self, reference: &Reference, guard: DeletionGuard, origin: Origin) -> Result<Entry> {
-        let model_id = self.store.version(reference)?.record.model_id;
-        self.change(Action::Delete(Deletion { model_id, guard }), origin)
+        let entry = self.store.version(reference)?;
+        let model_id = entry.record.model_id.clone();
+        let deleted = self.change(Action::Delete(Deletion { model_id, guard }), origin)?;
+        self.engine.unload(&slot_key(&entry));
+        Ok(deleted)
     }
 
     /// Shows a deleted version again, as it was.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use seedhouse_core::runtime::PlanStatistics;
 use seedhouse_core::{Count, Entry, JobState, Page, Query, Reference, Result, Statistics};
 use serde::Serialize;
 
@@ -19,6 +20,8 @@ pub struct Overview {
     pub corrupt_models: u64,
     /// Jobs by state.
     pub jobs: BTreeMap<JobState, u64>,
+    /// The plans of language models: those on the disk, and what came of plans in this process.
+    pub plans: PlanStatistics,
 }
 
 /// What is known about the registry's own folder.
@@ -103,12 +106,13 @@ impl Service {
     /// Returns figures about the registry and the engine.
     ///
     /// # Errors
-    /// Those of the metadata store.
+    /// Those of the metadata store, and of listing plans.
     pub fn overview(&self) -> Result<Overview> {
         let statistics = self.store.statistics()?;
         let corrupt = Query { filter: "integrity.state = corrupt".parse()?, ..Query::default() };
         let corrupt_models = self.store.count(&corrupt, u64::MAX)?.number;
         let jobs = self.jobs.job_counts()?;
-        Ok(Overview { statistics, loaded_models: self.engine.loaded_count() as u64, corrupt_models, jobs })
+        let (loaded_models, plans) = (self.engine.loaded_count() as u64, self.engine.plan_statistics()?);
+        Ok(Overview { statistics, loaded_models, corrupt_models, jobs, plans })
     }
 }

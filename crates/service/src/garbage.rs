@@ -1,8 +1,9 @@
-//! Collecting garbage: bytes that no version needs any more, each with the reason.
+//! Collecting garbage: bytes that no version needs any more, and plans that were made of them, each with the reason.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use seedhouse_core::runtime::StoredPlan;
 use seedhouse_core::{Digest, Entry, Error, HoldKind, ModelId, Result, StoredArtifact, Timestamp, VisitOrder};
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ pub enum Collection {
 }
 
 /// What a collection found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Garbage {
     /// Bytes that are removed, or would be.
     pub removed: Vec<RemovedBytes>,
@@ -28,6 +29,21 @@ pub struct Garbage {
     pub kept_bytes: u64,
     /// Of that, what only deleted versions need whose retention has not ended.
     pub kept_for_deleted_bytes: u64,
+    /// Plans that are removed, or would be.
+    pub removed_plans: Vec<RemovedPlan>,
+    /// Sum of their sizes.
+    pub removed_plan_bytes: u64,
+}
+
+/// A plan that nobody needs.
+#[derive(Debug, Clone, Serialize)]
+pub struct RemovedPlan {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Why nobody needs it.
+    pub reason: String,
 }
 
 /// One artifact that nobody needs.
@@ -63,7 +79,7 @@ impl Service {
         let _hold = self.artifacts.hold(HoldKind::Exclusive)?;
         let deleted = self.store.deleted()?;
         let needs = self.needs(&deleted, retention)?;
-        let mut garbage = Garbage { removed: Vec::new(), removed_bytes: 0, kept_bytes: 0, kept_for_deleted_bytes: 0 };
+        let mut garbage = Garbage::default();
         for artifact in self.artifacts.list()? {
             garbage.judge(artifact, needs.get(&artifact.digest));
         }
@@ -71,6 +87,9 @@ impl Service {
             self.unlink_expired(&deleted, retention)?;
             garbage.removed.iter().try_for_each(|removed| self.artifacts.remove(&removed.digest))?;
         }
+        let is_removed = collection == Collection::Run;
+        garbage.removed_plans = self.engine.sift_plans(is_removed, |plan| unneeded(plan, &needs))?;
+        garbage.removed_plan_bytes = garbage.removed_plans.iter().map(|plan| plan.size_bytes).sum();
         Ok(garbage)
     }
 
@@ -132,6 +151,16 @@ impl Service {
 fn digests_of(entry: &Entry) -> Result<impl Iterator<Item = Digest>> {
     let files = entry.record.manifest()?.map(Vec::from).unwrap_or_default();
     Ok(files.into_iter().map(|file| file.digest))
+}
+
+/// A plan is needed as long as all files are of which it was made.
+fn unneeded(plan: StoredPlan, needs: &HashMap<Digest, Need>) -> Option<RemovedPlan> {
+    let is_gone = |digest: &&Digest| matches!(needs.get(digest), None | Some(Need::Expired { .. }));
+    let reason = match plan.made_of {
+        Err(reason) => reason,
+        Ok(files) => format!("no version needs {}, of which it was made", files.iter().find(is_gone)?),
+    };
+    Some(RemovedPlan { name: plan.name, size_bytes: plan.size_bytes, reason })
 }
 
 impl Garbage {

@@ -1,12 +1,16 @@
 //! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
-use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Version};
+use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, LoadRequest, Piece, Slot,
+    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease, LoadRequest, Piece,
+    PredictRequest, Slot, SlotOptions, TensorOutputs,
 };
 use serde_json::json;
 
@@ -41,7 +45,16 @@ impl Service {
         request: &GenerateRequest,
         on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<Generation>> {
-        self.infer(reference, "text generation", |slot| slot.generate(request, on_piece))
+        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.infer(reference, "text generation", deadline, |slot| match deadline {
+            None => slot.generate(request, on_piece),
+            // Loading, and waiting for it, was a part of the time.
+            Some(deadline) => {
+                let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+                let answer = slot.generate(&GenerateRequest { timeout, ..request.clone() }, on_piece);
+                answer.map_err(|error| with_whole_time(error, request.timeout))
+            }
+        })
     }
 
     /// Classifies an image.
@@ -49,7 +62,15 @@ impl Service {
     /// # Errors
     /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
     pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
-        self.infer(reference, "image classification", |slot| slot.classify(request))
+        self.infer(reference, "image classification", None, |slot| slot.classify(request))
+    }
+
+    /// Computes named tensors from named tensors.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Invalid`] names the tensor that does not fit, with both values.
+    pub fn predict(&self, reference: &Reference, request: &PredictRequest) -> Result<Answer<TensorOutputs>> {
+        self.infer(reference, "tensor inference", None, |slot| slot.predict(request))
     }
 
     /// Classifies images as one batch.
@@ -62,7 +83,7 @@ impl Service {
         images: &[ImageInput],
         top_k: Option<usize>,
     ) -> Result<Answer<Vec<Classification>>> {
-        self.infer(reference, "image classification", |slot| slot.classify_all(images, top_k))
+        self.infer(reference, "image classification", None, |slot| slot.classify_all(images, top_k))
     }
 
     /// Returns vectors of features of images, computed as one batch.
@@ -70,17 +91,21 @@ impl Service {
     /// # Errors
     /// As [`classify_all`](Service::classify_all).
     pub fn image_features(&self, reference: &Reference, images: &[ImageInput]) -> Result<Answer<ImageFeatures>> {
-        self.infer(reference, "image features", |slot| slot.features(images))
+        self.infer(reference, "image features", None, |slot| slot.features(images))
     }
 
     fn infer<T>(
         &self,
         reference: &Reference,
         task: &'static str,
+        deadline: Option<Instant>,
         compute: impl FnOnce(&Slot) -> Result<T>,
     ) -> Result<Answer<T>> {
         let entry = self.store.version(reference)?;
-        let slot = self.slot(&entry, task)?;
+        if let Selector::Alias(alias) = &reference.selector {
+            self.served_aliases.note(&entry.base, alias);
+        }
+        let slot = self.slot(&entry, task, SlotOptions { deadline, ..SlotOptions::default() })?;
         let value = compute(&slot)?;
         let digest = entry.record.digest().ok_or_else(|| Error::Internal("a loaded version has a digest".into()))?;
         Ok(Answer {
@@ -93,16 +118,28 @@ impl Service {
     }
 
     /// Returns the loaded version; the files are verified by the one caller that loads it.
-    pub(crate) fn slot(&self, entry: &Entry, task: &'static str) -> Result<Arc<Slot>> {
+    pub(crate) fn slot(&self, entry: &Entry, task: &'static str, options: SlotOptions) -> Result<Lease> {
         entry.record.check_servable(task)?;
-        self.load(entry)
+        self.load_slot(entry, options)
     }
 
     /// The same, whatever the status of the version is.
-    pub(crate) fn load(&self, entry: &Entry) -> Result<Arc<Slot>> {
-        self.engine.slot(&slot_key(entry), &|| {
+    pub(crate) fn load_slot(&self, entry: &Entry, options: SlotOptions) -> Result<Lease> {
+        // What was fetched is needed until the engine has loaded.
+        let fetched = RefCell::new(None);
+        self.engine.slot(&slot_key(entry), options, &|| {
+            let request = self.load_request(entry);
+            *fetched.borrow_mut() = self.verify_while_fetching(entry, request.as_ref().ok())?;
+            request
+        })
+    }
+
+    /// Verifies the files. Hashing keeps one core busy; meanwhile the engine fetches what it keeps of earlier loads.
+    fn verify_while_fetching(&self, entry: &Entry, request: Option<&LoadRequest>) -> Result<Option<Box<dyn Send>>> {
+        thread::scope(|scope| {
+            let fetching = request.map(|request| scope.spawn(|| self.engine.fetch_plan(&request.files)));
             self.require_intact(entry)?;
-            self.load_request(entry)
+            Ok(fetching.map(|fetching| fetching.join().unwrap_or_else(|panic| resume_unwind(panic))))
         })
     }
 
@@ -113,9 +150,20 @@ impl Service {
         };
         Ok(LoadRequest {
             model_id: entry.record.model_id.to_string(),
+            digest: entry.record.digest(),
             files,
             options: LoadOptions { metadata: entry.record.metadata() },
         })
+    }
+}
+
+/// The time that was up is the one that the caller gave, not what was left of it.
+fn with_whole_time(error: Error, timeout: Option<Duration>) -> Error {
+    match (error, timeout) {
+        (Error::DeadlineExceeded { what, .. }, Some(timeout)) => {
+            Error::DeadlineExceeded { what, seconds: timeout.as_secs_f64() }
+        }
+        (error, _) => error,
     }
 }
 

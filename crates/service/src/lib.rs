@@ -16,7 +16,9 @@
 //! restore    a backup, or an earlier time, becomes the present: all of it or nothing
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
-//! serving    start, pause, reload, unload
+//! serving    start, pause, load, reload, unload
+//! deploy     moving an alias that is served: warm the new version, swap, drain the old one
+//! keep       which versions stay in memory: pins, those loaded at start, and when idle ones go
 //! sources    which files a path on this machine means
 //! local_import  a file or folder that stands in the folder of imports becomes a version
 //! folders    the folders of backups, exports and imports, and names in them
@@ -25,7 +27,7 @@
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
 //! oci        one version as an OCI image layout
-//! infer      resolve -> load (verified, once) -> generate or classify
+//! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
 //! Methods block; an asynchronous caller runs them on a thread that may.
@@ -39,6 +41,7 @@ mod backup;
 mod bundle;
 mod card;
 mod change;
+mod deploy;
 mod files;
 mod find;
 mod folders;
@@ -47,6 +50,7 @@ mod handover;
 mod history;
 mod infer;
 mod jobs;
+mod keep;
 mod lineage;
 mod local_import;
 mod new_file;
@@ -65,22 +69,26 @@ use std::sync::Arc;
 use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSources, TokenStore};
 use seedhouse_engine::Engine;
 
+use deploy::ServedAliases;
+
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use archive::Compression;
 pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
 pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
+pub use deploy::Warming;
 pub use files::StoredFile;
 pub use find::{Condition, Overview, Storage};
 pub use folders::{FolderFile, NamedFile, NamedFolder, RegistryFolders};
-pub use garbage::{Collection, Garbage, RemovedBytes};
+pub use garbage::{Collection, Garbage, RemovedBytes, RemovedPlan};
 pub use handover::{Handover, HandoverFormat};
 pub use history::Audit;
 pub use infer::Answer;
 pub use jobs::{
     BackupJob, ExportFormat, ExportJob, ExportedFile, ImportJob, JobRequest, RestoreJob, RestoreOrigin, Stop, Worker,
 };
+pub use keep::Kept;
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
@@ -89,9 +97,11 @@ pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubReq
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
     Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
-    Generation, ImageFeatures, ImageInput, Message, Piece, PixelImage, PixelRows, Prediction, Prompt, Sampling,
-    SamplingParameters, TextSettings, TextStatistics, TokenLogprob,
+    Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Piece,
+    PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampling, SamplingParameters, SlotReport, SlotState,
+    TensorOutputs, TextSettings, TextStatistics, TokenLogprob, Values,
 };
+pub use serving::Unloaded;
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;
 pub use uploads::UploadedFile;
@@ -108,6 +118,8 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     folders: Option<RegistryFolders>,
     stop: Stop,
+    served_aliases: ServedAliases,
+    kept: Kept,
 }
 
 /// What the service stands on; the binary chooses the adapters.
@@ -131,7 +143,26 @@ impl Service {
     pub fn new(ports: Ports, engine: Engine) -> Service {
         let Ports { store, artifacts, tokens, jobs, repairs, clock } = ports;
         let access = Access::new(tokens, clock.clone());
-        Service { store, artifacts, jobs, repairs, access, engine, clock, folders: None, stop: Stop::default() }
+        Service {
+            store,
+            artifacts,
+            jobs,
+            repairs,
+            access,
+            engine,
+            clock,
+            folders: None,
+            stop: Stop::default(),
+            served_aliases: ServedAliases::default(),
+            kept: Kept::default(),
+        }
+    }
+
+    /// Changes which versions stay in memory.
+    #[must_use]
+    pub fn with_kept(mut self, kept: Kept) -> Service {
+        self.kept = kept;
+        self
     }
 
     /// Returns the use cases about tokens.

@@ -261,10 +261,11 @@ impl Service {
     ) -> Result<Option<String>> {
         let load = LoadRequest {
             model_id: request.model_id.as_ref().map_or_else(|| request.base.to_string(), ToString::to_string),
+            digest: None,
             files: files.clone(),
             options: LoadOptions { metadata: findings.metadata.clone() },
         };
-        match self.engine.load(&load).and_then(|slot| slot.check_ready()) {
+        match self.engine.try_out(&load, |_| Ok(())) {
             Ok(()) => Ok(None),
             Err(Error::WrongTask { reason, .. }) => Ok(Some(reason)),
             Err(error @ Error::Unsupported { .. }) => Ok(Some(error.to_string())),

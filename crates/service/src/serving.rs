@@ -1,10 +1,21 @@
-//! Taking versions into service and out of it: load, reload, unload, start, pause.
+//! Taking versions into service and out of it: load, reload, unload, start, pause; and what is loaded.
 
 use seedhouse_core::{Action, Edit, Entry, Reference, Result, Status, Update};
-use seedhouse_engine::TextStatistics;
+use seedhouse_engine::{MemoryReport, SlotOptions, TextStatistics};
 
 use crate::infer::slot_key;
 use crate::{Origin, Service};
+
+/// A version that was told to go.
+#[derive(Debug, Clone)]
+pub struct Unloaded {
+    /// The version.
+    pub entry: Entry,
+    /// Whether it was loaded.
+    pub was_loaded: bool,
+    /// How many requests still use it; its memory is freed after them.
+    pub in_use: usize,
+}
 
 impl Service {
     /// Makes sure that a version answers requests: loads it, and marks it `ready` where its status said otherwise.
@@ -16,12 +27,12 @@ impl Service {
     pub fn start(&self, reference: &Reference, origin: Origin) -> Result<Entry> {
         let entry = self.store.version(reference)?;
         if entry.record.status.is_servable() {
-            self.slot(&entry, "inference")?;
+            self.slot(&entry, "inference", SlotOptions::default())?;
             return Ok(entry);
         }
         // `ready` says that the version was loaded once, so it is loaded first.
         entry.record.status.check_change(Status::Ready, &entry.record.model_id)?;
-        self.load(&entry)?;
+        self.load_slot(&entry, SlotOptions::default())?;
         self.set_status(&entry, Status::Ready, origin)
     }
 
@@ -47,8 +58,33 @@ impl Service {
     pub fn reload(&self, reference: &Reference) -> Result<Entry> {
         let entry = self.store.version(reference)?;
         self.engine.unload(&slot_key(&entry));
-        self.slot(&entry, "inference")?;
+        self.load(reference)
+    }
+
+    /// Loads a version, if it is not loaded yet, so that the next request finds it warm. Its status stays.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub fn load(&self, reference: &Reference) -> Result<Entry> {
+        let entry = self.store.version(reference)?;
+        self.slot(&entry, "inference", SlotOptions::default())?;
         Ok(entry)
+    }
+
+    /// Unloads a version: nobody new is let in, and its memory is freed when the last request that uses it ends. The next
+    /// request loads it again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](seedhouse_core::Error::NotFound).
+    pub fn unload(&self, reference: &Reference) -> Result<Unloaded> {
+        let entry = self.store.version(reference)?;
+        let in_use = self.engine.unload(&slot_key(&entry));
+        Ok(Unloaded { entry, was_loaded: in_use.is_some(), in_use: in_use.unwrap_or(0) })
+    }
+
+    /// Returns what is loaded, what it takes, and who uses it.
+    pub fn memory(&self) -> MemoryReport {
+        self.engine.memory()
     }
 
     /// Unloads every version and returns their ids. Requests in progress end on what they have; the next ones load again.

@@ -70,20 +70,23 @@ impl Service {
             references => references.iter().map(|reference| self.store.version(reference)).collect::<Result<_>>()?,
         };
         let mut seen = HashMap::new();
-        entries.iter().try_for_each(|entry| self.verify_entry(entry, &mut seen, report))
+        entries
+            .iter()
+            .try_for_each(|entry| self.verify_entry(entry, &mut seen, &|digest| self.artifacts.rehash(digest), report))
     }
 
     fn verify_entry(
         &self,
         entry: &Entry,
         seen: &mut HashMap<Digest, Finding>,
+        rehash: &dyn Fn(&Digest) -> Result<Digest>,
         report: &mut dyn FnMut(VerifiedFile),
     ) -> Result<()> {
         let Some(manifest) = entry.record.manifest()? else { return Ok(()) };
         for file in manifest.files() {
             let finding = match seen.get(&file.digest) {
                 Some(finding) => finding.clone(),
-                None => self.hash_again(&file.digest),
+                None => finding(&file.digest, rehash(&file.digest)),
             };
             seen.insert(file.digest, finding.clone());
             report(VerifiedFile {
@@ -97,20 +100,23 @@ impl Service {
         Ok(())
     }
 
-    fn hash_again(&self, expected: &Digest) -> Finding {
-        match self.artifacts.rehash(expected) {
-            Ok(actual) if actual == *expected => Finding::Intact,
-            Ok(actual) => Finding::Corrupt { actual },
-            Err(Error::NotFound { .. }) => Finding::Missing,
-            // One bad sector must not hide what the other files are.
-            Err(error) => Finding::Unreadable(error),
-        }
-    }
-
-    /// Verifies every file of a version and stops at the first that is not intact.
+    /// Verifies the files of a version that may have changed since they were last found intact, and stops at the first that is not.
     pub(crate) fn require_intact(&self, entry: &Entry) -> Result<()> {
         let mut first = None;
-        self.verify_entry(entry, &mut HashMap::new(), &mut |file| first = first.take().or_else(|| file.error()))?;
+        let rehash = |digest: &Digest| self.artifacts.rehash_if_touched(digest);
+        self.verify_entry(entry, &mut HashMap::new(), &rehash, &mut |file| {
+            first = first.take().or_else(|| file.error());
+        })?;
         first.map_or(Ok(()), Err)
+    }
+}
+
+fn finding(expected: &Digest, found: Result<Digest>) -> Finding {
+    match found {
+        Ok(actual) if actual == *expected => Finding::Intact,
+        Ok(actual) => Finding::Corrupt { actual },
+        Err(Error::NotFound { .. }) => Finding::Missing,
+        // One bad sector must not hide what the other files are.
+        Err(error) => Finding::Unreadable(error),
     }
 }

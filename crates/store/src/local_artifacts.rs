@@ -4,12 +4,14 @@
 //! <root>/blobs/staging/…          being received; the process that writes holds a lock on the file
 //! <root>/blobs/uploads/…          arriving in parts, over more than one request
 //! <root>/blobs/sha256/ab/abcd…    published
+//! <root>/blobs/seen/…             which files were found intact, and how they looked then
 //! <root>/blobs/damaged/…          damaged blobs in whose place intact ones were put
 //! <root>/<model_id>.<ext>         hard links with the conventional names
 //! ```
 
 mod conventional_names;
 mod hashed_copy;
+mod seen;
 mod staging;
 mod uploads;
 
@@ -18,6 +20,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use seedhouse_core::{
     ArtifactStore, Digest, DigestWriter, Error, HoldKind, Kind, Manifest, Record, Result, StagedArtifact,
@@ -26,6 +29,7 @@ use seedhouse_core::{
 
 use crate::durable::sync_folder;
 use hashed_copy::{BUFFER_BYTES, fill};
+use seen::{Seen, Stamp};
 use staging::Staging;
 use uploads::LocalUploads;
 
@@ -33,6 +37,7 @@ use uploads::LocalUploads;
 pub struct LocalArtifacts {
     root: PathBuf,
     blobs: PathBuf,
+    seen: Seen,
     staging: Arc<Staging>,
     uploads: LocalUploads,
 }
@@ -52,7 +57,8 @@ impl LocalArtifacts {
         for folder in [&root.join("blobs"), &root] {
             sync_folder(folder)?;
         }
-        Ok(LocalArtifacts { root, blobs, staging, uploads })
+        let seen = Seen::new(root.join("blobs").join("seen"));
+        Ok(LocalArtifacts { root, blobs, seen, staging, uploads })
     }
 
     /// A digest is hexadecimal digits and nothing else, so this path stays within the store.
@@ -156,13 +162,32 @@ impl ArtifactStore for LocalArtifacts {
         let mut hasher = DigestWriter::new(io::sink());
         loop {
             match fill(&mut file, &mut buffer).map_err(failed())? {
-                0 => return Ok(hasher.finish().1),
+                0 => break,
                 count => {
                     io::Write::write_all(&mut hasher, &buffer[..count]).map_err(failed())?;
                     watch(count as u64)?;
                 }
             }
         }
+        let found = hasher.finish().1;
+        if found != *digest {
+            self.seen.forget(digest);
+        }
+        Ok(found)
+    }
+
+    fn rehash_if_touched(&self, digest: &Digest) -> Result<Digest> {
+        let path = self.local_path(digest)?;
+        let stamp = || Stamp::of(&path).map_err(Error::io("look at", &path));
+        let (before, begun) = (stamp()?, SystemTime::now());
+        if self.seen.holds(digest, &before) {
+            return Ok(*digest);
+        }
+        let found = self.rehash(digest)?;
+        if found == *digest && before.is_settled(begun) && stamp()? == before {
+            self.seen.note(digest, &before);
+        }
+        Ok(found)
     }
 
     fn replace(&self, digest: &Digest, staged: Box<dyn StagedArtifact>) -> Result<()> {
@@ -235,6 +260,7 @@ impl ArtifactStore for LocalArtifacts {
 
     fn remove(&self, digest: &Digest) -> Result<()> {
         let path = self.local_path(digest)?;
+        self.seen.forget(digest);
         fs::remove_file(&path).map_err(Error::io("remove", &path))
     }
 

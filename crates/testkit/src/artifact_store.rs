@@ -120,6 +120,7 @@ fn published_bytes_come_back_under_their_digest(store: &dyn ArtifactStore) {
     assert_eq!(digest, Digest::of(bytes));
     assert_eq!(fs::read(store.local_path(&digest).unwrap()).unwrap(), bytes);
     assert_eq!(store.rehash(&digest).unwrap(), digest);
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), digest);
 }
 
 fn staged_bytes_can_be_read_and_are_not_published_yet(store: &dyn ArtifactStore) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seedhouse_core::runtime::{
     Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorModel, TensorSpec,
-    TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec,
+    TextExecutor, TextModel, TextModelInfo, TokenizerModel, TokenizerSpec, check_inputs,
 };
 use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
 use serde_json::{Map, Value};
@@ -38,6 +38,7 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first a
 /// Logits that follow a sequence, or answer an image.
 type LogitsRule = Arc<dyn Fn(&[u32]) -> Vec<f32> + Send + Sync>;
 type LoadHook = Box<dyn Fn(&LocalFiles) + Send + Sync>;
+type MemoryRule = Arc<dyn Fn(&LocalFiles) -> u64 + Send + Sync>;
 type StepHook = Arc<dyn Fn(&[StepPart<'_>]) + Send + Sync>;
 
 /// A runtime whose loads can be counted, watched and made to fail.
@@ -48,6 +49,7 @@ pub struct FakeRuntime {
     on_load: LoadHook,
     on_step: StepHook,
     executors: Arc<AtomicUsize>,
+    memory: MemoryRule,
     loads: AtomicUsize,
     failures: AtomicUsize,
 }
@@ -62,6 +64,7 @@ impl FakeRuntime {
             on_load: Box::new(|_| {}),
             on_step: Arc::new(|_| {}),
             executors: Arc::default(),
+            memory: Arc::new(|_| 0),
             loads: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
         }
@@ -102,6 +105,12 @@ impl FakeRuntime {
     /// Calls `hook` at the start of every step of every executor, in the thread that owns it; it may block or panic.
     pub fn on_step(mut self, hook: impl Fn(&[StepPart<'_>]) + Send + Sync + 'static) -> FakeRuntime {
         self.on_step = Arc::new(hook);
+        self
+    }
+
+    /// Lets models say that they hold as many bytes as `rule` gives for their files, each time they are asked.
+    pub fn with_memory(mut self, rule: impl Fn(&LocalFiles) -> u64 + Send + Sync + 'static) -> FakeRuntime {
+        self.memory = Arc::new(rule);
         self
     }
 
@@ -156,12 +165,19 @@ impl Runtime for FakeRuntime {
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
             return Err(Error::Unavailable { what: "the fake model".into(), reason: "a test asked for it".into() });
         }
+        let memory: Memory = {
+            let (rule, files) = (Arc::clone(&self.memory), files.clone());
+            Arc::new(move || rule(&files))
+        };
         match kind_of(files) {
-            Some(ModelType::Vision) => Ok(LoadedModel::Tensor(Arc::new(FakeClassifier::new(3)))),
+            Some(ModelType::Vision) => {
+                let classifier = FakeClassifier { memory, ..FakeClassifier::new(3) };
+                Ok(LoadedModel::Tensor(Arc::new(classifier)))
+            }
             Some(_) => {
                 let executors = Arc::clone(&self.executors);
                 let template = FakeExecutor::new(self);
-                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors })))
+                Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors, memory })))
             }
             None => Err(Error::unsupported("the format", "neither `.fake-text` nor `.fake-image`")),
         }
@@ -226,7 +242,11 @@ struct FakeText {
     info: TextModelInfo,
     template: FakeExecutor,
     executors: Arc<AtomicUsize>,
+    memory: Memory,
 }
+
+/// What a model answers when it is asked for its bytes.
+type Memory = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 impl TextModel for FakeText {
     fn info(&self) -> &TextModelInfo {
@@ -237,6 +257,10 @@ impl TextModel for FakeText {
         self.executors.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(self.template.clone()))
     }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.memory)()
+    }
 }
 
 /// An image classifier whose logits are the means of the colour channels: red is class 0, green 1, blue 2.
@@ -245,23 +269,25 @@ pub struct FakeClassifier {
     outputs: Vec<TensorSpec>,
     classes: usize,
     declared: Map<String, Value>,
+    memory: Memory,
 }
 
 impl FakeClassifier {
     /// Returns a classifier of `classes` classes; the ones after the third have a logit of -1000.
     pub fn new(classes: usize) -> FakeClassifier {
-        let spec = |name: &str, shape: Vec<Option<usize>>| vec![TensorSpec { name: name.into(), shape }];
+        let spec = |name: &str, shape: Vec<Option<usize>>| vec![TensorSpec::f32(name, shape)];
         FakeClassifier {
             inputs: spec("image", vec![None, Some(3), None, None]),
             outputs: spec("logits", vec![None, Some(classes)]),
             classes,
             declared: Map::new(),
+            memory: Arc::new(|| 0),
         }
     }
 
     /// Lets it give features as well: the means themselves.
     pub fn with_features(mut self) -> FakeClassifier {
-        self.outputs.push(TensorSpec { name: "features".into(), shape: vec![None, Some(3)] });
+        self.outputs.push(TensorSpec::f32("features", vec![None, Some(3)]));
         self
     }
 
@@ -292,24 +318,26 @@ impl TensorModel for FakeClassifier {
     }
 
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let [(_, image)] = inputs else {
-            return Err(Error::invalid("inputs", inputs.len(), "must be one image"));
-        };
-        let count = image.shape[0];
-        let plane = image.data.len() / count / 3;
+        let image = check_inputs(&self.inputs, inputs)?[0];
+        let (count, values) = (image.shape[0], image.f32s().unwrap_or_default());
+        let plane = values.len() / count / 3;
         let mean = |channel: &[f32]| channel.iter().sum::<f32>() / plane as f32;
-        let means: Vec<f32> = image.data.chunks_exact(plane).map(mean).collect();
+        let means: Vec<f32> = values.chunks_exact(plane).map(mean).collect();
         let padded = |means: &[f32]| {
             let mut logits = means.to_vec();
             logits.resize(self.classes, -1000.0);
             logits
         };
-        let logits = means.chunks_exact(3).flat_map(padded).collect();
-        let mut outputs = vec![Tensor { shape: vec![count, self.classes], data: logits }];
+        let logits: Vec<f32> = means.chunks_exact(3).flat_map(padded).collect();
+        let mut outputs = vec![Tensor::new(vec![count, self.classes], logits)];
         if self.outputs.len() > 1 {
-            outputs.push(Tensor { shape: vec![count, 3], data: means });
+            outputs.push(Tensor::new(vec![count, 3], means));
         }
         Ok(outputs)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.memory)()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod single_sequence;
 mod suite;
 pub mod text_executor;
 pub mod tiny_gguf;
+pub mod tiny_onnx;
 pub mod tiny_safetensors;
 pub mod tiny_torch;
 pub mod token_store;

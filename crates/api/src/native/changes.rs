@@ -8,11 +8,12 @@ use axum::{Extension, Json};
 use seedhouse_service::core::{
     Alias, DeletionGuard, Edit, Error, Event, ExpectedHolder, ModelId, ModelName, Reference, Result, Selector,
 };
-use seedhouse_service::{Caller, Origin, Service};
+use seedhouse_service::{Caller, Origin, Service, Warming};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::admission::Admission;
 use crate::blocking;
 use crate::entity_tag::{TaggedModel, expected_revision};
 use crate::limits::Limits;
@@ -172,8 +173,26 @@ pub(crate) struct AliasRequest {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     expected: Option<Option<String>>,
+    /// Whether the version must be loaded and answer before the alias moves: left out, where this server serves the alias;
+    /// true, in any case; false, never.
+    warm: Option<bool>,
     /// Why; kept in the history.
     reason: Option<String>,
+}
+
+/// How to roll an alias back.
+#[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
+pub(crate) struct RollbackParameters {
+    /// As for moving an alias.
+    warm: Option<bool>,
+}
+
+fn warming(warm: Option<bool>) -> Warming {
+    match warm {
+        None => Warming::WhereServed,
+        Some(true) => Warming::Always,
+        Some(false) => Warming::Never,
+    }
 }
 
 /// Tells `null` from a field that is left out.
@@ -181,7 +200,8 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Points an alias of a model at one of its versions.
+/// Points an alias of a model at one of its versions. Where this server serves the alias, the version is loaded and tried first;
+/// if that fails, the alias stays where it is, and what it points at goes on answering. Afterwards the old version is drained.
 #[utoipa::path(put, path = "/api/models/{model_id}/aliases/{alias}", tag = "models",
     params(("model_id" = String, Path, description = "the model's base name"), ("alias" = String, Path)),
     request_body = AliasRequest, responses((status = 200, body = ModelResponse), Problems))]
@@ -189,9 +209,11 @@ pub(crate) async fn move_alias(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
     Extension(caller): Extension<Caller>,
+    Extension(admission): Extension<Admission>,
     AliasPath { base, alias }: AliasPath,
     request: Request,
 ) -> Result<Json<ModelResponse>, Failure> {
+    let permit = admission.inference()?;
     let body: AliasRequest = read_json(request, &limits).await?;
     let reference: Reference = crate::parameters::reference("model_id", &body.model_id)?;
     let expected = match body.expected {
@@ -199,21 +221,29 @@ pub(crate) async fn move_alias(
         Some(holder) => ExpectedHolder::Exactly(holder.as_deref().map(str::parse).transpose()?),
     };
     let origin = Origin { actor: caller.name, reason: body.reason };
-    let entry = blocking::run(move || service.move_alias_of(&base, &reference, alias, expected, origin)).await?;
+    let warming = warming(body.warm);
+    let moved = move || service.move_alias_of(&base, &reference, alias, expected, warming, origin);
+    let entry = blocking::run_admitted(permit, moved).await?;
     Ok(Json(entry.into()))
 }
 
-/// Points an alias back at the version before its last move.
+/// Points an alias back at the version before its last move, which is warmed first as when an alias is moved.
 #[utoipa::path(post, path = "/api/models/{model_id}/aliases/{alias}/rollback", tag = "models",
-    params(("model_id" = String, Path, description = "the model's base name"), ("alias" = String, Path)),
+    params(("model_id" = String, Path, description = "the model's base name"), ("alias" = String, Path),
+        RollbackParameters),
     responses((status = 200, body = ModelResponse), Problems))]
 pub(crate) async fn roll_back_alias(
     State(service): State<Arc<Service>>,
     Extension(caller): Extension<Caller>,
+    Extension(admission): Extension<Admission>,
     AliasPath { base, alias }: AliasPath,
+    QueryParameters(parameters): QueryParameters<RollbackParameters>,
 ) -> Result<Json<ModelResponse>, Failure> {
+    let permit = admission.inference()?;
+    let warming = warming(parameters.warm);
     let origin = Origin { actor: caller.name, reason: None };
-    let entry = blocking::run(move || service.roll_back_alias(&base, alias, origin)).await?;
+    let rolled = move || service.roll_back_alias(&base, alias, warming, origin);
+    let entry = blocking::run_admitted(permit, rolled).await?;
     Ok(Json(entry.into()))
 }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{self, Entry};
-use seedhouse_service::{Caller, Overview, Service, StorageFigures};
+use seedhouse_service::{Caller, MemoryReport, Overview, Service, StorageFigures};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -228,20 +228,22 @@ pub(crate) struct StatisticsResponse {
     overview: Overview,
     /// Nothing of this version trains; the original's web client looks at it.
     training_tasks: u64,
+    /// What is loaded.
+    memory: MemoryReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<StorageFigures>,
 }
 
 /// Counts versions by type, status and framework.
 #[utoipa::path(get, path = "/api/model-manager/statistics", tag = "models", params(StatisticsParameters),
-    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, training_tasks, corrupt_models, jobs, size_bytes, by_type, by_status, by_framework; with `storage=true` also storage {artifacts, stored_bytes, named_bytes, saved_by_deduplication_bytes}"), (status = 400, body = Problem)))]
+    responses((status = 200, body = Object, description = "total_models, total_bases, loaded_models, training_tasks, corrupt_models, jobs, plans {memory_hits, disk_hits, misses by reason, compile_micros, map_micros, failed_writes, stored, stored_bytes}, size_bytes, by_type, by_status, by_framework, memory (as GET /api/slots); with `storage=true` also storage {artifacts, stored_bytes, named_bytes, saved_by_deduplication_bytes}"), (status = 400, body = Problem)))]
 pub(crate) async fn statistics(
     State(service): State<Arc<Service>>,
     QueryParameters(parameters): QueryParameters<StatisticsParameters>,
 ) -> Result<Json<StatisticsResponse>, Failure> {
     let figures = blocking::run(move || {
         let storage = if parameters.storage { Some(service.storage_figures()?) } else { None };
-        Ok(StatisticsResponse { overview: service.overview()?, training_tasks: 0, storage })
+        Ok(StatisticsResponse { overview: service.overview()?, training_tasks: 0, memory: service.memory(), storage })
     });
     Ok(Json(figures.await?))
 }

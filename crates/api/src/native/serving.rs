@@ -1,11 +1,11 @@
-//! The original's routes that take versions into service and out of it.
+//! Taking versions into service and out of it, with the original's routes and ours; and what is loaded.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
 use seedhouse_service::core::{Entry, Timestamp};
-use seedhouse_service::{Caller, Origin, Service};
+use seedhouse_service::{Caller, MemoryReport, Origin, Service};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -58,6 +58,57 @@ pub(crate) async fn pause(
     let origin = Origin { actor: caller.name, reason: None };
     let entry = blocking::run(move || service.pause(&reference, origin)).await?;
     Ok(ServingResponse::new(&entry, "stopped"))
+}
+
+/// A version that is loaded.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LoadResponse {
+    model_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+}
+
+/// Loads a version, so that the next request finds it warm. Its status stays.
+#[utoipa::path(post, path = "/api/models/{model_id}/load", tag = "models", params(("model_id" = String, Path)),
+    responses((status = 200, body = LoadResponse), Problems))]
+pub(crate) async fn load(
+    State(service): State<Arc<Service>>,
+    Extension(admission): Extension<Admission>,
+    ModelIdPath(reference): ModelIdPath,
+) -> Result<Json<LoadResponse>, Failure> {
+    let permit = admission.inference()?;
+    let entry = blocking::run_admitted(permit, move || service.load(&reference)).await?;
+    let digest = entry.record.digest().map(|digest| digest.to_string());
+    Ok(Json(LoadResponse { model_id: entry.record.model_id.to_string(), digest }))
+}
+
+/// A version that was told to go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UnloadResponse {
+    model_id: String,
+    /// Whether it was loaded.
+    was_loaded: bool,
+    /// How many requests still use it; its memory is freed after them.
+    in_use: usize,
+}
+
+/// Unloads a version. Requests in progress end on it, and its memory is freed after them; the next request loads it again.
+#[utoipa::path(post, path = "/api/models/{model_id}/unload", tag = "models", params(("model_id" = String, Path)),
+    responses((status = 200, body = UnloadResponse), Problems))]
+pub(crate) async fn unload(
+    State(service): State<Arc<Service>>,
+    ModelIdPath(reference): ModelIdPath,
+) -> Result<Json<UnloadResponse>, Failure> {
+    let unloaded = blocking::run(move || service.unload(&reference)).await?;
+    let model_id = unloaded.entry.record.model_id.to_string();
+    Ok(Json(UnloadResponse { model_id, was_loaded: unloaded.was_loaded, in_use: unloaded.in_use }))
+}
+
+/// Shows what is loaded, being loaded and being drained: bytes, requests in progress, when it was last used; and the budget.
+#[utoipa::path(get, path = "/api/slots", tag = "models",
+    responses((status = 200, body = Object, description = "budget_bytes, used_bytes, loads, failed_loads, evictions, waiting_requests, slots [{model_id, digest, state (waiting, loading, ready, draining), bytes, in_use, requests, pinned, load_seconds, loaded_at, last_used_at}]")))]
+pub(crate) async fn slots(State(service): State<Arc<Service>>) -> Result<Json<MemoryReport>, Failure> {
+    Ok(Json(blocking::run(move || Ok(service.memory())).await?))
 }
 
 /// A version that was loaded anew.

@@ -172,6 +172,15 @@ impl ServedText {
         ServedText { scheduler: Scheduler::new(Arc::clone(&pipeline), settings), pipeline }
     }
 
+    /// Lets the model choose one token after one token.
+    pub(crate) fn warm_up(&self) -> Result<()> {
+        let first = self.pipeline.info().tokenizer.bos.unwrap_or(0);
+        let request = GenerateRequest::new(Prompt::Text(String::new()), 1);
+        let order = self.pipeline.order_of(&request, vec![first], Instant::now())?;
+        let ticket = self.scheduler.submit(order)?;
+        read(&ticket, &mut [Continuation::default()], &mut |_| ControlFlow::Continue(())).map(drop)
+    }
+
     pub(crate) fn statistics(&self) -> TextStatistics {
         self.scheduler.statistics()
     }
@@ -254,8 +263,13 @@ impl TextPipeline {
     fn order(&self, request: &GenerateRequest, started: Instant) -> Result<Order> {
         request.check()?;
         request.sampling.check_vocabulary(self.token_count())?;
-        let text = TextStream::new(&request.stop)?;
         let prompt = self.encode_prompt(&request.prompt)?;
+        self.order_of(request, prompt, started)
+    }
+
+    /// The same for a prompt that is encoded.
+    fn order_of(&self, request: &GenerateRequest, prompt: Vec<u32>, started: Instant) -> Result<Order> {
+        let text = TextStream::new(&request.stop)?;
         let longest = self.room_after(prompt.len())?.min(request.max_new_tokens);
         Ok(Order {
             prompt: prompt.into(),

@@ -181,7 +181,7 @@ impl Preprocess {
             let (mean, std) = (self.mean[channel], self.std[channel]);
             data.extend(image.as_raw().iter().skip(channel).step_by(3).map(|raw| (value(*raw) - mean) / std));
         }
-        Tensor { shape: vec![1, 3, height, width], data }
+        Tensor::new(vec![1, 3, height, width], data)
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
             json!({"shortest_edge": 3, "size": [2, 2], "filter": "nearest", "mean": [0, 0, 0], "std": [1, 1, 1]});
         let tensor = declared(declaration).tensor(&Picture::Whole(image.clone())).unwrap();
         // Of columns 0 to 5, which are 10, 30, 50 and so on, the middle two.
-        assert_eq!(tensor.data[..4], [50.0, 70.0, 50.0, 70.0]);
+        assert_eq!(tensor.f32s().unwrap()[..4], [50.0, 70.0, 50.0, 70.0]);
         let narrow = RgbImage::new(30_000, 1);
         let declaration = json!({"shortest_edge": 256, "size": 224});
         let error = declared(declaration).tensor(&Picture::Whole(narrow)).unwrap_err().to_string();
@@ -349,7 +349,7 @@ mod tests {
         let declaration = json!({"size": [1, 2], "mean": [10, 10, 10], "std": [1, 2, 10]});
         let tensor = declared(declaration).tensor(&Picture::Whole(image)).unwrap();
         assert_eq!(tensor.shape, [1, 3, 1, 2]);
-        assert_eq!(tensor.data, [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
+        assert_eq!(tensor.f32s().unwrap(), [0.0, 30.0, 5.0, 20.0, 2.0, 5.0]);
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
         let image = RgbImage::from_fn(7, 3, |x, _| Rgb([x as u8; 3]));
         let declaration = json!({"crop": "center_square", "size": 3, "mean": [0, 0, 0], "std": [1, 1, 1]});
         let tensor = declared(declaration).tensor(&Picture::Whole(image)).unwrap();
-        assert_eq!(tensor.data[..3], [2.0, 3.0, 4.0]);
+        assert_eq!(tensor.f32s().unwrap()[..3], [2.0, 3.0, 4.0]);
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
             let a = preprocess.tensor(&Picture::Whole(whole.clone())).unwrap();
             let b = preprocess.tensor(&Picture::Fractional(fractional.clone())).unwrap();
             // One is rounded to whole numbers, the other is not.
-            assert!(a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
+            assert!(a.f32s().unwrap().iter().zip(b.f32s().unwrap()).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
         }
     }
 }

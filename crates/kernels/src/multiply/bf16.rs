@@ -15,7 +15,8 @@ impl Kernel for Bf16 {
 
     #[inline(always)]
     unsafe fn add<V: Vector, const ROWS: usize>(tile: &Tile, lane: usize) {
-        // SAFETY: by the contract of the trait, and the places are those of `weight_format`.
+        // SAFETY: the panel has each group of the tile: a word of two bf16 for each of its 32 outputs, of which two vectors are read
+        // from `lane` on, where the contract of the trait has them end with the panel. A row has a word for each group.
         unsafe {
             let mut sums = load_floats::<V, ROWS>(tile, lane);
             for group in tile.groups.clone() {

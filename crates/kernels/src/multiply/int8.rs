@@ -16,7 +16,8 @@ impl Kernel for Int8 {
 
     #[inline(always)]
     unsafe fn add<V: Vector, const ROWS: usize>(tile: &Tile, lane: usize) {
-        // SAFETY: by the contract of the trait, and the places are those of `weight_format`.
+        // SAFETY: the panel has each group of the tile: a word of 4 bytes for each of its 32 outputs, of which two vectors are read
+        // from `lane` on, where the contract of the trait has them end with the panel. A row has a word for each group and 32 sums.
         unsafe {
             let mut sums = [[V::splat_word(0); 2]; ROWS];
             for (row, sums) in sums.iter_mut().enumerate() {

@@ -22,8 +22,6 @@ unsafe fn read<const BYTES: usize>(from: *const u8) -> [[u8; BYTES]; LANES] {
     unsafe { from.cast::<[[u8; BYTES]; LANES]>().read() }
 }
 
-// SAFETY of the blocks below: each reads or writes as many lanes as the caller vouches for by the contract of the trait.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "one comment for all of them, above")]
 impl Vector for Portable {
     type Float = [f32; LANES];
     type Word = [i32; LANES];
@@ -36,16 +34,19 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn enter<W: Work>(work: W) {
+        // SAFETY: every processor has the instructions; the caller vouches for what `work` says about its pointers.
         unsafe { work.run::<Portable>() }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; LANES] {
+        // SAFETY: reads 32 bytes at `from`, 4 for each lane, wherever they lie; the caller vouches for them.
         unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: [f32; LANES]) {
+        // SAFETY: writes 32 bytes at `to`, 4 for each lane, wherever they lie; the caller vouches for them.
         unsafe { to.cast::<[f32; LANES]>().write_unaligned(value) }
     }
 
@@ -82,11 +83,13 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load_words(from: *const u8) -> [i32; LANES] {
+        // SAFETY: reads 32 bytes at `from`, 4 for each lane, wherever they lie; the caller vouches for them.
         unsafe { read(from) }.map(i32::from_le_bytes)
     }
 
     #[inline(always)]
     unsafe fn store_words(to: *mut i32, value: [i32; LANES]) {
+        // SAFETY: writes 32 bytes at `to`, 4 for each lane, wherever they lie; the caller vouches for them.
         unsafe { to.cast::<[i32; LANES]>().write_unaligned(value) }
     }
 
@@ -107,16 +110,19 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> [f32; LANES] {
+        // SAFETY: reads 16 bytes at `from`, 2 for each lane, wherever they lie; the caller vouches for them.
         unsafe { read(from) }.map(|bytes| f16::from_le_bytes(bytes).to_f32())
     }
 
     #[inline(always)]
     unsafe fn load_i16(from: *const u8) -> [f32; LANES] {
+        // SAFETY: reads 16 bytes at `from`, 2 for each lane, wherever they lie; the caller vouches for them.
         unsafe { read(from) }.map(|bytes| f32::from(i16::from_le_bytes(bytes)))
     }
 
     #[inline(always)]
     unsafe fn load_i8(from: *const u8) -> [f32; LANES] {
+        // SAFETY: reads 8 bytes at `from`, 1 for each lane, wherever they lie; the caller vouches for them.
         unsafe { read(from) }.map(|bytes| f32::from(i8::from_le_bytes(bytes)))
     }
 
@@ -157,6 +163,7 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn dot_bf16(sum: [f32; LANES], weights: [i32; LANES], activations: [i32; LANES]) -> [f32; LANES] {
+        // SAFETY: no memory is touched, and every processor has the instructions.
         unsafe {
             let sum = Self::multiply_add(Self::low_bf16(weights), Self::low_bf16(activations), sum);
             Self::multiply_add(Self::high_bf16(weights), Self::high_bf16(activations), sum)
@@ -165,6 +172,7 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn dot_biased_bytes(sum: [i32; LANES], weights: [i32; LANES], activations: [i32; LANES]) -> [i32; LANES] {
+        // SAFETY: no memory is touched, and every processor has the instructions.
         let weights = unsafe { Self::unbiased(weights) };
         each(|lane| sum[lane].wrapping_add(dot(weights[lane], activations[lane])))
     }

@@ -18,7 +18,8 @@ pub(crate) trait Work {
 /// Vectors of 32-bit lanes, one lane per output.
 ///
 /// # Safety of all functions
-/// The processor has the instructions; pointers are valid for as many lanes as are read or written. They need not be aligned.
+/// The processor has the instructions. Pointers are valid for what is read or written: 4 bytes for each lane by `load`, `store`,
+/// `load_words` and `store_words`, 2 by `load_f16` and `load_i16`, 1 by `load_i8`. They need not be aligned.
 pub(crate) trait Vector: Copy {
     /// Lanes of f32.
     type Float: Copy;

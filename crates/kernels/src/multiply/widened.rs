@@ -95,7 +95,9 @@ impl<const FORMAT: usize> Kernel for Widened<FORMAT> {
 
     #[inline(always)]
     unsafe fn add<V: Vector, const ROWS: usize>(tile: &Tile, lane: usize) {
-        // SAFETY: by the contract of the trait, and the places are those of `weight_format`.
+        // SAFETY: the panel has each group of the tile and the block around it. A group is its head, which `Scales` reads, and `STEPS`
+        // times `STEP_BYTES`, an equal share for each of the 32 outputs, of which two vectors are read from `lane` on, where the contract
+        // of the trait has them end with the panel. A row has a number for each input of a group, filled up with zeros, and 32 sums.
         unsafe {
             let mut sums = load_floats::<V, ROWS>(tile, lane);
             for group in tile.groups.clone() {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::weight_format::{GroupScales, SUPER_BLOCK};
+use crate::{Pool, PoolOptions};
 
 fn weight(output: usize, input: usize) -> f32 {
     ((output * 613 + input * 7919) % 1009) as f32 * 0.002 - 1.0
@@ -47,6 +48,21 @@ proptest! {
                     prop_assert!((found - expected).abs() <= allowed(format), "{:?} {} {}", format, found, expected);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn threads_pack_the_bytes_that_one_thread_packs() {
+    let pool = Pool::new(&PoolOptions { threads: 3, ..PoolOptions::default() }).unwrap();
+    for (outputs, inputs) in [(1, 1), (0, 5), (31, 300), (129, 257), (700, 64)] {
+        for format in WeightFormat::ALL {
+            let fill = |output: usize, row: &mut [f32]| {
+                row.iter_mut().enumerate().for_each(|(input, to)| *to = weight(output, input));
+            };
+            let packed = pool.step(|step| PackedMatrix::pack_f32_with(step, format, outputs, inputs, &fill));
+            let expected = pack(format, outputs, inputs);
+            assert_eq!(packed.bytes(), expected.bytes(), "{format:?} {outputs} x {inputs}");
         }
     }
 }

@@ -20,7 +20,7 @@
 //! and values are refused. A block is `x = attention_norm(x + attention(x))`, then
 //! `x = feed_forward_norm(x + down(gelu(up(x))))`, with the GELU of the error function. Two forms are read: a folder with
 //! safetensors files and a `config.json` that names `PostNormDecoder` in `architectures` beside the six numbers of the record,
-//! and a torch checkpoint, for which the record itself has the numbers.
+//! and a torch checkpoint with `tokenizer.json` beside it, for which the record itself has the numbers.
 
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ use crate::torch::checkpoint::{Checkpoint, TensorView};
 /// The name of the family in records and messages.
 pub(crate) const ARCHITECTURE: &str = "post_norm_decoder";
 const TOKEN_EMBEDDING: &str = "token_embedding.weight";
+const POSITION_EMBEDDING: &str = "position_embedding.weight";
 const OUTPUT: &str = "output.weight";
 
 /// What torch adds to the variance.
@@ -51,17 +52,33 @@ pub(super) const FAMILY: Family =
     Family { class: "PostNormDecoder", read: describe, prefix: "", name, is_buffer: |_| false };
 
 /// Returns whether the tensors of a checkpoint have the names of this family.
-#[cfg_attr(not(test), expect(dead_code, reason = "a checkpoint has no tokenizer; training starts from it"))]
 pub(crate) fn recognises(checkpoint: &Checkpoint<'_>) -> bool {
     let has = |name: &str| checkpoint.tensors().contains_key(name);
-    has(TOKEN_EMBEDDING) && has("position_embedding.weight") && has("layers.0.attention.query.weight")
+    has(TOKEN_EMBEDDING) && has(POSITION_EMBEDDING) && has("layers.0.attention.query.weight")
+}
+
+/// Returns the hyper-parameters that the shapes of a checkpoint tell, in the record's names: all but `num_heads`.
+pub(crate) fn hyper_parameters(checkpoint: &Checkpoint<'_>) -> Map<String, Value> {
+    let size = |name: &str, dimension: usize| checkpoint.tensors().get(name)?.shape.get(dimension).copied();
+    let layer =
+        |layer: usize| checkpoint.tensors().contains_key(format!("layers.{layer}.attention.query.weight").as_str());
+    [
+        ("vocab_size", size(TOKEN_EMBEDDING, 0)),
+        ("max_seq_len", size(POSITION_EMBEDDING, 0)),
+        ("d_model", size(TOKEN_EMBEDDING, 1)),
+        ("num_layers", Some((0..).take_while(|&number| layer(number)).count())),
+        ("d_ff", size("layers.0.feed_forward.up.weight", 0)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+    .collect()
 }
 
 /// Reads a checkpoint by the hyper-parameters of its record.
 ///
 /// # Errors
-/// [`Error::Malformed`] when both do not fit each other, naming both values; [`Error::Invalid`] when the record lacks a number.
-#[cfg_attr(not(test), expect(dead_code, reason = "a checkpoint has no tokenizer; training starts from it"))]
+/// [`Error::Malformed`] when both do not fit each other, naming both values; [`Error::Unsupported`] when the record lacks a
+/// number, [`Error::Invalid`] when it is none.
 pub(crate) fn read_checkpoint(
     path: &ManifestPath,
     file: &Arc<MappedFile>,
@@ -84,7 +101,10 @@ pub(crate) fn read_checkpoint(
 fn of_record(metadata: &Map<String, Value>) -> Result<DecoderSpec> {
     let number = |name: &str| -> Result<usize> {
         let rule = "must be a whole number between 1 and 2^32 - 1, or the checkpoint cannot be computed with";
-        let value = metadata.get(name).unwrap_or(&Value::Null);
+        let Some(value) = metadata.get(name) else {
+            let reason = "the shapes of a checkpoint do not say everything: the record's `metadata` has to name it";
+            return Err(Error::unsupported(format!("a `{ARCHITECTURE}` checkpoint without `{name}`"), reason));
+        };
         let found = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
         found.map(|number| number as usize).ok_or_else(|| Error::invalid(format!("metadata.{name}"), value, rule))
     };
@@ -176,7 +196,7 @@ fn stored(name: &str, subject: &Arc<str>, file: &Arc<MappedFile>, view: &TensorV
 fn name(role: Role) -> Option<Name> {
     Some(Name::plain(match role {
         Role::TokenEmbedding => TOKEN_EMBEDDING,
-        Role::PositionEmbedding => "position_embedding.weight",
+        Role::PositionEmbedding => POSITION_EMBEDDING,
         Role::FinalNorm => "final_norm.weight",
         Role::FinalNormBias => "final_norm.bias",
         Role::Output => OUTPUT,

@@ -107,6 +107,9 @@ impl Rotary {
     /// # Errors
     /// A text that names the pair whose factor is impossible.
     pub(super) fn divided_by(mut self, factors: &[f32]) -> Result<Rotary, String> {
+        if let Some(pair) = factors.iter().position(|factor| !(factor.is_finite() && *factor > 0.0)) {
+            return Err(format!("the factor of pair {pair} is {}, but must be finite and above 0", factors[pair]));
+        }
         for (speed, factor) in self.frequencies.iter_mut().zip(factors) {
             *speed /= f64::from(*factor);
         }
@@ -210,6 +213,14 @@ mod tests {
     fn factors_of_a_file_divide_speeds() {
         let plain = || Rotary::new(4, 4, RotaryStyle::Interleaved, 100.0, Scaling::None).unwrap();
         assert_close(&plain().divided_by(&[1.0, 8.0]).unwrap().frequencies, &[1.0, 0.1 / 8.0]);
-        assert!(plain().divided_by(&[1.0, 0.0]).unwrap_err().contains("pair 1 turns by inf"));
+        for factor in [0.0, -0.0, -2.0, f32::NAN, f32::INFINITY] {
+            let error = plain().divided_by(&[1.0, factor]).unwrap_err();
+            assert_eq!(error, format!("the factor of pair 1 is {factor}, but must be finite and above 0"));
+        }
+        // Finite, and the speed is not.
+        let steep = Rotary::new(64, 64, RotaryStyle::Interleaved, 1e-300, Scaling::None).unwrap();
+        let mut factors = [1.0; 32];
+        factors[31] = 1e-40;
+        assert!(steep.divided_by(&factors).unwrap_err().contains("pair 31 turns by inf"));
     }
 }

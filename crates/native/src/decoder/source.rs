@@ -63,6 +63,16 @@ impl TensorSource {
         self.storage
     }
 
+    /// Returns how many bytes its numbers take in the file.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        (self.outputs * self.inputs).div_ceil(self.storage.block_numbers()) * self.storage.block_bytes()
+    }
+
+    /// Forgets the pages of its file that were read.
+    pub(crate) fn forget_pages(&self) {
+        self.file.forget_pages();
+    }
+
     /// Returns the groups of a quantised type.
     pub(crate) fn groups(&self) -> Option<GroupLayout> {
         self.storage.groups()

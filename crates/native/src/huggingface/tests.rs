@@ -147,7 +147,7 @@ fn decoder_is_read_from_the_shards_of_its_index() {
     let model = decoder::huggingface::read(&folder(&files).1).unwrap();
     assert_eq!(model.tensors.layer_tensor(0, decoder::Role::Down).inputs(), 8);
     let reason = |files: &[(&str, Vec<u8>)]| inspect(&folder(files).1).unwrap().unwrap().not_servable_because.unwrap();
-    assert!(reason(&files).starts_with("a folder without `tokenizer.json` is not supported"));
+    assert!(reason(&files).starts_with("a language model without `tokenizer.json` is not supported"));
     let index = files.pop().unwrap();
     assert!(reason(&files).starts_with("a folder with 3 safetensors files and no index is not supported"));
     files.push(index);
@@ -248,7 +248,7 @@ fn tokenizers_that_contradict_themselves_or_are_not_known_are_refused() {
     };
     let alone = |json: Value| vec![("tokenizer.json", json)];
     let cases = [
-        (vec![], "a folder without `tokenizer.json`"),
+        (vec![], "a language model without `tokenizer.json`"),
         (alone(json!([])), "file `tokenizer.json` is malformed"),
         (alone(with("/added_tokens/0/id", json!(u64::MAX))), "file `tokenizer.json` is malformed"),
         (alone(with("/added_tokens/0/id", json!(8))), "token 8 is `<s>`, but the model has 8 tokens"),

@@ -63,12 +63,12 @@ enum Vocabulary {
 /// Reads the files. `vocab_size` is the number of logits.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a folder without `tokenizer.json` or with a decoder that is not known; [`Error::Malformed`] for
+/// [`Error::Unsupported`] for a version without `tokenizer.json` or with a decoder that is not known; [`Error::Malformed`] for
 /// ids that contradict each other or the model, naming both values.
 pub(crate) fn read(files: &LocalFiles, vocab_size: usize) -> Result<FolderText> {
     let Some(file) = find(files, TOKENIZER) else {
         return Err(Error::unsupported(
-            format!("a folder without `{TOKENIZER}`"),
+            format!("a language model without `{TOKENIZER}`"),
             "text becomes tokens by that file of the `tokenizers` library",
         ));
     };

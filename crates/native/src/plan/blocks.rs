@@ -6,12 +6,13 @@
 pub(super) struct Blocks {
     users: Vec<u32>,
     free: Vec<u32>,
+    touched: usize,
 }
 
 impl Blocks {
     pub(super) fn new(count: usize) -> Blocks {
         let count = u32::try_from(count).expect("blocks are numbered in 32 bits, as the store does");
-        Blocks { users: vec![0; count as usize], free: (0..count).rev().collect() }
+        Blocks { users: vec![0; count as usize], free: (0..count).rev().collect(), touched: 0 }
     }
 
     /// Returns how many blocks nobody uses.
@@ -23,7 +24,13 @@ impl Blocks {
     pub(super) fn take(&mut self) -> Option<u32> {
         let block = self.free.pop()?;
         self.users[block as usize] = 1;
+        self.touched = self.touched.max(block as usize + 1);
         Some(block)
+    }
+
+    /// Returns how many blocks were ever used: their memory is taken and stays so. Those that are given back are used first.
+    pub(super) fn touched(&self) -> usize {
+        self.touched
     }
 
     /// Adds a user to a block.
@@ -61,6 +68,8 @@ mod tests {
         assert_eq!(blocks.free(), 1);
         blocks.release(block);
         assert_eq!(blocks.free(), 2);
+        assert_eq!(blocks.touched(), 1);
         assert!(blocks.take().is_some() && blocks.take().is_some() && blocks.take().is_none());
+        assert_eq!(blocks.touched(), 2);
     }
 }

@@ -1,8 +1,11 @@
 //! Sequences of a plan, and what a step does with them.
 
+mod passes;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use seedhouse_core::runtime::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 use seedhouse_core::{Error, Result};
@@ -12,9 +15,7 @@ use super::blocks::Blocks;
 use super::compile::Plan;
 use super::forward::{Buffers, Forward, Row};
 use super::linear::resized;
-
-/// Rows computed at once; more would make the buffers larger and nothing quicker.
-const MOST_ROWS: usize = 512;
+use passes::{Passes, Piece};
 
 /// All sequences of one owner.
 pub(super) struct PlanExecutor {
@@ -25,28 +26,47 @@ pub(super) struct PlanExecutor {
     sequences: BTreeMap<SequenceId, Sequence>,
     opened: u64,
     buffers: Buffers,
+    /// What a step needs for a moment; kept, so that a step allocates nothing.
+    passes: Passes,
     rows: Vec<Row>,
+    wanted: Vec<usize>,
+    spans: Vec<Span<'static>>,
     logits: Vec<f32>,
+    /// What all executors of the model hold, and how much of that is this one's.
+    cached_bytes: Arc<AtomicU64>,
+    counted_bytes: u64,
 }
 
 /// The tokens of a sequence, by where their keys and values are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sequence {
     blocks: Vec<u32>,
     length: usize,
 }
 
-/// Tokens of one part that are computed together with those of other parts.
-struct Piece<'t> {
-    sequence: SequenceId,
-    first_position: usize,
-    tokens: &'t [u32],
-    wanted: Wanted,
+impl Sequence {
+    /// Returns a sequence with room for the blocks of a full one: it grows without being moved.
+    fn new(blocks: &[u32], length: usize, context_length: usize) -> Sequence {
+        let mut all = Vec::with_capacity(context_length.div_ceil(BLOCK_TOKENS));
+        all.extend_from_slice(blocks);
+        Sequence { blocks: all, length }
+    }
+
+    /// Returns the last block when it is not full and others use it too.
+    fn shared_end(&self, blocks: &Blocks) -> Option<u32> {
+        let last = self.blocks.last().copied()?;
+        (!self.length.is_multiple_of(BLOCK_TOKENS) && blocks.is_shared(last)).then_some(last)
+    }
 }
 
 impl PlanExecutor {
     /// Makes an executor whose cache takes about `cache_bytes`, but at least one sequence of full length.
-    pub(super) fn new(plan: Arc<Plan>, pool: Arc<Pool>, cache_bytes: usize) -> Result<PlanExecutor> {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        pool: Arc<Pool>,
+        cache_bytes: usize,
+        cached_bytes: Arc<AtomicU64>,
+    ) -> Result<PlanExecutor> {
         let spec = &plan.spec;
         let shape = KeyValueShape { layers: spec.layers, heads: spec.key_value_heads, head_width: spec.head_width };
         let fitting = cache_bytes / KeyValueStore::block_bytes(shape).max(1);
@@ -62,11 +82,27 @@ impl PlanExecutor {
             sequences: BTreeMap::new(),
             opened: 0,
             buffers: Buffers::default(),
+            passes: Passes::default(),
             rows: Vec::new(),
+            wanted: Vec::new(),
+            spans: Vec::new(),
             logits: Vec::new(),
+            cached_bytes,
+            counted_bytes: 0,
             plan,
             pool,
         })
+    }
+
+    /// Tells how much is held now.
+    fn count_bytes(&mut self) {
+        let block = KeyValueStore::block_bytes(self.store.shape());
+        let blocks = page_rounded(self.blocks.touched() * block).min(self.store.bytes());
+        let bytes = (blocks + self.buffers.bytes() + size_of_val(&self.logits[..])) as u64;
+        // Only grows, so that a difference is never below nothing.
+        let more = bytes.saturating_sub(self.counted_bytes);
+        self.cached_bytes.fetch_add(more, Ordering::Relaxed);
+        self.counted_bytes += more;
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {
@@ -115,19 +151,13 @@ impl PlanExecutor {
 
     fn blocks_needed(&self, sequence: &Sequence, tokens: usize) -> usize {
         let after = (sequence.length + tokens).div_ceil(BLOCK_TOKENS);
-        after - sequence.blocks.len() + usize::from(self.shared_end(sequence).is_some())
-    }
-
-    /// Returns the last block of a sequence when it is not full and others use it too.
-    fn shared_end(&self, sequence: &Sequence) -> Option<u32> {
-        let last = sequence.blocks.last().copied()?;
-        (!sequence.length.is_multiple_of(BLOCK_TOKENS) && self.blocks.is_shared(last)).then_some(last)
+        after - sequence.blocks.len() + usize::from(sequence.shared_end(&self.blocks).is_some())
     }
 
     /// Gives a sequence the blocks for further tokens; [`PlanExecutor::check`] has counted them.
     fn extend(&mut self, id: SequenceId, tokens: usize) {
-        let mut sequence = self.sequences.remove(&id).expect("checked before");
-        if let Some(shared) = self.shared_end(&sequence) {
+        let sequence = self.sequences.get_mut(&id).expect("checked before");
+        if let Some(shared) = sequence.shared_end(&self.blocks) {
             let own = self.blocks.take().expect("counted before");
             self.store.copy_block(shared, own);
             self.blocks.release(shared);
@@ -137,63 +167,58 @@ impl PlanExecutor {
             sequence.blocks.push(self.blocks.take().expect("counted before"));
         }
         sequence.length += tokens;
-        self.sequences.insert(id, sequence);
     }
 
-    /// Computes pieces of at most [`MOST_ROWS`] rows together, and writes their logits.
-    fn pass(&mut self, pieces: &[Piece<'_>], logits: Range<usize>) {
+    /// Computes pieces together, and writes their logits.
+    fn pass(&mut self, parts: &[StepPart<'_>], pieces: &[Piece], logits: Range<usize>) {
         self.rows.clear();
-        let (mut spans, mut wanted) = (Vec::with_capacity(pieces.len()), Vec::new());
+        self.wanted.clear();
+        let mut spans: Vec<Span<'_>> = std::mem::take(&mut self.spans);
         for piece in pieces {
+            let part = &parts[piece.part];
             let first = self.rows.len();
-            let places = piece.tokens.iter().zip(piece.first_position..);
+            let places = part.tokens[piece.tokens.clone()].iter().zip(piece.first_position..);
             self.rows.extend(places.map(|(&token, position)| Row { token, position }));
-            let sequence = self.sequences.get(&piece.sequence).expect("checked before");
+            let sequence = self.sequences.get(&part.sequence).expect("checked before");
             let rows = first..self.rows.len();
             match piece.wanted {
                 Wanted::None => {}
-                Wanted::Last => wanted.push(rows.end - 1),
-                Wanted::All => wanted.extend(rows.clone()),
+                Wanted::Last => self.wanted.push(rows.end - 1),
+                Wanted::All => self.wanted.extend(rows.clone()),
             }
             spans.push(Span { blocks: &sequence.blocks, first_position: piece.first_position, rows });
         }
         let (plan, store, buffers, rows) = (&self.plan, &mut self.store, &mut self.buffers, &self.rows);
-        let logits = &mut self.logits[logits];
+        let (wanted, logits) = (&self.wanted, &mut self.logits[logits]);
         self.pool.step(|step| {
-            Forward { plan, step, store, buffers, rows, spans: &spans }.run(&wanted, logits);
+            Forward { plan, step, store, buffers, rows, spans: &spans }.run(wanted, logits);
         });
+        self.spans = emptied(spans);
     }
 }
 
-/// Cuts parts into passes of at most [`MOST_ROWS`] rows.
-fn passes<'t>(parts: &[StepPart<'t>], length: impl Fn(SequenceId) -> usize) -> Vec<Vec<Piece<'t>>> {
-    let mut passes: Vec<Vec<Piece<'t>>> = vec![Vec::new()];
-    let mut room = MOST_ROWS;
-    for part in parts {
-        let (mut tokens, mut first_position) = (part.tokens, length(part.sequence));
-        while !tokens.is_empty() {
-            if room == 0 {
-                passes.push(Vec::new());
-                room = MOST_ROWS;
-            }
-            let (now, later) = tokens.split_at(tokens.len().min(room));
-            let wanted = match part.wanted {
-                Wanted::Last if !later.is_empty() => Wanted::None,
-                wanted => wanted,
-            };
-            let piece = Piece { sequence: part.sequence, first_position, tokens: now, wanted };
-            passes.last_mut().expect("there is one from the start").push(piece);
-            room -= now.len();
-            first_position += now.len();
-            tokens = later;
-        }
+/// Returns the same memory for spans of another step: collecting what borrows nothing happens in place.
+fn emptied(mut spans: Vec<Span<'_>>) -> Vec<Span<'static>> {
+    spans.clear();
+    spans.into_iter().map(|_| unreachable!("it was emptied")).collect()
+}
+
+impl Drop for PlanExecutor {
+    fn drop(&mut self) {
+        self.cached_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
     }
-    passes
+}
+
+/// The store asks for huge pages, so its memory is taken in such pieces.
+fn page_rounded(bytes: usize) -> usize {
+    const HUGE_PAGE: usize = 2 << 20;
+    bytes.next_multiple_of(HUGE_PAGE)
 }
 
 impl TextExecutor for PlanExecutor {
     fn open(&mut self) -> Result<SequenceId> {
-        Ok(self.insert(Sequence::default()))
+        let context_length = self.plan.spec.context_length;
+        Ok(self.insert(Sequence::new(&[], 0, context_length)))
     }
 
     fn fork(&mut self, parent: SequenceId, length: usize) -> Result<SequenceId> {
@@ -201,9 +226,10 @@ impl TextExecutor for PlanExecutor {
         if length > parent.length {
             return Err(Error::invalid("length", length, format!("the sequence has {} tokens", parent.length)));
         }
-        let blocks = parent.blocks[..length.div_ceil(BLOCK_TOKENS)].to_vec();
-        blocks.iter().for_each(|&block| self.blocks.share(block));
-        Ok(self.insert(Sequence { blocks, length }))
+        let blocks = &parent.blocks[..length.div_ceil(BLOCK_TOKENS)];
+        let forked = Sequence::new(blocks, length, self.plan.spec.context_length);
+        forked.blocks.iter().for_each(|&block| self.blocks.share(block));
+        Ok(self.insert(forked))
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) {
@@ -227,16 +253,19 @@ impl TextExecutor for PlanExecutor {
     fn step(&mut self, parts: &[StepPart<'_>]) -> Result<Logits<'_>> {
         self.check(parts)?;
         let vocab_size = self.plan.spec.vocab_size;
-        let passes = passes(parts, |sequence| self.length(sequence));
+        let mut passes = std::mem::take(&mut self.passes);
+        passes.cut(parts, |sequence| self.length(sequence));
         parts.iter().for_each(|part| self.extend(part.sequence, part.tokens.len()));
         let row_count: usize = parts.iter().map(|part| part.wanted.rows(part.tokens.len())).sum();
         resized(&mut self.logits, row_count * vocab_size);
         let mut first = 0;
-        for pieces in &passes {
-            let count: usize = pieces.iter().map(|piece| piece.wanted.rows(piece.tokens.len())).sum();
-            self.pass(pieces, first * vocab_size..(first + count) * vocab_size);
+        for pieces in passes.each() {
+            let count: usize = pieces.iter().map(Piece::logits).sum();
+            self.pass(parts, pieces, first * vocab_size..(first + count) * vocab_size);
             first += count;
         }
+        self.passes = passes;
+        self.count_bytes();
         Ok(Logits::new(&self.logits[..row_count * vocab_size], vocab_size))
     }
 

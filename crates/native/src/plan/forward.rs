@@ -27,12 +27,18 @@ pub(super) struct Buffers {
     normalised: Vec<f32>,
     angles: Vec<f32>,
     inputs: FusedRows,
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
     attended: Vec<f32>,
     expanded: FusedRows,
     activations: Activations,
+}
+
+impl Buffers {
+    /// Returns what they have grown to.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = [&self.hidden, &self.normalised, &self.angles, &self.attended];
+        let rows: usize = rows.into_iter().map(|numbers| size_of_val(&numbers[..])).sum();
+        rows + self.inputs.bytes() + self.expanded.bytes() + self.activations.bytes()
+    }
 }
 
 /// A pass over all layers.
@@ -88,17 +94,18 @@ impl Forward<'_, '_> {
     fn attention(&mut self, index: usize, layer: &Layer) {
         let (spec, count, level) = (&self.plan.spec, self.rows.len(), self.step.level());
         self.fill_inputs(layer);
-        self.place_heads(layer);
-        let Buffers { queries, keys, values, attended, .. } = self.buffers;
-        let (query_width, key_width) = (spec.query_width(), spec.key_value_width());
-        append(self.step, self.store, index, self.spans, &keys[..count * key_width], &values[..count * key_width]);
+        self.turn_heads(layer);
+        let Buffers { inputs, attended, .. } = self.buffers;
+        let [queries, keys, values] = [QUERY, KEY, VALUE].map(|projection| layer.inputs.rows(projection, inputs));
+        append(self.step, self.store, index, self.spans, keys, values);
+        let query_width = spec.query_width();
         let options = AttentionOptions {
             query_heads: spec.query_heads,
             scale: spec.attention_scale,
             window: spec.sliding_window,
         };
         let attended = resized(attended, count * query_width);
-        attend(self.step, self.store, index, self.spans, &queries[..count * query_width], options, attended);
+        attend(self.step, self.store, index, self.spans, queries, options, attended);
         let Buffers { activations, attended, hidden, .. } = self.buffers;
         let attended = &attended[..count * query_width];
         let (form, width) = (layer.attention_output.form(), spec.width);
@@ -125,37 +132,28 @@ impl Forward<'_, '_> {
         layer.inputs.apply(self.step, activations, count, &write, inputs);
     }
 
-    /// Normalises and rotates the heads of queries and keys, and puts all three where attention wants them.
-    fn place_heads(&mut self, layer: &Layer) {
-        let (plan, count, level) = (self.plan, self.rows.len(), self.step.level());
-        let spec = &plan.spec;
-        let Buffers { angles, inputs, queries, keys, values, .. } = self.buffers;
-        let (angles, inputs) = (&*angles, &*inputs);
-        let place = |projection: usize, norm: Option<&NormWeights>, row: usize, heads: &mut [f32]| {
-            let source = layer.inputs.row(projection, row, inputs);
-            match norm {
-                None => heads.copy_from_slice(source),
-                Some(norm) => {
-                    let sources = source.chunks_exact(spec.head_width);
-                    for (source, head) in sources.zip(heads.chunks_exact_mut(spec.head_width)) {
-                        norm.apply(level, source, head);
-                    }
-                }
+    /// Normalises and rotates the heads of queries and keys where they stand.
+    fn turn_heads(&mut self, layer: &Layer) {
+        let (plan, level, head_width) = (self.plan, self.step.level(), self.plan.spec.head_width);
+        if plan.rotary.is_none() && layer.head_norms.is_none() {
+            return;
+        }
+        let Buffers { angles, inputs, .. } = self.buffers;
+        let angles = &*angles;
+        let turn = |projection: usize, row: usize, heads: &mut [f32]| {
+            if projection == VALUE {
+                return;
             }
-            if let Some(rotary) = plan.rotary.as_ref().filter(|_| projection != VALUE) {
+            if let Some(norms) = &layer.head_norms {
+                let norm = &norms[usize::from(projection == KEY)];
+                heads.chunks_exact_mut(head_width).for_each(|head| norm.apply_in_place(level, head));
+            }
+            if let Some(rotary) = &plan.rotary {
                 let length = rotary.angles_len();
-                rotary.rotate(level, &angles[row * length..][..length], spec.head_width, heads);
+                rotary.rotate(level, &angles[row * length..][..length], head_width, heads);
             }
         };
-        let norms = layer.head_norms.as_ref();
-        for (projection, buffer, width, norm) in [
-            (QUERY, queries, spec.query_width(), norms.map(|norms| &norms[0])),
-            (KEY, keys, spec.key_value_width(), norms.map(|norms| &norms[1])),
-            (VALUE, values, spec.key_value_width(), None),
-        ] {
-            let heads = resized(buffer, count * width);
-            self.step.for_each_piece(heads, width, &|row, heads| place(projection, norm, row, heads));
-        }
+        layer.inputs.change(self.step, self.rows.len(), inputs, &turn);
     }
 
     fn feed_forward(&mut self, layer: &Layer) {

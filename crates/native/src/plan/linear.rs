@@ -1,9 +1,12 @@
 //! Projections. Those of one input (queries, keys and values; gate and up) become one product where their weights have one
 //! format, because a product of few rows takes as long as its weights take to be read.
 
-use seedhouse_kernels::{ActivationForm, Activations, Epilogue, Level, PackedMatrix, Step, multiply};
+use std::sync::Arc;
 
-use super::packing::Packing;
+use seedhouse_kernels::{ActivationForm, Activations, Epilogue, PackedMatrix, RowView, Step, multiply};
+
+use super::compile::Compiler;
+use super::parts::Mismatch;
 use crate::decoder::TensorSource;
 
 /// A tensor and its bias.
@@ -12,24 +15,28 @@ pub(super) type Weights<'t> = (&'t TensorSource, Option<&'t TensorSource>);
 /// A packed matrix, its bias, and the activations that it takes.
 #[derive(Debug)]
 pub(super) struct Linear {
-    matrix: PackedMatrix,
+    matrix: Arc<PackedMatrix>,
     bias: Option<Vec<f32>>,
     form: ActivationForm,
 }
 
 impl Linear {
-    pub(super) fn new(packing: &mut Packing, level: Level, weights: &[Weights<'_>]) -> Linear {
+    pub(super) fn new(compiler: &mut Compiler<'_>, weights: &[Weights<'_>]) -> Result<Linear, Mismatch> {
         let sources: Vec<&TensorSource> = weights.iter().map(|(source, _)| *source).collect();
-        let matrix = packing.matrix(&sources);
-        let form = packing.options().activations(matrix.format(), level);
-        let bias = weights.iter().any(|(_, bias)| bias.is_some()).then(|| {
-            let values = |(source, bias): &Weights<'_>| match bias {
-                Some(bias) => packing.vector(bias),
-                None => vec![0.0; source.outputs()],
-            };
-            weights.iter().flat_map(values).collect()
-        });
-        Linear { matrix, bias, form }
+        let format = compiler.options.format(sources[0]);
+        let matrix = compiler.parts.matrix(format, &sources)?;
+        let form = compiler.options.activations(format, compiler.level);
+        let mut bias = None;
+        if weights.iter().any(|(_, bias)| bias.is_some()) {
+            let values: &mut Vec<f32> = bias.insert(Vec::with_capacity(matrix.outputs()));
+            for (source, bias) in weights {
+                match bias {
+                    Some(bias) => values.extend_from_slice(&compiler.parts.vector(bias)?),
+                    None => values.resize(values.len() + source.outputs(), 0.0),
+                }
+            }
+        }
+        Ok(Linear { matrix, bias, form })
     }
 
     pub(super) fn form(&self) -> ActivationForm {
@@ -38,10 +45,6 @@ impl Linear {
 
     pub(super) fn outputs(&self) -> usize {
         self.matrix.outputs()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.matrix.bytes().len()
     }
 
     /// Replaces `output`, or adds to it.
@@ -72,11 +75,11 @@ pub(super) struct FusedRows {
 }
 
 impl Fused {
-    pub(super) fn new(packing: &mut Packing, level: Level, weights: &[Weights<'_>]) -> Fused {
+    pub(super) fn new(compiler: &mut Compiler<'_>, weights: &[Weights<'_>]) -> Result<Fused, Mismatch> {
         let mut groups: Vec<Vec<Weights<'_>>> = Vec::new();
         for weight in weights {
-            let format = packing.options().format(weight.0);
-            match groups.last_mut().filter(|group| packing.options().format(group[0].0) == format) {
+            let format = compiler.options.format(weight.0);
+            match groups.last_mut().filter(|group| compiler.options.format(group[0].0) == format) {
                 Some(group) => group.push(*weight),
                 None => groups.push(vec![*weight]),
             }
@@ -89,12 +92,8 @@ impl Fused {
                 first += source.outputs();
             }
         }
-        let products = groups.iter().map(|group| Linear::new(packing, level, group)).collect();
-        Fused { products, places }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.products.iter().map(Linear::bytes).sum()
+        let products = groups.iter().map(|group| Linear::new(compiler, group)).collect::<Result<_, _>>()?;
+        Ok(Fused { products, places })
     }
 
     /// Fills `output` with the products of rows that `write` gives.
@@ -117,11 +116,42 @@ impl Fused {
         }
     }
 
+    /// Changes results where they stand: `change` gets the number of a projection, the row, and its numbers.
+    pub(super) fn change(
+        &self,
+        step: &mut Step<'_>,
+        rows: usize,
+        output: &mut FusedRows,
+        change: &(dyn Fn(usize, usize, &mut [f32]) + Sync),
+    ) {
+        for (index, (product, output)) in self.products.iter().zip(&mut output.products).enumerate() {
+            let stride = product.outputs();
+            step.for_each_piece(&mut output[..rows * stride], stride, &|row, numbers| {
+                let here = self.places.iter().enumerate().filter(|(_, place)| place.product == index);
+                for (projection, place) in here {
+                    change(projection, row, &mut numbers[place.first..][..place.width]);
+                }
+            });
+        }
+    }
+
+    /// Returns the results of a projection, by its number, for all rows.
+    pub(super) fn rows<'r>(&self, projection: usize, rows: &'r FusedRows) -> RowView<'r> {
+        let place = self.places[projection];
+        RowView::new(&rows.products[place.product][place.first..], self.products[place.product].outputs())
+    }
+
     /// Returns the result of a projection, by its number, for one row.
     pub(super) fn row<'r>(&self, projection: usize, row: usize, rows: &'r FusedRows) -> &'r [f32] {
         let place = self.places[projection];
         let stride = self.products[place.product].outputs();
         &rows.products[place.product][row * stride + place.first..][..place.width]
+    }
+}
+
+impl FusedRows {
+    pub(super) fn bytes(&self) -> usize {
+        self.products.iter().map(|product| size_of_val(&product[..])).sum()
     }
 }
 

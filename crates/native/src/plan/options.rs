@@ -27,17 +27,20 @@ pub enum WeightPrecision {
     Bf16,
     /// 8-bit integers with a scale per output.
     Int8,
+    /// 8-bit integers with a scale for each 32 inputs.
+    Int8Groups,
     /// 4-bit integers with a scale for each 32 inputs.
     Int4,
 }
 
 impl WeightPrecision {
     /// Every precision.
-    pub const ALL: [WeightPrecision; 5] = [
+    pub const ALL: [WeightPrecision; 6] = [
         WeightPrecision::AsStored,
         WeightPrecision::F32,
         WeightPrecision::Bf16,
         WeightPrecision::Int8,
+        WeightPrecision::Int8Groups,
         WeightPrecision::Int4,
     ];
 
@@ -48,6 +51,7 @@ impl WeightPrecision {
             WeightPrecision::F32 => "f32",
             WeightPrecision::Bf16 => "bf16",
             WeightPrecision::Int8 => "int8",
+            WeightPrecision::Int8Groups => "int8-groups",
             WeightPrecision::Int4 => "int4",
         }
     }
@@ -78,6 +82,7 @@ impl PlanOptions {
             WeightPrecision::F32 => WeightFormat::F32,
             WeightPrecision::Bf16 => WeightFormat::Bf16,
             WeightPrecision::Int8 => WeightFormat::Int8,
+            WeightPrecision::Int8Groups => WeightFormat::Int8Groups(GroupScales::Scale),
             WeightPrecision::Int4 => WeightFormat::Int4Groups(GroupScales::Scale),
         }
     }

@@ -1,6 +1,7 @@
 //! A plan as the engine sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use seedhouse_core::Result;
 use seedhouse_core::runtime::{TextExecutor, TextModel, TextModelInfo};
@@ -17,11 +18,13 @@ pub(crate) struct PlanTextModel {
     plan: Arc<Plan>,
     pool: Arc<Pool>,
     info: TextModelInfo,
+    /// What its executors hold now.
+    cached_bytes: Arc<AtomicU64>,
 }
 
 impl PlanTextModel {
     pub(crate) fn new(plan: Arc<Plan>, pool: Arc<Pool>, info: TextModelInfo) -> PlanTextModel {
-        PlanTextModel { plan, pool, info }
+        PlanTextModel { plan, pool, info, cached_bytes: Arc::default() }
     }
 }
 
@@ -32,6 +35,10 @@ impl TextModel for PlanTextModel {
 
     fn executor(&self) -> Result<Box<dyn TextExecutor>> {
         let (plan, pool) = (Arc::clone(&self.plan), Arc::clone(&self.pool));
-        Ok(Box::new(PlanExecutor::new(plan, pool, CACHE_BYTES)?))
+        Ok(Box::new(PlanExecutor::new(plan, pool, CACHE_BYTES, Arc::clone(&self.cached_bytes))?))
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.plan.memory_bytes() as u64 + self.cached_bytes.load(Ordering::Relaxed)
     }
 }

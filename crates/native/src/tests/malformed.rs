@@ -203,6 +203,23 @@ fn contradictions_between_metadata_and_tensors_are_refused_with_both_values() {
 }
 
 #[test]
+fn impossible_rotary_factors_are_refused_with_the_pair_and_the_value() {
+    for factor in [0.0, -0.0, -2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut builder = tiny_llama(1);
+        let mut factors = [1.0_f32; 8];
+        factors[5] = factor;
+        builder.tensor("rope_freqs.weight", &[8], 0, factors.iter().flat_map(|value| value.to_le_bytes()).collect());
+        let expected =
+            format!("tensor `rope_freqs.weight`: the factor of pair 5 is {factor}, but must be finite and above 0");
+        assert_eq!(refusal(&builder), format!("m.gguf is malformed: {expected}"));
+    }
+    let mut builder = tiny_llama(1);
+    builder.tensor("rope_freqs.weight", &[7], 0, vec![0; 7 * 4]);
+    let error = refusal(&builder);
+    assert!(error.contains("`rope_freqs.weight` has the shape [7], but the metadata asks for [8]"), "{error}");
+}
+
+#[test]
 fn vocabulary_of_another_length_than_the_embedding_is_refused_with_both() {
     let mut builder = tiny_llama(1);
     builder

@@ -49,6 +49,7 @@ fn load(folder: &Path, level: Level, activations: ActivationPrecision) -> Arc<dy
     let runtime = NativeRuntime::with(NativeOptions {
         pool: PoolOptions { threads: 2, level, ..PoolOptions::default() },
         plans: PlanOptions { activations, ..PlanOptions::default() },
+        ..NativeOptions::default()
     });
     assert_eq!(runtime.inspect(&files).unwrap().unwrap().not_servable_because, None, "{}", folder.display());
     match runtime.load(&files, &LoadOptions::default()).unwrap() {

@@ -17,6 +17,16 @@ fn file() -> ManifestPath {
     "model.pth".parse().unwrap()
 }
 
+/// Describes a checkpoint that lies alone.
+fn described(bytes: &[u8]) -> Inspection {
+    inspect(&file(), bytes, &LocalFiles(Vec::new())).unwrap()
+}
+
+fn loaded(bytes: &[u8]) -> Result<LoadedModel> {
+    let (path, file) = (file(), Arc::new(MappedFile::of_bytes(bytes)?));
+    load(&path, &file, &LocalFiles(Vec::new()), &LoadOptions::default(), &TextModels::default())
+}
+
 /// Values, where f32 holds them.
 type Values = Option<Vec<f32>>;
 
@@ -133,14 +143,14 @@ fn every_storage_type_is_counted_and_floats_are_computed_with() {
         let object = object.storage(name, "0", 1).integer(0).integers(&[1]).integers(&[1]).raw(b"\x89}tRs").finish();
         let bytes = archive(&[("a/data.pkl", &object), ("a/data/0", bytes)]);
         assert_eq!(read(&bytes).unwrap(), [("x".into(), vec![1], values)], "{name}");
-        let types = inspect(&file(), &bytes).unwrap().tensor_types;
+        let types = described(&bytes).tensor_types;
         assert_eq!(types, BTreeMap::from([(data_type.as_str().to_owned(), 1)]));
     }
 }
 
 #[test]
 fn inspection_of_a_known_family_says_what_the_shapes_say() {
-    let inspection = inspect(&file(), &tiny_efficientnet_checkpoint(1, 7)).unwrap();
+    let inspection = described(&tiny_efficientnet_checkpoint(1, 7));
     assert_eq!(inspection.framework, Framework::Pytorch);
     assert_eq!(inspection.model_type, ModelType::Vision);
     assert_eq!(inspection.architecture.as_deref(), Some("efficientnet_lite0"));
@@ -162,15 +172,15 @@ fn weights_of_a_type_that_is_not_computed_with_are_no_servable_model() {
         rest = &rest[at + from.len()..];
     }
     integers.extend(rest);
-    let reason = inspect(&file(), &integers).unwrap().not_servable_because.expect("a reason");
+    let reason = described(&integers).not_servable_because.expect("a reason");
     assert!(reason.contains("it is I32; F32, F16 and BF16 are computed with"), "{reason}");
-    assert!(load(&file(), &integers, &Map::new(), &TextModels::default()).is_err());
+    assert!(loaded(&integers).is_err());
 }
 
 #[test]
 fn archive_that_is_not_read_is_described_as_not_servable() {
     let bytes = archive(&[("a/data.pkl", b"\x80\x02}."), ("a/constants.pkl", b"")]);
-    let inspection = inspect(&file(), &bytes).unwrap();
+    let inspection = described(&bytes);
     assert_eq!((inspection.framework, inspection.tensor_count), (Framework::Pytorch, 0));
     assert!(inspection.not_servable_because.unwrap().contains("TorchScript"));
 }
@@ -178,16 +188,14 @@ fn archive_that_is_not_read_is_described_as_not_servable() {
 #[test]
 fn unknown_family_is_described_but_not_loaded() {
     let bytes = legacy_checkpoint(&[("layer.weight", &[2, 2], &[0.0; 4]), ("layer.bias", &[2], &[0.0; 2])]);
-    let inspection = inspect(&file(), &bytes).unwrap();
+    let inspection = described(&bytes);
     assert_eq!((inspection.tensor_count, inspection.parameter_count), (2, 6));
     assert_eq!(inspection.architecture, None);
     assert_eq!(
         inspection.not_servable_because.unwrap(),
         "no known family has these 2 tensor names, the first being `layer.bias`, `layer.weight`"
     );
-    let Err(error) = load(&file(), &bytes, &Map::new(), &TextModels::default()) else {
-        panic!("a stranger was loaded")
-    };
+    let Err(error) = loaded(&bytes) else { panic!("a stranger was loaded") };
     assert!(error.to_string().contains("`layer.bias`"), "{error}");
 }
 

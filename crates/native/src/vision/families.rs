@@ -75,7 +75,7 @@ pub(super) fn compile(
 ) -> Result<LoadedModel> {
     weights.check(&network.expected())?;
     let pool = models.pool()?;
-    let compile = Compile { options: models.plans(), level: pool.level() };
+    let compile = Compile { options: models.plan_options(), level: pool.level() };
     let network = network.build(weights, &compile)?;
     tracing::info!(plan.bytes = network.bytes(), level = pool.level().name(), "compiled a network");
     Ok(LoadedModel::Tensor(Arc::new(VisionModel::new(network, pool, declared))))

@@ -120,7 +120,7 @@ fn describe_vit(fields: &Fields<'_>, weights: &Weights<'_>) -> Result<Box<dyn De
     // Dropout is for training, the rest for other heads than a classifier.
     let others =
         ["hidden_dropout_prob", "attention_probs_dropout_prob", "encoder_stride", "pooler_act", "pooler_output_size"];
-    others.into_iter().for_each(|name| drop(fields.get(name)));
+    fields.allow(&others);
     Ok(Box::new(layout))
 }
 
@@ -142,7 +142,7 @@ fn describe_resnet(fields: &Fields<'_>, weights: &Weights<'_>) -> Result<Box<dyn
     }
     let others =
         ["embedding_size", "hidden_sizes", "layer_type", "num_channels", "out_features", "out_indices", "stage_names"];
-    others.into_iter().for_each(|name| drop(fields.get(name)));
+    fields.allow(&others);
     Ok(Box::new(layout))
 }
 

@@ -1,8 +1,9 @@
 //! A network as a tensor model: images in, logits and features out.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
 use seedhouse_kernels::{Activations, ConvolutionBuffers, Level, Pool, Step};
 use serde_json::{Map as JsonMap, Value};
@@ -71,6 +72,14 @@ pub(super) struct Buffers {
     pub(super) activations: Activations,
 }
 
+impl Buffers {
+    /// Returns the bytes that they have grown to.
+    fn bytes(&self) -> usize {
+        let maps: usize = self.maps.iter().map(Map::bytes).sum();
+        self.images.bytes() + maps + self.convolution.bytes() + self.activations.bytes()
+    }
+}
+
 /// A network that computes on the threads of a pool.
 pub(super) struct VisionModel {
     network: Box<dyn Network>,
@@ -80,6 +89,8 @@ pub(super) struct VisionModel {
     declared: JsonMap<String, Value>,
     // One step runs at a time, so one set of buffers does.
     buffers: Mutex<Buffers>,
+    /// What they have grown to, for whoever must not wait for a step.
+    buffer_bytes: AtomicUsize,
 }
 
 impl VisionModel {
@@ -91,49 +102,35 @@ impl VisionModel {
             Sides::AtLeast(_) => [None; 2],
         };
         let (classes, features) = (network.classifier().outputs(), network.classifier().inputs());
-        let spec = |name: &str, shape: Vec<Option<usize>>| TensorSpec { name: name.to_owned(), shape };
         VisionModel {
-            inputs: vec![spec(INPUT, vec![None, Some(channels), height, width])],
-            outputs: vec![spec(LOGITS, vec![None, Some(classes)]), spec(FEATURES, vec![None, Some(features)])],
+            inputs: vec![TensorSpec::f32(INPUT, vec![None, Some(channels), height, width])],
+            outputs: vec![
+                TensorSpec::f32(LOGITS, vec![None, Some(classes)]),
+                TensorSpec::f32(FEATURES, vec![None, Some(features)]),
+            ],
             network,
             pool,
             declared,
             buffers: Mutex::default(),
+            buffer_bytes: AtomicUsize::new(0),
         }
     }
 
-    /// Returns the one input, checked against what the network takes.
-    fn image<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<(&'t Tensor, [usize; 2])> {
-        let [(INPUT, image)] = inputs else {
-            let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
-            return Err(Error::invalid("inputs", names.join(", "), format!("exactly one tensor, `{INPUT}`, is taken")));
+    /// Returns the numbers, the count and the sides of the images, checked against what the network takes.
+    fn images<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<(&'t [f32], usize, [usize; 2])> {
+        let images = check_inputs(&self.inputs, inputs)?[0];
+        let (&[count, _, height, width], Some(numbers)) = (images.shape.as_slice(), images.f32s()) else {
+            return Err(Error::Internal(format!("images of shape {:?} passed the check", images.shape)));
         };
-        let (wanted, sides) = self.network.input();
-        let fits = |height: usize, width: usize| match sides {
-            Sides::Fixed(sides) => sides == [height, width],
-            Sides::AtLeast(side) => height.min(width) >= side,
+        let smallest = match self.network.input().1 {
+            Sides::AtLeast(side) => side,
+            Sides::Fixed(_) => 1,
         };
-        let found = match *image.shape {
-            [count, channels, height, width] if count > 0 && channels == wanted && fits(height, width) => {
-                Some([height, width])
-            }
-            _ => None,
-        };
-        let Some(found) = found else {
-            let rule = match sides {
-                Sides::Fixed([height, width]) => format!("[n, {wanted}, {height}, {width}] with n at least 1"),
-                Sides::AtLeast(side) => {
-                    format!("[n, {wanted}, height, width] with n at least 1 and both sides at least {side}")
-                }
-            };
-            return Err(Error::invalid(INPUT, format!("{:?}", image.shape), format!("the shape must be {rule}")));
-        };
-        let numbers = image.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-        if numbers != Some(image.data.len()) {
-            let rule = format!("the shape {:?} does not have as many values", image.shape);
-            return Err(Error::invalid(INPUT, format!("{} values", image.data.len()), rule));
+        if count == 0 || height.min(width) < smallest {
+            let rule = format!("must be of at least one image with both sides at least {smallest}");
+            return Err(Error::invalid(INPUT, format!("{:?}", images.shape), rule));
         }
-        Ok((image, found))
+        Ok((numbers, count, [height, width]))
     }
 
     /// Computes images that stay in the cache together.
@@ -187,19 +184,23 @@ impl TensorModel for VisionModel {
     }
 
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let (batch, sides) = self.image(inputs)?;
-        let (count, length) = (batch.shape[0], batch.data.len() / batch.shape[0]);
+        let (numbers, count, sides) = self.images(inputs)?;
+        let length = numbers.len() / count;
         let together = self.network.images_together(sides).max(1);
         let (classes, width) = (self.network.classifier().outputs(), self.network.classifier().inputs());
         let (mut logits, mut features) = (vec![0.0; count * classes], vec![0.0; count * width]);
         self.pool.step(|step| {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
             let outputs = logits.chunks_mut(together * classes).zip(features.chunks_mut(together * width));
-            for (planes, (logits, features)) in batch.data.chunks(together * length).zip(outputs) {
+            for (planes, (logits, features)) in numbers.chunks(together * length).zip(outputs) {
                 self.compute(step, &mut buffers, sides, planes, [logits, features]);
             }
+            self.buffer_bytes.store(buffers.bytes(), Ordering::Relaxed);
         });
-        let tensor = |data: Vec<f32>, width: usize| Tensor { shape: vec![count, width], data };
-        Ok(vec![tensor(logits, classes), tensor(features, width)])
+        Ok(vec![Tensor::new(vec![count, classes], logits), Tensor::new(vec![count, width], features)])
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.network.bytes() + self.buffer_bytes.load(Ordering::Relaxed)) as u64
     }
 }

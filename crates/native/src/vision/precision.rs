@@ -14,6 +14,7 @@ impl Compile {
             (WeightPrecision::AsStored, DataType::Bf16) | (WeightPrecision::Bf16, _) => WeightFormat::Bf16,
             (WeightPrecision::AsStored | WeightPrecision::F32, _) => WeightFormat::F32,
             (WeightPrecision::Int8, _) => WeightFormat::Int8,
+            (WeightPrecision::Int8Groups, _) => WeightFormat::Int8Groups(GroupScales::Scale),
             (WeightPrecision::Int4, _) => WeightFormat::Int4Groups(GroupScales::Scale),
         }
     }

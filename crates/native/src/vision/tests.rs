@@ -46,7 +46,11 @@ fn files(folder: &Path) -> LocalFiles {
 }
 
 fn runtime(level: Level, threads: usize, plans: PlanOptions) -> NativeRuntime {
-    NativeRuntime::with(NativeOptions { pool: PoolOptions { threads, level, ..PoolOptions::default() }, plans })
+    NativeRuntime::with(NativeOptions {
+        pool: PoolOptions { threads, level, ..PoolOptions::default() },
+        plans,
+        plans_folder: None,
+    })
 }
 
 fn load(runtime: &NativeRuntime, files: &LocalFiles) -> Result<Arc<dyn TensorModel>, Error> {
@@ -63,14 +67,15 @@ fn channels(name: &str) -> usize {
 }
 
 fn images(size: usize, channels: usize) -> Tensor {
-    let data = (0..2 * channels * size * size).map(|index| (0.37 * f64::from(index as u32)).sin() as f32).collect();
-    Tensor { shape: vec![2, channels, size, size], data }
+    let data: Vec<f32> =
+        (0..2 * channels * size * size).map(|index| (0.37 * f64::from(index as u32)).sin() as f32).collect();
+    Tensor::new(vec![2, channels, size, size], data)
 }
 
 /// Returns the greatest difference, relative to the greatest magnitude.
 fn difference(found: &Tensor, expected: &[Vec<f32>]) -> f32 {
     assert_eq!(found.shape, [expected.len(), expected[0].len()]);
-    let pairs = found.data.iter().zip(expected.iter().flatten());
+    let pairs = found.f32s().unwrap().iter().zip(expected.iter().flatten());
     let greatest = expected.iter().flatten().fold(0.0_f32, |most, number| most.max(number.abs()));
     assert!(greatest > 0.1, "a network that says something");
     pairs.fold(0.0_f32, |most, (found, expected)| most.max((found - expected).abs())) / greatest
@@ -126,11 +131,12 @@ fn image_alone_has_the_numbers_that_it_has_in_a_batch_on_any_number_of_threads()
     for name in CASES {
         let expected = expected(name);
         let one = images(expected.image_size, channels(name));
-        let length = one.data.len() / 2;
+        let numbers = one.f32s().unwrap();
+        let length = numbers.len() / 2;
         // Five images in another order, one of them twice.
         let order = [1, 0, 0, 1, 1];
-        let data = order.iter().flat_map(|image| one.data[image * length..][..length].to_vec()).collect();
-        let batch = Tensor { shape: [&[5], &one.shape[1..]].concat(), data };
+        let data: Vec<f32> = order.iter().flat_map(|image| numbers[image * length..][..length].to_vec()).collect();
+        let batch = Tensor::new([&[5], &one.shape[1..]].concat(), data);
         for (weights, activations) in precisions {
             let plans = PlanOptions { weights, activations, ..PlanOptions::default() };
             let files = files(&folder(name));
@@ -138,13 +144,14 @@ fn image_alone_has_the_numbers_that_it_has_in_a_batch_on_any_number_of_threads()
             let together = model.run(&[("image", &batch)]).unwrap();
             let single = load(&runtime(Level::best(), 1, plans), &files).unwrap();
             for (place, image) in order.into_iter().enumerate() {
-                let data = one.data[image * length..][..length].to_vec();
-                let alone = Tensor { shape: [&[1], &one.shape[1..]].concat(), data };
+                let data = numbers[image * length..][..length].to_vec();
+                let alone = Tensor::new([&[1], &one.shape[1..]].concat(), data);
                 for (alone, together) in single.run(&[("image", &alone)]).unwrap().iter().zip(&together) {
-                    let width = alone.data.len();
+                    let alone = alone.f32s().unwrap();
+                    let width = alone.len();
                     let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-                    let together = &together.data[place * width..][..width];
-                    assert_eq!(bits(&alone.data), bits(together), "{name} {weights:?} {activations:?} {place}");
+                    let together = &together.f32s().unwrap()[place * width..][..width];
+                    assert_eq!(bits(alone), bits(together), "{name} {weights:?} {activations:?} {place}");
                 }
             }
         }
@@ -203,7 +210,8 @@ fn wrong_images_are_refused_with_both_values() {
     ];
     for (name, shape, expected) in cases {
         let model = load(&runtime, &files(&folder(name))).unwrap();
-        let image = Tensor { data: vec![0.0; shape.iter().product()], shape };
+        let numbers = vec![0.0; shape.iter().product::<usize>()];
+        let image = Tensor::new(shape, numbers);
         let error = model.run(&[("image", &image)]).unwrap_err();
         assert_eq!((error.code(), error.field()), (Code::Invalid, Some("image")), "{name}");
         assert!(error.to_string().contains(expected), "{error}");

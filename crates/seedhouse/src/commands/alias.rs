@@ -1,7 +1,7 @@
 //! `seedhouse alias`: names that point at versions and move.
 
 use seedhouse_core::{ExpectedHolder, Result};
-use seedhouse_service::Service;
+use seedhouse_service::{Service, Warming};
 
 use crate::cli::AliasCommand;
 use crate::commands::{origin, print_changed};
@@ -15,7 +15,7 @@ pub(super) fn run(service: &Service, command: &AliasCommand, output: Output) -> 
             (entry, format!("`{alias}` points at"))
         }
         AliasCommand::Rollback { base, alias, reason } => {
-            let entry = service.roll_back_alias(base, alias.clone(), origin(reason.as_ref()))?;
+            let entry = service.roll_back_alias(base, alias.clone(), Warming::default(), origin(reason.as_ref()))?;
             (entry, format!("`{alias}` points again at"))
         }
         AliasCommand::Remove { base, alias, reason } => {

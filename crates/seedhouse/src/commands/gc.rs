@@ -18,6 +18,9 @@ pub(super) fn run(service: &Service, arguments: &GcArguments, output: Output) ->
     for removed in &garbage.removed {
         print_line(&format!("{}  {}  {}", removed.digest, human_size(removed.size_bytes), removed.reason))?;
     }
+    for plan in &garbage.removed_plans {
+        print_line(&format!("plan {}  {}  {}", plan.name, human_size(plan.size_bytes), plan.reason))?;
+    }
     let word = if arguments.dry_run { "would be removed" } else { "removed" };
     print_line(&format!(
         "{} {word}, {} kept, {} of that for deleted versions",
@@ -25,5 +28,8 @@ pub(super) fn run(service: &Service, arguments: &GcArguments, output: Output) ->
         human_size(garbage.kept_bytes),
         human_size(garbage.kept_for_deleted_bytes)
     ))?;
+    if !garbage.removed_plans.is_empty() {
+        print_line(&format!("{} of plans {word}", human_size(garbage.removed_plan_bytes)))?;
+    }
     Ok(())
 }

@@ -10,19 +10,20 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
 use seedhouse_core::{Error, Result};
-use seedhouse_service::{Reach, Service, TextSettings};
+use seedhouse_service::{Kept, MemorySettings, Reach, Service, TextSettings};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
+use crate::memory_budget::MemoryBudget;
 use crate::output::{Output, print_line};
-use crate::registry::Registry;
+use crate::registry::{Registry, Serving};
 use background::Background;
 pub(super) use background::BackgroundOptions;
 
 pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
-    let registry = Registry::open_or_create_with(root, text_settings(arguments))?;
+    let registry = Registry::open_or_create_with(root, serving(arguments)?)?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
     let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
@@ -34,6 +35,21 @@ pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> an
     serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, &background, output)?;
     registry.close()?;
     Ok(())
+}
+
+fn serving(arguments: &ServeArguments) -> Result<Serving> {
+    let budget = arguments.memory_budget.unwrap_or_else(MemoryBudget::of_this_machine);
+    match budget.0 {
+        Some(bytes) => tracing::debug!(bytes, "loaded versions share a budget of memory"),
+        None => tracing::debug!("loaded versions may take all memory"),
+    }
+    let kept = Kept {
+        pinned: arguments.pin.clone(),
+        preloaded: arguments.preload.clone(),
+        unload_after: arguments.unload_after.map(|after| after.0),
+    };
+    let memory = MemorySettings { budget: budget.0, ..MemorySettings::default() };
+    Ok(Serving { text: text_settings(arguments), native: arguments.language.options()?, memory, kept })
 }
 
 fn text_settings(arguments: &ServeArguments) -> TextSettings {

@@ -29,6 +29,8 @@ fn print(overview: &Overview, storage: &StorageFigures) -> std::io::Result<()> {
     for (state, count) in &overview.jobs {
         print_line(&format!("  {:<10} {count} {}", "jobs", state.as_str()))?;
     }
+    let (plans, plan_bytes) = (overview.plans.stored, human_size(overview.plans.stored_bytes));
+    print_line(&format!("  {:<10} {plan_bytes} in {plans} compiled models; deleting the folder is safe", "plans"))?;
     let saved = human_size(storage.saved_by_deduplication_bytes);
     let stored = human_size(storage.stored_bytes);
     print_line(&format!(

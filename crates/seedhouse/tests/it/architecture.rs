@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// `crate -> crate`, without the prefix `seedhouse-`.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("core", &[]),
     ("engine", &["core"]),
     ("service", &["core", "engine"]),
@@ -14,8 +14,9 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("store", &["core"]),
     ("kernels", &[]),
     ("native", &["core", "kernels"]),
+    ("onnx", &["core"]),
     ("testkit", &["core"]),
-    ("seedhouse", &["api", "core", "engine", "native", "service", "store"]),
+    ("seedhouse", &["api", "core", "engine", "native", "onnx", "service", "store"]),
 ];
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use seedhouse_testkit::tiny_gguf::{tiny_llama, tiny_llama_gguf};
 use serde_json::{Value, json};
 
-use crate::support::{Seedhouse, Server};
+use crate::support::{Run, Seedhouse, Server};
 
 const PATH: &str = "/api/inference/text/generation";
 
@@ -196,6 +196,83 @@ fn many_requests_at_once_are_answered_or_refused_at_once() {
     assert_eq!(server.post(PATH, &body).status, 200);
 }
 
+/// At once means: each of 100 clients sends 100 requests over its own connection without waiting for an answer. The server works on the
+/// first of each connection; the others lie in its sockets. So nothing depends on how many files a process may open.
+#[test]
+fn ten_thousand_requests_at_once_are_answered_or_refused_and_leave_nothing() {
+    const CLIENTS: usize = 100;
+    const EACH: usize = 100;
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let limits = ["--max-inference-requests", "16", "--max-waiting-generations", "4", "--max-running-sequences", "2"];
+    let server = Server::start_with(seedhouse.command(), &limits);
+    let body = json!({"model_id": "tiny", "prompt": "hello", "max_length": 20}).to_string();
+    let expected = server.post(PATH, &body).json()["predictions"].clone();
+    let request = |connection: &str| {
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let requests = request("keep-alive").repeat(EACH - 1) + &request("close");
+    let flood = || -> (usize, usize) {
+        let connections: Vec<_> = (0..CLIENTS).map(|_| server.connect(requests.as_bytes())).collect();
+        let readers: Vec<_> = connections
+            .into_iter()
+            .map(|mut connection| {
+                thread::spawn(move || {
+                    let mut text = String::new();
+                    connection.read_to_string(&mut text).unwrap();
+                    text
+                })
+            })
+            .collect();
+        let answers: Vec<String> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        answers.iter().fold((0, 0), |(answered, refused), text| {
+            let (here, not_here) = count_answers(text, &expected);
+            assert_eq!(here + not_here, EACH, "every request has its answer: {text}");
+            (answered + here, refused + not_here)
+        })
+    };
+    // The first flood fills the allocator's and the threads' places.
+    let (answered, refused) = flood();
+    let before = server.resident_megabytes();
+    let begun = Instant::now();
+    let (again, refused_again) = flood();
+    let after = server.resident_megabytes();
+    println!(
+        "{answered} and {again} answered, {refused} and {refused_again} refused; {:?} for {} requests, resident {before:.1} MB, \
+         then {after:.1} MB",
+        begun.elapsed(),
+        CLIENTS * EACH
+    );
+    assert!(answered > 0 && again > 0 && refused > 0 && refused_again > 0);
+    assert!(after < before * 1.1 + 8.0, "resident {before} MB, then {after} MB");
+    assert_eq!(server.post(PATH, &body).json()["predictions"], expected);
+}
+
+/// Counts the answers with the expected text, and the refusals that say when to come again, in what one connection gave.
+fn count_answers(text: &str, expected: &Value) -> (usize, usize) {
+    let (mut answered, mut refused) = (0, 0);
+    for answer in text.split("HTTP/1.1 ").skip(1) {
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        match head.split(' ').next().unwrap() {
+            "200" => {
+                let body: Value = serde_json::from_str(body).unwrap();
+                assert_eq!(body["predictions"], *expected);
+                answered += 1;
+            }
+            "429" => {
+                assert!(head.to_lowercase().contains("retry-after: 1"), "{answer}");
+                refused += 1;
+            }
+            other => panic!("answered with {other}: {answer}"),
+        }
+    }
+    (answered, refused)
+}
+
 #[test]
 fn clients_that_read_a_byte_now_and_then_hold_nobody_up() {
     let seedhouse = Seedhouse::new();
@@ -229,4 +306,85 @@ fn clients_that_read_a_byte_now_and_then_hold_nobody_up() {
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     slow.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(server.get("/health").text, "OK");
+}
+
+#[test]
+fn settings_of_language_models_come_from_options_or_the_environment() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let text = |environment: &[(&str, &str)], options: &[&str]| {
+        let mut command = seedhouse.command();
+        command.args(["generate", "tiny", "hello", "--max-tokens", "24", "--json"]).args(options);
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{environment:?} {options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["text"].as_str().unwrap().to_owned()
+    };
+    let plain = text(&[], &[]);
+    for threads in ["1", "2", "3"] {
+        assert_eq!(text(&[], &["--threads", threads]), plain, "the number of threads changes no bit");
+    }
+    assert_eq!(text(&[], &["--pin-threads", "0"]), plain);
+    let rounded = text(&[], &["--weights", "int4"]);
+    assert_ne!(rounded, plain, "rounding to 4 bits without offsets changes this model's text");
+    assert_eq!(text(&[("SEEDHOUSE_WEIGHTS", "int4"), ("SEEDHOUSE_THREADS", "2")], &[]), rounded);
+    assert_eq!(text(&[("SEEDHOUSE_WEIGHTS", "int4")], &["--weights", "as-stored"]), plain, "an option counts more");
+    let exact = text(&[], &["--activations", "f32"]);
+    for weights in ["f32", "as-stored"] {
+        assert_eq!(text(&[("SEEDHOUSE_ACTIVATIONS", "f32")], &["--weights", weights]), exact, "{weights}");
+    }
+    let server =
+        Server::start_with(seedhouse.command(), &["--weights", "int4", "--threads", "2", "--pin-threads", "0,1"]);
+    assert_eq!(ask(&server, &json!({"max_length": 24}))["predictions"], rounded.as_str());
+}
+
+#[test]
+fn bad_settings_of_language_models_are_refused_with_what_is_allowed() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let cases: [(&str, &str, &str, &[&str]); 8] = [
+        ("--threads", "SEEDHOUSE_THREADS", "0", &["'0'", "--threads", "from 1 to 1024"]),
+        ("--threads", "SEEDHOUSE_THREADS", "1025", &["'1025'", "from 1 to 1024"]),
+        ("--threads", "SEEDHOUSE_THREADS", "two", &["'two'", "from 1 to 1024"]),
+        ("--pin-threads", "SEEDHOUSE_PIN_THREADS", "0,x", &["'x'", "--pin-threads", "from 0 to 1023"]),
+        ("--pin-threads", "SEEDHOUSE_PIN_THREADS", "0,1,0", &["--pin-threads", "`0,1,0`", "names core 0 twice"]),
+        (
+            "--weights",
+            "SEEDHOUSE_WEIGHTS",
+            "int3",
+            &["'int3'", "--weights", "as-stored, f32, bf16, int8, int8-groups, int4"],
+        ),
+        ("--activations", "SEEDHOUSE_ACTIVATIONS", "bf16", &["'bf16'", "--activations", "fast, f32"]),
+        ("", "SEEDHOUSE_ALLOW_NON_FINITE_WEIGHTS", "perhaps", &["'perhaps'", "true, false"]),
+    ];
+    for (option, variable, value, parts) in cases {
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["generate", "tiny", "hello"]] {
+            if !option.is_empty() {
+                seedhouse.run(&[command, &[option, value]].concat()).assert_failed(2, parts);
+            }
+            let output = seedhouse.command().args(command).env(variable, value).output().unwrap();
+            Run::from(output).assert_failed(2, parts);
+        }
+    }
+    let parts = ["`--pin-threads` is `0,1`", "as many cores as there are threads, which are 3"];
+    let options = ["generate", "tiny", "hello", "--threads", "3", "--pin-threads", "0,1"];
+    seedhouse.run(&options).assert_failed(2, &parts);
+    let missing = ["generate", "tiny", "hello", "--pin-threads", "0,1023"];
+    seedhouse.run(&missing).assert_failed(15, &["threads for language models", "cannot run on core 1023"]);
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_unless_a_setting_allows_them() {
+    let seedhouse = Seedhouse::new();
+    let mut builder = tiny_llama(1);
+    builder.tensor_mut("output_norm.weight").data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let file = seedhouse.file("nan.gguf", &builder.build());
+    seedhouse.run(&["register", "nan", &file]).assert_failed(2, &["`output_norm.weight`", "NaN"]);
+    let allowed = seedhouse.run(&["register", "nan", &file, "--allow-non-finite-weights"]);
+    assert_eq!(allowed.code, 0, "{}", allowed.stderr);
+    assert!(allowed.stderr.contains("output_norm.weight"), "the log names the tensor: {}", allowed.stderr);
+    seedhouse.run(&["generate", "nan", "hello"]).assert_failed(2, &["`output_norm.weight`", "NaN"]);
+    let failed = seedhouse.run(&["generate", "nan", "hello", "--allow-non-finite-weights"]);
+    assert_ne!(failed.code, 0, "logits that are no numbers fail the request");
+    assert!(failed.stderr.contains("nan"), "{}", failed.stderr);
 }

@@ -167,15 +167,9 @@ fn watch(server: &Server, time: Duration) -> Vec<f64> {
     (1..=10)
         .map(|tenth| {
             thread::sleep((time * tenth / 10).saturating_sub(begun.elapsed()));
-            resident_megabytes(server.process_id())
+            server.resident_megabytes()
         })
         .collect()
-}
-
-fn resident_megabytes(process: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
 /// Knuth's linear congruential generator.

@@ -7,7 +7,7 @@ mod real_models;
 mod server;
 
 pub(crate) use form::Form;
-pub(crate) use program::Seedhouse;
+pub(crate) use program::{Run, Seedhouse};
 pub(crate) use raw_http::{RawAnswer, RawRequest};
-pub(crate) use real_models::{RealModels, original_files, reference};
+pub(crate) use real_models::{OnnxModels, RealModels, original_files, reference};
 pub(crate) use server::{Answer, Client, Server};

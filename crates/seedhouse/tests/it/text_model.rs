@@ -11,19 +11,18 @@ use std::sync::Arc;
 
 use seedhouse_core::Digest;
 use seedhouse_core::runtime::{LoadOptions, LocalFile, LocalFiles};
-use seedhouse_engine::{Engine, LoadRequest, Message, Slot, SpecialTokens};
+use seedhouse_engine::{Engine, Lease, LoadRequest, Message, Slot, SlotOptions, SpecialTokens};
 use seedhouse_native::{ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions};
 use seedhouse_testkit::single_sequence::SingleSequence;
 use serde_json::{Value, json};
 
 use crate::support::{RealModels, Seedhouse, reference};
 
-fn load(models: &RealModels) -> Arc<Slot> {
-    load_with(models, ActivationPrecision::F32)
+fn load(models: &RealModels) -> Lease {
+    load_with(models, PlanOptions { activations: ActivationPrecision::F32, ..PlanOptions::default() })
 }
 
-fn load_with(models: &RealModels, activations: ActivationPrecision) -> Arc<Slot> {
-    let plans = PlanOptions { activations, ..PlanOptions::default() };
+pub(crate) fn load_with(models: &RealModels, plans: PlanOptions) -> Lease {
     let runtime = NativeRuntime::with(NativeOptions { plans, ..NativeOptions::default() });
     let engine = Engine::new(vec![Arc::new(runtime)]);
     let file = LocalFile {
@@ -33,9 +32,9 @@ fn load_with(models: &RealModels, activations: ActivationPrecision) -> Arc<Slot>
     };
     let request = || {
         let files = LocalFiles(vec![file.clone()]);
-        Ok(LoadRequest { model_id: "smollm2_v1".into(), files, options: LoadOptions::default() })
+        Ok(LoadRequest { model_id: "smollm2_v1".into(), digest: None, files, options: LoadOptions::default() })
     };
-    engine.slot(&Digest::of("slot"), &request).unwrap()
+    engine.slot(&Digest::of("slot"), SlotOptions::default(), &request).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -79,7 +78,7 @@ fn teacher_forced_distributions_are_those_of_the_f32_reference() {
 #[test]
 fn activations_of_8_bits_seldom_change_the_best_token() {
     let Some(models) = RealModels::find() else { return };
-    let agreement = teacher_forced(&load_with(&models, ActivationPrecision::Fast), |_, _| {});
+    let agreement = teacher_forced(&load_with(&models, PlanOptions::default()), |_, _| {});
     agreement.report("8-bit activations");
     assert!(agreement.same_top * 100 >= agreement.steps * 90, "{agreement:?}");
 }

@@ -11,7 +11,7 @@ use seedhouse_service::core::{
     Clock, DeletionGuard, Digest, Edit, Entry, Error, ExpectedHolder, MetadataStore, Query, Record, Reference,
     Timestamp,
 };
-use seedhouse_service::{Collection, Origin, Ports, RegisterRequest, Service};
+use seedhouse_service::{Collection, Origin, Ports, RegisterRequest, Service, Warming};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MemoryJobs, MemoryStore, MemoryTokens, SqliteStore};
 use seedhouse_testkit::fake_runtime::FakeRuntime;
 use tempfile::TempDir;
@@ -107,7 +107,7 @@ impl World {
                 service.move_alias(&reference(request), alias.parse().unwrap(), expected, origin())
             }
             Operation::RollBack { base, alias } => {
-                service.roll_back_alias(&base.parse().unwrap(), alias.parse().unwrap(), origin())
+                service.roll_back_alias(&base.parse().unwrap(), alias.parse().unwrap(), Warming::default(), origin())
             }
             Operation::RemoveAlias { base, alias } => {
                 service.remove_alias(base.parse().unwrap(), alias.parse().unwrap(), origin())

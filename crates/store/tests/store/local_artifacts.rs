@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use seedhouse_core::{
     ArtifactStore, Code, Digest, Error, FileEntry, Manifest, MetadataStore, ModelId, Record, RepairSources,
@@ -71,6 +73,79 @@ fn rehash_of_a_damaged_blob_gives_another_digest() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, b"weighty").unwrap();
     assert_eq!(store.rehash(&digest).unwrap(), Digest::of("weighty"));
+}
+
+#[test]
+fn file_that_nobody_touched_is_hashed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalArtifacts::open(folder.path()).unwrap();
+    let digest = put(&store, b"weights");
+    let path = store.local_path(&digest).unwrap();
+    let seen = folder.path().join("blobs/seen").join(digest.hex());
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), digest);
+    assert!(!seen.exists(), "a file that was just written could be written again without looking different");
+    thread::sleep(Duration::from_millis(2100));
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), digest);
+    let stamp = fs::read_to_string(&seen).unwrap();
+
+    // What looks as noted is not read: these bytes would be found damaged.
+    damage(&path, b"weighty");
+    fs::write(&seen, stamp_of(&path)).unwrap();
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), digest);
+    assert_eq!(store.rehash(&digest).unwrap(), Digest::of("weighty"));
+    assert!(!seen.exists(), "reading found the damage, which loads must not overlook from then on");
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), Digest::of("weighty"));
+    assert_ne!(stamp, stamp_of(&path));
+}
+
+#[test]
+fn bit_flipped_behind_the_times_of_a_file_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalArtifacts::open(folder.path()).unwrap();
+    let digest = put(&store, b"weights");
+    let path = store.local_path(&digest).unwrap();
+    thread::sleep(Duration::from_millis(2100));
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), digest);
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    damage(&path, b"weighty");
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    assert_eq!(store.rehash_if_touched(&digest).unwrap(), Digest::of("weighty"));
+}
+
+#[test]
+fn note_that_cannot_be_read_is_no_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalArtifacts::open(folder.path()).unwrap();
+    let digest = put(&store, b"weights");
+    let path = store.local_path(&digest).unwrap();
+    damage(&path, b"weighty");
+    let seen = folder.path().join("blobs/seen");
+    fs::create_dir_all(&seen).unwrap();
+    for note in ["", "1", "\u{0}", "1 0 0 0 0.0 0.0\n"] {
+        fs::write(seen.join(digest.hex()), note).unwrap();
+        assert_eq!(store.rehash_if_touched(&digest).unwrap(), Digest::of("weighty"), "{note:?}");
+    }
+}
+
+/// Writes to the blob's own file, as a faulty program would.
+fn damage(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn stamp_of(path: &Path) -> String {
+    let found = fs::metadata(path).unwrap();
+    let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
+    format!(
+        "1 {} {} {} {}.{:09} {}.{:09}\n",
+        found.dev(),
+        found.ino(),
+        found.size(),
+        modified.0,
+        modified.1,
+        changed.0,
+        changed.1
+    )
 }
 
 #[test]

@@ -113,6 +113,11 @@ impl<'c> Fields<'c> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
+    /// Notes that fields are known and of no consequence.
+    pub(crate) fn allow(&self, names: &[&'static str]) {
+        self.read.borrow_mut().extend(names);
+    }
+
     /// Returns a whole number of at least 1.
     pub(crate) fn size(&self, name: &'static str) -> Result<Option<usize>> {
         let Some(value) = self.get(name) else { return Ok(None) };

@@ -80,6 +80,14 @@ fn folder_and_checkpoint_are_the_same_model() {
 }
 
 #[test]
+fn shapes_of_a_checkpoint_tell_everything_but_the_heads() {
+    let bytes = checkpoint(&folder());
+    let mut expected = record();
+    expected.remove("num_heads");
+    assert_eq!(original::hyper_parameters(&Checkpoint::read("m.pth", &bytes).unwrap()), expected);
+}
+
+#[test]
 fn final_norm_is_read_where_there_is_one_and_the_output_may_be_tied() {
     let mut folder = folder().with("tie_word_embeddings", json!(true));
     folder.tensors.retain(|(name, _)| name != "output.weight");
@@ -108,4 +116,9 @@ fn record_that_does_not_fit_the_checkpoint_is_refused() {
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(error.code(), code, "{error}");
     }
+    let mut record = record();
+    record.remove("num_heads");
+    let error = read_checkpoint(&bytes, &record).unwrap_err();
+    assert!(error.to_string().contains("checkpoint without `num_heads`"), "{error}");
+    assert_eq!(error.code(), Code::Unsupported);
 }

@@ -261,7 +261,7 @@ proptest! {
                 bytes[place] = *value;
             }
             let _ = is_checkpoint(&bytes);
-            let _ = inspect(&file(), &bytes);
+            let _ = inspect(&file(), &bytes, &LocalFiles(Vec::new()));
         }
     }
 

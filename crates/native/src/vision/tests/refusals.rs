@@ -40,8 +40,12 @@ fn tensors_that_are_missing_superfluous_or_wrong_are_named() {
         tensors.iter().position(|tensor| tensor.name == name).unwrap()
     };
     type Change<'c> = Box<dyn Fn(&mut Vec<SafetensorsEntry>) + 'c>;
-    let remove =
-        |name: &'static str| -> Change<'_> { Box::new(move |tensors| drop(tensors.remove(named(tensors, name)))) };
+    let remove = |name: &'static str| -> Change<'_> {
+        Box::new(move |tensors| {
+            let at = named(tensors, name);
+            tensors.remove(at);
+        })
+    };
     let reshape = |name: &'static str, shape: &'static [u64]| -> Change<'_> {
         Box::new(move |tensors| {
             let at = named(tensors, name);

@@ -49,6 +49,7 @@ impl Background {
             background.spawn("scrub schedule", move |service| schedule(service, every))?;
         }
         background.spawn("upload sweep", sweep)?;
+        background.spawn("slots", tend_slots)?;
         Ok(background)
     }
 
@@ -75,6 +76,14 @@ impl Background {
                 tracing::error!("a thread in the background panicked");
             }
         }
+    }
+}
+
+fn tend_slots(service: &Service) {
+    service.preload();
+    while !service.stop().is_set() {
+        service.tend_slots();
+        service.stop().wait(service.tending_pause());
     }
 }
 

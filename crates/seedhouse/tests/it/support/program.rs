@@ -57,6 +57,9 @@ impl Seedhouse {
         let mut command = Command::new(env!("CARGO_BIN_EXE_seedhouse"));
         command.arg("--root").arg(self.root()).env_remove("SEEDHOUSE_ROOT").env_remove("SEEDHOUSE_LOG");
         command.env_remove("SEEDHOUSE_ALLOW_HOST").env_remove("SEEDHOUSE_ALLOW_ORIGIN");
+        for setting in ["THREADS", "PIN_THREADS", "WEIGHTS", "ACTIVATIONS", "ALLOW_NON_FINITE_WEIGHTS"] {
+            command.env_remove(format!("SEEDHOUSE_{setting}"));
+        }
         command
     }
 
@@ -82,13 +85,16 @@ impl Seedhouse {
         Server::start(self.command())
     }
 
-    /// Returns every file below the root that is neither the database nor output, i.e. what a registration leaves.
+    /// Returns every file below the root that is neither the database, nor output, nor a plan, i.e. what a registration leaves.
     pub(crate) fn stored_files(&self) -> Vec<String> {
         let mut files = Vec::new();
         collect(&self.root(), &self.root(), &mut files);
         let ours = |file: &String| {
             let names = ["metadata.json", "blobs/hold.lock"];
-            file.starts_with("seedhouse.db") || file.starts_with(".metadata") || names.contains(&file.as_str())
+            file.starts_with("seedhouse.db")
+                || file.starts_with(".metadata")
+                || file.starts_with("plans/")
+                || names.contains(&file.as_str())
         };
         files.retain(|file| !ours(file));
         files.sort();

@@ -34,6 +34,28 @@ impl RealModels {
     }
 }
 
+/// The folder with the real ONNX graphs, which `scripts/fetch_models.py onnx` fetches.
+pub(crate) struct OnnxModels(PathBuf);
+
+impl OnnxModels {
+    /// Returns the graphs, or `None` after saying that the test is skipped.
+    ///
+    /// # Panics
+    /// When `SEEDHOUSE_TEST_REQUIRE` lists `onnx` and they are missing.
+    pub(crate) fn find() -> Option<OnnxModels> {
+        let folder = std::env::var_os("SEEDHOUSE_TEST_MODELS").map(PathBuf::from);
+        let found = folder.filter(|folder| folder.join("minilm-l6-v2.int8.onnx").is_file()).map(OnnxModels);
+        let reason =
+            "SEEDHOUSE_TEST_MODELS names no folder with the graphs that `scripts/fetch_models.py onnx` fetches";
+        skip_unless(found, "onnx", reason)
+    }
+
+    /// Returns the path of a graph.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
 /// Returns the folder with the original system's metadata files, or `None` after saying that the test is skipped.
 pub(crate) fn original_files() -> Option<PathBuf> {
     let folder = std::env::var_os("SEEDHOUSE_TEST_ORIGINAL").map(PathBuf::from);

@@ -77,6 +77,13 @@ impl Server {
         self.child.id()
     }
 
+    /// Returns how much memory the process has in use.
+    pub(crate) fn resident_megabytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().trim().parse::<f64>().unwrap() * 1024.0 / 1e6
+    }
+
     /// Opens a connection and sends these bytes, nothing more.
     pub(crate) fn connect(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();

@@ -1,0 +1,50 @@
+//! Requests for tensors: numbers as people write them become the model's types, and back.
+
+mod nested;
+mod numbers;
+
+use std::time::Instant;
+
+use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::{Error, Result};
+
+pub use self::nested::NestedTensor;
+pub use self::numbers::{Numbers, Values};
+
+/// Named tensors for a model.
+#[derive(Debug, Clone, Default)]
+pub struct PredictRequest {
+    /// One for each input of the model, in any order.
+    pub inputs: Vec<(String, Numbers)>,
+}
+
+/// What the model made of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorOutputs {
+    /// Names and tensors, in the order of the model.
+    pub outputs: Vec<(String, Tensor)>,
+    /// Time for conversion and the model.
+    pub seconds: f64,
+}
+
+/// Computes a request with a model.
+pub(crate) fn predict(model: &dyn TensorModel, request: &PredictRequest) -> Result<TensorOutputs> {
+    let started = Instant::now();
+    let mut tensors = Vec::with_capacity(request.inputs.len());
+    for (name, numbers) in &request.inputs {
+        let spec =
+            model.inputs().iter().find(|spec| spec.name == *name).ok_or_else(|| unknown(name, model.inputs()))?;
+        tensors.push((name.as_str(), numbers.to_tensor(spec)?));
+    }
+    let inputs: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let outputs = model.run(&inputs)?;
+    let names = model.outputs().iter().map(|spec| spec.name.clone());
+    Ok(TensorOutputs { outputs: names.zip(outputs).collect(), seconds: started.elapsed().as_secs_f64() })
+}
+
+fn unknown(name: &str, specs: &[TensorSpec]) -> Error {
+    let names: Vec<String> =
+        specs.iter().map(|spec| format!("`{}` ({} {})", spec.name, spec.tensor_type, spec.shape_text())).collect();
+    let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    Error::invalid(name, "given", format!("the model takes {names}"))
+}

@@ -1,0 +1,172 @@
+//! What the runtime is given: the graph written anew from what was read and checked.
+//!
+//! The runtime has a reader of its own, and two readers of one format differ somewhere. What is written here has one meaning only: no field
+//! twice, tensors always as little-endian bytes in the file, no shapes claimed for values in the middle (the optimiser would believe
+//! them), free dimensions without names, since exporters give one name (`?`) to dimensions that differ.
+//!
+//! Two things that the runtime computes otherwise than the format says are expressed by other operators on the way ([`rewrite`]).
+
+mod message;
+mod rewrite;
+
+use seedhouse_core::{ManifestPath, Result};
+
+use self::message::Message;
+use crate::external::Contents;
+use crate::proto::{AttributeValue, Graph, Model, Node, TensorProto, ValueInfo, ValueKind};
+use crate::structure::free_inputs;
+use crate::wire::Broken;
+
+/// Writes a model.
+pub(crate) fn write(model: &Model<'_>, contents: &Contents, path: &ManifestPath) -> Result<Vec<u8>> {
+    let mut message = Message::default();
+    write_model(&mut message, model, contents).map_err(|broken| broken.in_file(path))?;
+    Ok(message.bytes)
+}
+
+fn write_model(message: &mut Message, model: &Model<'_>, contents: &Contents) -> Result<(), Broken> {
+    let mut writer = Writer { contents, opset: own_opset(model), made: 0 };
+    message.integer(1, model.ir_version.max(1));
+    for (domain, version) in &model.opset_imports {
+        message.message(8, |import| {
+            import.text(1, domain);
+            import.integer(2, *version);
+            Ok(())
+        })?;
+    }
+    message.message(7, |message| writer.graph(message, &model.graph, Place::Outermost))
+}
+
+/// Returns the version of ONNX's own operators.
+pub(crate) fn own_opset(model: &Model<'_>) -> i64 {
+    model.opset_imports.iter().filter(|(domain, _)| domain.is_empty()).map(|(_, version)| *version).max().unwrap_or(1)
+}
+
+struct Writer<'c> {
+    contents: &'c Contents,
+    opset: i64,
+    /// How many names were made up.
+    made: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Outermost,
+    Body,
+}
+
+impl Writer<'_> {
+    fn graph(&mut self, message: &mut Message, graph: &Graph<'_>, place: Place) -> Result<(), Broken> {
+        for node in &graph.nodes {
+            self.node(message, node)?;
+        }
+        message.text(2, "graph");
+        for tensor in &graph.initializers {
+            message.message(5, |message| self.tensor(message, tensor))?;
+        }
+        for input in free_inputs(graph) {
+            message.message(11, |message| value_info(message, input, place))?;
+        }
+        for output in &graph.outputs {
+            message.message(12, |message| value_info(message, output, Place::Body))?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, message: &mut Message, node: &Node<'_>) -> Result<(), Broken> {
+        if self.rewritten(message, node)? {
+            return Ok(());
+        }
+        message.message(1, |message| {
+            node.inputs.iter().for_each(|name| message.text(1, name));
+            node.outputs.iter().for_each(|name| message.text(2, name));
+            message.name(3, node.name);
+            message.text(4, node.operator);
+            for (name, value) in rewrite::defaults(node) {
+                message.message(5, |message| self.attribute(message, name, &value))?;
+            }
+            for attribute in &node.attributes {
+                message.message(5, |message| self.attribute(message, attribute.name, &attribute.value))?;
+            }
+            message.name(7, node.domain);
+            Ok(())
+        })
+    }
+
+    fn attribute(&mut self, message: &mut Message, name: &str, value: &AttributeValue<'_>) -> Result<(), Broken> {
+        message.text(1, name);
+        let kind = match value {
+            AttributeValue::Float(value) => {
+                message.float(2, *value);
+                1
+            }
+            AttributeValue::Integer(value) => {
+                message.integer(3, *value);
+                2
+            }
+            AttributeValue::Text(text) => {
+                message.bytes(4, text.as_bytes());
+                3
+            }
+            AttributeValue::Tensor(tensor) => {
+                message.message(5, |message| self.tensor(message, tensor))?;
+                4
+            }
+            AttributeValue::Graph(body) => {
+                message.message(6, |message| self.graph(message, body, Place::Body))?;
+                5
+            }
+            AttributeValue::Floats(values) => {
+                values.iter().for_each(|value| message.float(7, *value));
+                6
+            }
+            AttributeValue::Integers(values) => {
+                values.iter().for_each(|value| message.integer(8, *value));
+                7
+            }
+            AttributeValue::Texts(texts) => {
+                texts.iter().for_each(|text| message.bytes(9, text.as_bytes()));
+                8
+            }
+            AttributeValue::Other(other) => {
+                return Err(Broken::new(format!("attribute `{name}` is {other}")));
+            }
+        };
+        message.integer(20, kind);
+        Ok(())
+    }
+
+    fn tensor(&self, message: &mut Message, tensor: &TensorProto<'_>) -> Result<(), Broken> {
+        for size in &tensor.shape {
+            // A shape was read from signed numbers.
+            message.integer(1, i64::try_from(*size).unwrap_or(i64::MAX));
+        }
+        message.integer(2, tensor.element.0);
+        message.name(8, tensor.name);
+        message.bytes(9, &self.contents.bytes_of(tensor)?);
+        Ok(())
+    }
+}
+
+/// The types of inputs of the whole graph are passed on; those in the middle are found by the runtime itself.
+fn value_info(message: &mut Message, value: &ValueInfo<'_>, place: Place) -> Result<(), Broken> {
+    message.text(1, value.name);
+    let ValueKind::Tensor { element, shape } = &value.kind else { return Ok(()) };
+    message.message(2, |message| {
+        message.message(1, |message| {
+            message.integer(1, element.0);
+            let (Place::Outermost, Some(shape)) = (place, shape) else { return Ok(()) };
+            message.message(2, |message| {
+                for size in shape {
+                    message.message(1, |message| {
+                        if let Some(size) = size {
+                            message.integer(1, i64::try_from(*size).unwrap_or(i64::MAX));
+                        }
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            })
+        })
+    })
+}

@@ -1,0 +1,95 @@
+//! What a graph says about itself, as the record shows it.
+
+use std::collections::BTreeMap;
+
+use seedhouse_core::runtime::Inspection;
+use seedhouse_core::{Framework, ModelType};
+use serde_json::{Map, Value, json};
+
+use crate::proto::{Model, ValueInfo, ValueKind};
+use crate::structure::{Facts, free_inputs};
+
+/// The name under which ONNX's own operators are shown.
+const OWN_DOMAIN: &str = "ai.onnx";
+
+/// Describes a graph.
+pub(crate) fn describe(model: &Model<'_>, facts: &Facts, not_servable_because: Option<String>) -> Inspection {
+    let tensor_types: BTreeMap<String, u64> =
+        facts.tensor_types.iter().map(|(element, count)| (element.name(), *count)).collect();
+    Inspection {
+        framework: Framework::Onnx,
+        model_type: ModelType::Other("unknown".into()),
+        architecture: None,
+        hyper_parameters: hyper_parameters(model, facts),
+        tensor_count: facts.tensor_types.values().sum(),
+        parameter_count: facts.parameter_count,
+        tensor_types,
+        not_servable_because,
+    }
+}
+
+/// Says why files are not served, and nothing else.
+pub(crate) fn undescribed(reason: String) -> Inspection {
+    Inspection {
+        framework: Framework::Onnx,
+        model_type: ModelType::Other("unknown".into()),
+        architecture: None,
+        hyper_parameters: Map::new(),
+        tensor_count: 0,
+        parameter_count: 0,
+        tensor_types: BTreeMap::new(),
+        not_servable_because: Some(reason),
+    }
+}
+
+fn hyper_parameters(model: &Model<'_>, facts: &Facts) -> Map<String, Value> {
+    let domain = |domain: &str| if domain.is_empty() { OWN_DOMAIN.to_owned() } else { domain.to_owned() };
+    let opsets: Map<String, Value> =
+        model.opset_imports.iter().map(|(name, version)| (domain(name), (*version).into())).collect();
+    let operator = |((domain, name), count): (&(String, String), &u64)| {
+        let name = if domain.is_empty() { name.clone() } else { format!("{domain}.{name}") };
+        (name, Value::from(*count))
+    };
+    let operators: Map<String, Value> = facts.operators.iter().map(operator).collect();
+    let mut found = Map::new();
+    found.insert("inputs".into(), free_inputs(&model.graph).map(value_json).collect());
+    found.insert("outputs".into(), model.graph.outputs.iter().map(value_json).collect());
+    found.insert("opset_imports".into(), Value::Object(opsets));
+    found.insert("operators".into(), Value::Object(operators));
+    found.insert("ir_version".into(), model.ir_version.into());
+    if !model.producer.is_empty() {
+        found.insert("producer".into(), model.producer.clone().into());
+    }
+    if gives_probabilities(model) {
+        found.insert("output_activation".into(), "softmax".into());
+    }
+    found
+}
+
+/// A free dimension is null; a shape whose number of dimensions is not said is null itself.
+fn value_json(value: &ValueInfo<'_>) -> Value {
+    match &value.kind {
+        ValueKind::Tensor { element, shape } => {
+            let dtype = element.tensor_type().map_or_else(|| element.name(), |known| known.to_string());
+            json!({ "name": value.name, "dtype": dtype, "shape": shape })
+        }
+        ValueKind::Unsaid => json!({ "name": value.name, "dtype": null, "shape": null }),
+        ValueKind::Other(other) => json!({ "name": value.name, "dtype": other, "shape": null }),
+    }
+}
+
+/// Whether the one output comes out of a softmax, so that it must not go through another.
+fn gives_probabilities(model: &Model<'_>) -> bool {
+    let [output] = &model.graph.outputs[..] else { return false };
+    let mut wanted = output.name;
+    for node in model.graph.nodes.iter().rev().filter(|node| node.domain.is_empty()) {
+        if node.outputs.contains(&wanted) {
+            match (node.operator, &node.inputs[..]) {
+                ("Softmax", _) => return true,
+                ("Identity", [input]) => wanted = input,
+                _ => return false,
+            }
+        }
+    }
+    false
+}
