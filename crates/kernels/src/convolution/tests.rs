@@ -33,13 +33,13 @@ fn run(
     output
 }
 
-/// Relative to the sum of the magnitudes of the products.
-fn allowed(form: ActivationForm) -> f64 {
+/// Returns what a number of the input may be off by, itself being `magnitude` and at most 1.
+fn rounding(form: ActivationForm, magnitude: f32) -> f32 {
     match form {
-        ActivationForm::F32 => 1e-5,
-        ActivationForm::Bf16 => 2.0_f64.powi(-8),
-        // Half a step of 127 of the greatest number of the image, which is near 1, on numbers of 0.5 on average.
-        ActivationForm::Int8Rows | ActivationForm::Int8Groups => 1.0 / 127.0,
+        ActivationForm::F32 => 1e-5 * magnitude,
+        ActivationForm::Bf16 => 2.0_f32.powi(-8) * magnitude,
+        // Half a step of 127 of the greatest number, and what scales are rounded by.
+        ActivationForm::Int8Rows | ActivationForm::Int8Groups => 0.51 / 127.0,
     }
 }
 
@@ -59,15 +59,15 @@ fn convolutions_are_those_of_f64_in_every_precision_and_the_same_alone() {
                 let of =
                     |output: usize, place: usize, channel: usize| f64::from(stored[output][place * channels + channel]);
                 let sums = definition(images, window, outputs, &of);
-                let magnitudes: Vec<f32> = data.iter().map(|number| number.abs()).collect();
-                let magnitudes = Images { data: &magnitudes, ..images };
-                let magnitudes = definition(magnitudes, window, outputs, &|o, p, c| of(o, p, c).abs());
+                let roundings: Vec<f32> = data.iter().map(|number| rounding(form, number.abs())).collect();
+                let roundings = Images { data: &roundings, ..images };
+                let allowed = definition(roundings, window, outputs, &|o, p, c| of(o, p, c).abs());
                 for_each_pool(&mut |pool| {
                     let end = (Epilogue { bias: Some(&bias), add: true }, Some(Nonlinearity::Relu));
                     let found = run(pool, images, window, &weights, form, end);
                     for (index, found) in found.iter().enumerate() {
                         let expected = (sums[index] + f64::from(bias[index % outputs]) + 0.25).max(0.0);
-                        let allowed = allowed(form) * magnitudes[index] + 1e-5;
+                        let allowed = allowed[index] + 1e-5;
                         let difference = (f64::from(*found) - expected).abs();
                         assert!(
                             difference <= allowed,

@@ -114,7 +114,7 @@ impl Convolution {
         let (outputs, area) = (bias.len(), square.size * square.size);
         // Patches of groups that images do not share are rounded one by one; a scale per image is as good for 8 bits.
         let format = match compile.format(stored) {
-            WeightFormat::Int4Groups(_) => WeightFormat::Int8,
+            WeightFormat::Int4Groups(_) | WeightFormat::Int8Groups(_) => WeightFormat::Int8,
             format => format,
         };
         let inputs = weights.len() / outputs;

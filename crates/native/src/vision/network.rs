@@ -122,12 +122,15 @@ impl VisionModel {
         let (&[count, _, height, width], Some(numbers)) = (images.shape.as_slice(), images.f32s()) else {
             return Err(Error::Internal(format!("images of shape {:?} passed the check", images.shape)));
         };
-        let smallest = match self.network.input().1 {
+        let (channels, sides) = self.network.input();
+        let smallest = match sides {
             Sides::AtLeast(side) => side,
             Sides::Fixed(_) => 1,
         };
         if count == 0 || height.min(width) < smallest {
-            let rule = format!("must be of at least one image with both sides at least {smallest}");
+            let rule = format!(
+                "the shape must be [n, {channels}, height, width] with n at least 1 and both sides at least {smallest}"
+            );
             return Err(Error::invalid(INPUT, format!("{:?}", images.shape), rule));
         }
         Ok((numbers, count, [height, width]))

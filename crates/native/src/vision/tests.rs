@@ -202,9 +202,9 @@ fn inspection_names_family_and_sizes() {
 fn wrong_images_are_refused_with_both_values() {
     let runtime = runtime(Level::best(), 1, PlanOptions::default());
     let cases = [
-        ("vit", vec![1, 3, 12, 13], "[n, 3, 12, 12]"),
+        ("vit", vec![1, 3, 12, 13], "[?, 3, 12, 12]"),
         ("vit", vec![0, 3, 12, 12], "n at least 1"),
-        ("cnn", vec![1, 3, 22, 22], "[n, 1, height, width]"),
+        ("cnn", vec![1, 3, 22, 22], "[?, 1, ?, ?]"),
         ("cnn", vec![1, 1, 22, 7], "both sides at least 8"),
         ("resnet-basic", vec![1, 3, 31, 64], "both sides at least 32"),
     ];
