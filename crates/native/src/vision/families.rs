@@ -12,6 +12,9 @@ use super::{cnn, efficientnet_lite, resnet, vit};
 use crate::quote::quote;
 use crate::text_models::TextModels;
 
+/// Makes a description of tensors and hyper-parameters.
+type Describe = fn(&Weights<'_>, &Map<String, Value>) -> Result<Box<dyn Description>>;
+
 /// A family of networks that are one file of tensors.
 pub(super) struct Family {
     /// Its name in inspections and, as `model_type`, in records.
@@ -21,7 +24,7 @@ pub(super) struct Family {
     /// Whether tensors have its names.
     pub(super) recognises: fn(&Tensors<'_>) -> bool,
     /// Reads the shapes, and what they do not say from the record's hyper-parameters.
-    pub(super) describe: fn(&Weights<'_>, &Map<String, Value>) -> Result<Box<dyn Description>>,
+    pub(super) describe: Describe,
 }
 
 const FAMILIES: [&Family; 4] = [&efficientnet_lite::FAMILY, &resnet::FAMILY, &vit::original::FAMILY, &cnn::FAMILY];

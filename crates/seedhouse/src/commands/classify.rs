@@ -44,7 +44,7 @@ fn print_classes(answer: &Answer<Vec<Classification>>, paths: &[PathBuf], output
     json.insert("input_shape".into(), json!(shape));
     json.insert("load_seconds".into(), json!(answer.load_seconds));
     json.insert("seconds".into(), json!(seconds));
-    Ok(print_json(&Value::Object(json))?)
+    print_json(&Value::Object(json))
 }
 
 fn print_features(answer: &Answer<ImageFeatures>, output: Output) -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ fn print_features(answer: &Answer<ImageFeatures>, output: Output) -> anyhow::Res
     json.insert("input_shape".into(), json!(input_shape));
     json.insert("load_seconds".into(), json!(answer.load_seconds));
     json.insert("seconds".into(), json!(seconds));
-    Ok(print_json(&Value::Object(json))?)
+    print_json(&Value::Object(json))
 }
 
 /// Returns what answered.
