@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use self::labels::Labels;
 use self::picture::{Picture, decode};
 use self::pixel_image::PixelImage;
-use self::preprocess::Preprocess;
+use self::preprocess::{Colours, Preprocess};
 use self::ranking::{Prediction, best_classes};
 
 /// An image, and how many classes to name.
@@ -106,14 +106,14 @@ impl ImageClassifier {
     ) -> Result<ImageTask> {
         let Some(ends) = Ends::of_model(model.as_ref()) else {
             let reason = format!(
-                "it takes {} and gives {}, but one image [1, 3, height, width] in and one row [1, classes] out are needed",
+                "it takes {} and gives {}, but one image [1, 3 or 1, height, width] in and one row [1, classes] out are needed",
                 shapes(model.inputs()),
                 shapes(model.outputs())
             );
             return Ok(ImageTask::Impossible(reason));
         };
         let declared = model.declared();
-        let Some(preprocess) = declared_preprocess(metadata, &declared, ends.size)? else {
+        let Some(preprocess) = declared_preprocess(metadata, &declared, ends.colours, ends.size)? else {
             let reason = "the size of its images is unknown: declare `metadata.preprocess` or `metadata.image_size`";
             return Ok(ImageTask::Impossible(reason.into()));
         };
@@ -249,14 +249,15 @@ fn joined(images: Vec<Tensor>) -> Tensor {
 fn declared_preprocess(
     metadata: &Map<String, Value>,
     declared: &Map<String, Value>,
+    colours: Colours,
     size: [Option<usize>; 2],
 ) -> Result<Option<Preprocess>> {
     if !declared.contains_key("preprocess") {
-        return Preprocess::of_metadata(metadata, size);
+        return Preprocess::of_metadata(metadata, colours, size);
     }
-    let of_files = Preprocess::of_metadata(declared, size)?;
+    let of_files = Preprocess::of_metadata(declared, colours, size)?;
     if metadata.get("preprocess").is_some_and(|claimed| !claimed.is_null())
-        && let (Some(claimed), Some(found)) = (Preprocess::of_metadata(metadata, size)?, &of_files)
+        && let (Some(claimed), Some(found)) = (Preprocess::of_metadata(metadata, colours, size)?, &of_files)
         && !claimed.is_same_as(found)
     {
         return Err(Error::Contradiction {
@@ -271,6 +272,7 @@ fn declared_preprocess(
 
 /// The dimensions of an image classifier.
 struct Ends {
+    colours: Colours,
     size: [Option<usize>; 2],
     classes: Option<usize>,
     /// Whether several images fit into its input.
@@ -293,9 +295,10 @@ impl Ends {
         };
         let is_f32 = |spec: &TensorSpec| spec.tensor_type == TensorType::F32;
         let all_f32 = is_f32(input) && model.outputs().iter().all(is_f32);
-        let takes_one_image = all_f32 && fits(batch, 1) && fits(channels, 3) && fits(rows, 1);
+        let colours = if channels == Some(1) { Colours::Grey } else { Colours::Rgb };
+        let takes_one_image = all_f32 && fits(batch, 1) && fits(channels, colours.channels()) && fits(rows, 1);
         let takes_batches = batch.is_none() && rows.is_none();
-        takes_one_image.then_some(Ends { size: [height, width], classes, takes_batches, has_features })
+        takes_one_image.then_some(Ends { colours, size: [height, width], classes, takes_batches, has_features })
     }
 }
 
@@ -412,10 +415,10 @@ mod tests {
 
     #[test]
     fn models_that_classify_no_images_say_why() {
-        let grey = FakeClassifier::new(3).with_input_shape(vec![None, Some(1), None, None]);
+        let infrared = FakeClassifier::new(3).with_input_shape(vec![None, Some(4), None, None]);
         let flat = FakeClassifier::new(3).with_input_shape(vec![None, Some(3)]);
         let cases = [
-            (grey, "`image` [?, 1, ?, ?]"),
+            (infrared, "`image` [?, 4, ?, ?]"),
             (flat, "`image` [?, 3]"),
             (FakeClassifier::new(3), "declare `metadata.preprocess` or `metadata.image_size`"),
         ];

@@ -42,14 +42,14 @@ impl PixelRows {
     /// Adds a pixel to the row.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the position and the value when the pixel has other than three channels, or a value is not
+    /// [`Error::Invalid`] naming the position and the value when the pixel has other than three channels or one, or a value is not
     /// a number from 0 to 255; [`Error::TooLarge`] for more pixels than a file may have.
     pub fn push(&mut self, pixel: &[f32]) -> Result<()> {
         let pixel = checked_pixel(self.height, self.in_row, pixel)?;
         self.in_row += 1;
         checked_sides(self.height + 1, self.in_row)?;
         if self.height == 0 || self.in_row <= self.width {
-            self.values.extend_from_slice(pixel);
+            self.values.extend_from_slice(&pixel);
         }
         Ok(())
     }
@@ -100,17 +100,22 @@ fn checked_sides(height: usize, width: usize) -> Result<(u32, u32)> {
     }
 }
 
-fn checked_pixel(y: usize, x: usize, pixel: &[f32]) -> Result<&[f32]> {
-    if pixel.len() != 3 {
-        let rule = "must have 3 channels, red, green and blue";
-        return Err(Error::invalid(format!("image_data[{y}][{x}]"), format!("{} channels", pixel.len()), rule));
-    }
+/// Returns red, green and blue; grey is as much of each.
+fn checked_pixel(y: usize, x: usize, pixel: &[f32]) -> Result<[f32; 3]> {
+    let colours = match *pixel {
+        [red, green, blue] => [red, green, blue],
+        [grey] => [grey; 3],
+        _ => {
+            let rule = "must have 3 channels, red, green and blue, or 1, grey";
+            return Err(Error::invalid(format!("image_data[{y}][{x}]"), format!("{} channels", pixel.len()), rule));
+        }
+    };
     match pixel.iter().position(|value| !(0.0..=255.0).contains(value)) {
         Some(channel) => {
             let field = format!("image_data[{y}][{x}][{channel}]");
             Err(Error::invalid(field, pixel[channel], "must be a number from 0 to 255"))
         }
-        None => Ok(pixel),
+        None => Ok(colours),
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
             (vec![], "`[0][0]`"),
             (vec![vec![]], "`[1][0]`"),
             (vec![vec![good.clone(); 2], vec![good.clone()]], "`image_data[1]` is `1 pixels`"),
-            (vec![vec![good.clone(), vec![1.0]]], "`image_data[0][1]` is `1 channels`"),
+            (vec![vec![good.clone(), vec![1.0; 2]]], "`image_data[0][1]` is `2 channels`"),
             (vec![vec![good.clone(), vec![1.0, f32::NAN, 2.0]]], "`image_data[0][1][1]` is `NaN`"),
             (vec![vec![vec![1.0, 2.0, 255.5]]], "`image_data[0][0][2]` is `255.5`"),
             (vec![vec![vec![-1.0, 2.0, 3.0]]], "`image_data[0][0][0]` is `-1`"),

@@ -7,7 +7,8 @@
 //! `shortest_edge` brings the shorter side to so many pixels first; `size` is then cut out of the centre.
 //!
 //! Values are taken as 0 to 255; the tensor holds `(value - mean) / std` in the order channel, row, column. Filters widen
-//! when they shrink a picture, and bicubic has a = -0.5, as in Pillow.
+//! when they shrink a picture, and bicubic has a = -0.5, as in Pillow. A model of one channel is given the luma of ITU-R BT.601, with one
+//! number for `mean` and one for `std`.
 
 use image::imageops::{FilterType, crop_imm, resize};
 use image::{ImageBuffer, Pixel, Primitive, Rgb};
@@ -23,6 +24,8 @@ const LONGEST_SIDE: usize = 4096;
 /// ImageNet's, as torchvision states them (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225) times 255.
 const IMAGENET_MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 const IMAGENET_STD: [f32; 3] = [58.395, 57.12, 57.375];
+/// Shares of red, green and blue in the luma (ITU-R BT.601), as Pillow has them in `convert("L")`.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// A checked declaration.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +34,28 @@ pub(crate) struct Preprocess {
     filter: FilterType,
     /// Height and width.
     size: [u32; 2],
-    mean: [f32; 3],
-    std: [f32; 3],
+    colours: Colours,
+    /// For each channel.
+    mean: Vec<f32>,
+    std: Vec<f32>,
     /// The field of the metadata that the size comes from.
     size_field: &'static str,
+}
+
+/// The channels of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colours {
+    Rgb,
+    Grey,
+}
+
+impl Colours {
+    pub(crate) fn channels(self) -> usize {
+        match self {
+            Colours::Rgb => 3,
+            Colours::Grey => 1,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +71,11 @@ impl Preprocess {
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the key and value that is not understood.
-    pub(crate) fn of_metadata(metadata: &Map<String, Value>, fixed: [Option<usize>; 2]) -> Result<Option<Preprocess>> {
+    pub(crate) fn of_metadata(
+        metadata: &Map<String, Value>,
+        colours: Colours,
+        fixed: [Option<usize>; 2],
+    ) -> Result<Option<Preprocess>> {
         let image_size = match (metadata.get("image_size"), fixed) {
             (Some(value), _) if !value.is_null() => {
                 Some((size_of("metadata.image_size", value)?, "metadata.image_size"))
@@ -61,12 +86,24 @@ impl Preprocess {
             _ => None,
         };
         match metadata.get("preprocess") {
-            None | Some(Value::Null) => {
-                Ok(image_size.map(|(size, size_field)| Preprocess { size, size_field, ..Preprocess::default() }))
-            }
-            Some(Value::Object(declared)) => Preprocess::of_declaration(declared, image_size),
+            None | Some(Value::Null) => Ok(image_size.map(|(size, size_field)| Preprocess {
+                size,
+                size_field,
+                ..Preprocess::undeclared(colours)
+            })),
+            Some(Value::Object(declared)) => Preprocess::of_declaration(declared, colours, image_size),
             Some(other) => Err(Error::invalid(FIELD, other, "must be an object")),
         }
+    }
+
+    /// Returns what holds where nothing is declared, still without a size: ImageNet's colours, and grey from 0 to 1.
+    fn undeclared(colours: Colours) -> Preprocess {
+        let (mean, std) = match colours {
+            Colours::Rgb => (IMAGENET_MEAN.to_vec(), IMAGENET_STD.to_vec()),
+            Colours::Grey => (vec![0.0], vec![255.0]),
+        };
+        let (crop, filter, size) = (Crop::None, FilterType::Triangle, [0, 0]);
+        Preprocess { crop, filter, size, colours, mean, std, size_field: "metadata.image_size" }
     }
 
     /// Returns how many pixels the input has.
@@ -81,9 +118,10 @@ impl Preprocess {
 
     fn of_declaration(
         declared: &Map<String, Value>,
+        colours: Colours,
         image_size: Option<([u32; 2], &'static str)>,
     ) -> Result<Option<Preprocess>> {
-        let mut preprocess = Preprocess::default();
+        let mut preprocess = Preprocess::undeclared(colours);
         let (mut size, mut shortest_edge) = (image_size, None);
         for (key, value) in declared {
             let field = format!("{FIELD}.{key}");
@@ -102,8 +140,8 @@ impl Preprocess {
                 }
                 "shortest_edge" => shortest_edge = Some(size_of(&field, value)?[0]),
                 "size" => size = Some((size_of(&field, value)?, "metadata.preprocess.size")),
-                "mean" => preprocess.mean = three_numbers(&field, value)?,
-                "std" => preprocess.std = divisors(&field, value)?,
+                "mean" => preprocess.mean = numbers(&field, value, colours)?,
+                "std" => preprocess.std = divisors(&field, value, colours)?,
                 _ => {
                     return Err(Error::invalid(
                         field,
@@ -138,7 +176,7 @@ impl Preprocess {
         })
     }
 
-    /// Returns the input tensor `[1, 3, height, width]` of a picture.
+    /// Returns the input tensor `[1, channels, height, width]` of a picture.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when the picture is so long and narrow that it would become too large on the way.
@@ -176,25 +214,20 @@ impl Preprocess {
         Rgb<S>: Pixel<Subpixel = S>,
     {
         let [height, width] = self.size.map(|side| side as usize);
-        let mut data = Vec::with_capacity(3 * height * width);
-        for channel in 0..3 {
-            let (mean, std) = (self.mean[channel], self.std[channel]);
-            data.extend(image.as_raw().iter().skip(channel).step_by(3).map(|raw| (value(*raw) - mean) / std));
+        let channels = self.colours.channels();
+        let mut data = Vec::with_capacity(channels * height * width);
+        for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
+            let normalised = |number: f32| (number - mean) / std;
+            let pixels = image.as_raw().chunks_exact(3);
+            match self.colours {
+                Colours::Rgb => data.extend(pixels.map(|pixel| normalised(value(pixel[channel])))),
+                Colours::Grey => data.extend(pixels.map(|pixel| {
+                    let shares = pixel.iter().zip(LUMA);
+                    normalised(shares.map(|(raw, share)| value(*raw) * share).sum())
+                })),
+            }
         }
-        Tensor::new(vec![1, 3, height, width], data)
-    }
-}
-
-impl Default for Preprocess {
-    fn default() -> Preprocess {
-        Preprocess {
-            crop: Crop::None,
-            filter: FilterType::Triangle,
-            size: [0, 0],
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
-            size_field: "metadata.image_size",
-        }
+        Tensor::new(vec![1, channels, height, width], data)
     }
 }
 
@@ -259,20 +292,27 @@ fn checked_size(field: &str, sides: [usize; 2]) -> Result<[u32; 2]> {
     Ok(sides.map(|side| u32::try_from(side).expect("at most 4096")))
 }
 
-fn three_numbers(field: &str, value: &Value) -> Result<[f32; 3]> {
+fn numbers(field: &str, value: &Value, colours: Colours) -> Result<Vec<f32>> {
     let number = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
     let numbers: Option<Vec<f32>> = value.as_array().and_then(|values| values.iter().map(number).collect());
     numbers
-        .and_then(|numbers| <[f32; 3]>::try_from(numbers).ok())
-        .ok_or_else(|| Error::invalid(field, value, "must be three numbers, for red, green and blue"))
+        .filter(|numbers| numbers.len() == colours.channels())
+        .ok_or_else(|| Error::invalid(field, value, format!("must be {}", counted(colours, ""))))
 }
 
-fn divisors(field: &str, value: &Value) -> Result<[f32; 3]> {
-    let numbers = three_numbers(field, value)?;
+fn divisors(field: &str, value: &Value, colours: Colours) -> Result<Vec<f32>> {
+    let numbers = numbers(field, value, colours)?;
     if numbers.iter().any(|number| *number < f32::MIN_POSITIVE) {
-        return Err(Error::invalid(field, value, "must be three numbers above 0"));
+        return Err(Error::invalid(field, value, format!("must be {}", counted(colours, " above 0"))));
     }
     Ok(numbers)
+}
+
+fn counted(colours: Colours, which: &str) -> String {
+    match colours {
+        Colours::Rgb => format!("three numbers{which}, for red, green and blue"),
+        Colours::Grey => format!("a list of one number{which}, for grey"),
+    }
 }
 
 #[cfg(test)]
@@ -283,7 +323,7 @@ mod tests {
     use super::*;
 
     fn preprocess(metadata: Value) -> Result<Option<Preprocess>> {
-        Preprocess::of_metadata(metadata.as_object().unwrap(), [None, None])
+        Preprocess::of_metadata(metadata.as_object().unwrap(), Colours::Rgb, [None, None])
     }
 
     fn declared(declaration: Value) -> Preprocess {
@@ -295,8 +335,8 @@ mod tests {
         let metadata = json!({"image_size": 8, "preprocess": {"size": [2, 3]}});
         assert_eq!(preprocess(metadata).unwrap().unwrap().size, [2, 3]);
         assert_eq!(preprocess(json!({"image_size": 8, "preprocess": {}})).unwrap().unwrap().size, [8, 8]);
-        let fixed = Preprocess::of_metadata(&Map::new(), [Some(5), Some(6)]).unwrap().unwrap();
-        assert_eq!((fixed.size, fixed.mean, fixed.std), ([5, 6], IMAGENET_MEAN, IMAGENET_STD));
+        let fixed = Preprocess::of_metadata(&Map::new(), Colours::Rgb, [Some(5), Some(6)]).unwrap().unwrap();
+        assert_eq!((fixed.size, fixed.mean, fixed.std), ([5, 6], IMAGENET_MEAN.to_vec(), IMAGENET_STD.to_vec()));
         assert_eq!(preprocess(json!({"preprocess": {"crop": "none"}})).unwrap(), None);
     }
 
@@ -373,5 +413,22 @@ mod tests {
             // One is rounded to whole numbers, the other is not.
             assert!(a.f32s().unwrap().iter().zip(b.f32s().unwrap()).all(|(a, b)| (a - b).abs() <= 0.5001), "{filter}");
         }
+    }
+
+    #[test]
+    fn model_of_one_channel_is_given_luma() {
+        let metadata = json!({"image_size": [1, 2]});
+        let preprocess =
+            Preprocess::of_metadata(metadata.as_object().unwrap(), Colours::Grey, [None; 2]).unwrap().unwrap();
+        let mut image = RgbImage::new(2, 1);
+        image.put_pixel(0, 0, Rgb([255, 0, 0]));
+        image.put_pixel(1, 0, Rgb([51; 3]));
+        let tensor = preprocess.tensor(&Picture::Whole(image)).unwrap();
+        assert_eq!(tensor.shape, [1, 1, 1, 2]);
+        let numbers = tensor.f32s().unwrap();
+        assert!((numbers[0] - 0.299).abs() < 1e-6 && (numbers[1] - 0.2).abs() < 1e-6, "{numbers:?}");
+        let metadata = json!({"preprocess": {"size": 2, "mean": [1, 2, 3]}});
+        let error = Preprocess::of_metadata(metadata.as_object().unwrap(), Colours::Grey, [None; 2]).unwrap_err();
+        assert!(error.to_string().contains("a list of one number"), "{error}");
     }
 }

@@ -1,3 +1,5 @@
+use std::slice;
+
 use super::*;
 use crate::images_tests::{bits, for_each_pool, numbers};
 
@@ -54,7 +56,7 @@ fn rows_see_their_whole_sequence_and_nothing_else() {
                 let mut alone = vec![0.0; sequence.len() * width];
                 let views = slices.map(|data| RowView::from(&data[sequence.start * width..]));
                 let length = sequence.len();
-                pool.step(|step| attend_mutually(step, &[0..length], views, options, &mut alone));
+                pool.step(|step| attend_mutually(step, slice::from_ref(&(0..length)), views, options, &mut alone));
                 assert_eq!(bits(&alone), bits(&found[sequence.start * width..sequence.end * width]));
             }
             found
@@ -71,9 +73,9 @@ fn queries_keys_and_values_may_lie_side_by_side() {
     for_each_pool(&mut |pool| {
         let (mut found, mut expected) = (vec![0.0; 20 * 32], vec![0.0; 20 * 32]);
         let views = [0, 1, 2].map(|part| RowView::new(&fused[part * 32..], 96));
-        pool.step(|step| attend_mutually(step, &[0..20], views, options, &mut found));
+        pool.step(|step| attend_mutually(step, slice::from_ref(&(0..20)), views, options, &mut found));
         let views = [0, 1, 2].map(|part: usize| RowView::from(&apart[part][..]));
-        pool.step(|step| attend_mutually(step, &[0..20], views, options, &mut expected));
+        pool.step(|step| attend_mutually(step, slice::from_ref(&(0..20)), views, options, &mut expected));
         assert_eq!(bits(&found), bits(&expected));
         found
     });

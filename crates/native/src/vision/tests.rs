@@ -56,7 +56,7 @@ fn runtime(level: Level, threads: usize, plans: PlanOptions) -> NativeRuntime {
 fn load(runtime: &NativeRuntime, files: &LocalFiles) -> Result<Arc<dyn TensorModel>, Error> {
     // What the shapes of `vit` leave open.
     let metadata = Map::from_iter([("num_heads".to_owned(), json!(2))]);
-    match runtime.load(files, &LoadOptions { metadata, ..LoadOptions::default() })? {
+    match runtime.load(files, &LoadOptions { metadata })? {
         LoadedModel::Tensor(model) => Ok(model),
         _ => panic!("an image classifier is a tensor model"),
     }

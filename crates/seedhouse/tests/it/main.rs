@@ -39,4 +39,5 @@ mod text_model;
 mod transfer;
 mod transfer_jobs;
 mod uploads;
+mod vision;
 mod writers;

@@ -140,7 +140,7 @@ fn heads_that_do_not_share_the_width_are_refused() {
     let runtime = runtime(Level::best(), 1, PlanOptions::default());
     for heads in [json!(5), json!(0), json!("two")] {
         let metadata = Map::from_iter([("num_heads".to_owned(), heads)]);
-        let options = LoadOptions { metadata, ..LoadOptions::default() };
+        let options = LoadOptions { metadata };
         let error = runtime.load(&files(&folder("vit")), &options).err().unwrap();
         assert_eq!(error.field(), Some("metadata.num_heads"), "{error}");
     }
