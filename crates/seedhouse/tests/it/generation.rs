@@ -370,7 +370,7 @@ fn bad_settings_of_language_models_are_refused_with_what_is_allowed() {
     let options = ["generate", "tiny", "hello", "--threads", "3", "--pin-threads", "0,1"];
     seedhouse.run(&options).assert_failed(2, &parts);
     let missing = ["generate", "tiny", "hello", "--pin-threads", "0,1023"];
-    seedhouse.run(&missing).assert_failed(15, &["threads for language models", "cannot run on core 1023"]);
+    seedhouse.run(&missing).assert_failed(15, &["threads for models", "cannot run on core 1023"]);
 }
 
 #[test]
