@@ -1,6 +1,7 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
 pub(crate) mod absent;
+pub(crate) mod agriculture;
 pub(crate) mod bundles;
 pub(crate) mod card;
 pub(crate) mod changes;
@@ -17,6 +18,7 @@ pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;
 pub(crate) mod new_version;
+pub(crate) mod optimization;
 pub(crate) mod pretrained;
 pub(crate) mod result_response;
 pub(crate) mod search;

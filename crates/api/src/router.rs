@@ -34,6 +34,7 @@ use crate::{leftover, native, system};
     tags(
         (name = "models", description = "What is registered"),
         (name = "inference", description = "What registered models answer"),
+        (name = "agriculture", description = "Light recipes, spectra, plans and growth of crops"),
         (name = "transfer", description = "Exports, imports, backups and restorations"),
         (name = "jobs", description = "Long work with a durable record"),
         (name = "system", description = "The server itself"),
@@ -120,7 +121,16 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::text::generate))
         .routes(Permission::Read, routes!(native::image::classify))
         .routes(Permission::Read, routes!(native::image_features::features))
+        .routes(Permission::Read, routes!(native::optimization::solve))
         .routes(Permission::Read, routes!(native::inference::infer))
+        .routes(Permission::Read, routes!(native::agriculture::light_recipe))
+        .routes(Permission::Read, routes!(native::agriculture::light_recipe_problem))
+        .routes(Permission::Read, routes!(native::agriculture::spectrum_analysis))
+        .routes(Permission::Read, routes!(native::agriculture::crop_planning))
+        .routes(Permission::Read, routes!(native::agriculture::crop_configs))
+        .routes(Permission::Read, routes!(native::agriculture::recommendations))
+        .routes(Permission::Read, routes!(native::agriculture::growth_prediction))
+        .routes(Permission::Write, routes!(native::agriculture::data_contribution))
         .routes(Permission::Administer, routes!(native::jobs::scrub))
         .routes(Permission::Read, routes!(native::jobs::list))
         .routes(Permission::Read, routes!(native::jobs::show))

@@ -13,10 +13,15 @@ use serde_json::{Map, Value, json};
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
 mod plans;
+mod problem;
 mod tensor;
 mod text_executor;
 
 pub use plans::{PlanStatistics, StoredPlan};
+pub use problem::{
+    Conflict, ConstraintInfo, ConstraintValue, DeclaredProblem, Direction, Outcome, ParameterInfo, ProblemInfo,
+    Relation, Solution, SolveLimits, VariableInfo, VariableKind, VariableValue,
+};
 pub use tensor::{Tensor, TensorData, TensorSpec, TensorType, check_inputs};
 pub use text_executor::{Logits, SequenceId, StepPart, TextExecutor, Wanted};
 
@@ -41,6 +46,14 @@ pub trait Runtime: Send + Sync {
     /// [`Error::Malformed`](crate::Error::Malformed) as for `inspect`; [`Error::Unsupported`](crate::Error::Unsupported)
     /// naming the architecture, tensor type or attribute that is not implemented.
     fn load(&self, files: &LocalFiles, options: &LoadOptions) -> Result<LoadedModel>;
+
+    /// Reads a problem that stands in no file, or returns `None` when this runtime solves none.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`](crate::Error::Malformed) saying what is wrong with the document.
+    fn problem(&self, _document: &[u8]) -> Result<Option<Arc<dyn DeclaredProblem>>> {
+        Ok(None)
+    }
 
     /// Fetches what it keeps of earlier loads of these files, while the caller verifies them. It is there for [`load`](Runtime::load)
     /// until the returned value is dropped. The files themselves are not read: their digests may turn out to be wrong.
@@ -138,6 +151,8 @@ pub enum LoadedModel {
     Text(Arc<dyn TextModel>),
     /// Named tensors in, named tensors out.
     Tensor(Arc<dyn TensorModel>),
+    /// Parameters in, a solution out.
+    Problem(Arc<dyn DeclaredProblem>),
 }
 
 impl LoadedModel {
@@ -146,6 +161,7 @@ impl LoadedModel {
         match self {
             LoadedModel::Text(model) => model.memory_bytes(),
             LoadedModel::Tensor(model) => model.memory_bytes(),
+            LoadedModel::Problem(problem) => problem.memory_bytes(),
         }
     }
 }

@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, PlanStatistics, Runtime, StoredPlan};
+use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, PlanStatistics, Runtime, SolveLimits, StoredPlan};
 use seedhouse_core::{Digest, Error, Framework, Result};
 
 use crate::slots::{Prepared, Slots};
-use crate::{Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, TextSettings, TextStatistics};
+use crate::{
+    Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, SolveRequest, Solved, TextSettings, TextStatistics,
+    problem,
+};
 
 /// Loads versions once and serves them. Shared between threads.
 pub struct Engine {
@@ -97,6 +100,20 @@ impl Engine {
         self.slots.with_room(&request.model_id, file_bytes(&request.files), || {
             self.load_since(started, request).and_then(|slot| check(&slot))
         })
+    }
+
+    /// Solves a problem that is no version, by the first runtime that reads its document.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] about the document, [`Error::Unsupported`] when no runtime solves problems, and those of
+    /// [`Slot::solve`].
+    pub fn solve_document(&self, document: &[u8], request: &SolveRequest, limits: &SolveLimits<'_>) -> Result<Solved> {
+        for runtime in &self.runtimes {
+            if let Some(declared) = runtime.problem(document)? {
+                return problem::solve(declared.as_ref(), request, limits);
+            }
+        }
+        Err(Error::unsupported("solving a problem", "no runtime of this program does"))
     }
 
     /// Has the runtimes fetch what they keep of earlier loads of these files, while the caller verifies them. It is there until the

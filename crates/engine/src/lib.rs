@@ -14,6 +14,7 @@
 //!             scheduler                                    all requests of a model, step by step
 //!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
 //!     tensors ── numbers, nested               nested lists <-> tensors of the model's types
+//!     problem                                  parameters -> a solution with its names
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod problem;
 mod slot;
 mod slots;
 mod tensors;
@@ -28,6 +30,7 @@ mod text;
 mod vision;
 
 pub use engine::{Engine, LoadRequest};
+pub use problem::{SolveRequest, Solved};
 pub use slot::Slot;
 pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
 pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use seedhouse_core::runtime::LoadedModel;
+use seedhouse_core::runtime::{LoadedModel, SolveLimits};
 use seedhouse_core::{Digest, Error, Result};
 
+use crate::problem::{self, SolveRequest, Solved};
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
@@ -42,6 +43,7 @@ impl Slot {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
             }
+            LoadedModel::Problem(_) => Task::Other("it is a problem of optimisation".into()),
             LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, &options.metadata)? {
                 ImageTask::Ready(classifier) => Task::Image(classifier),
                 ImageTask::Impossible(reason) => Task::Other(reason),
@@ -115,12 +117,34 @@ impl Slot {
     pub fn predict(&self, request: &PredictRequest) -> Result<TensorOutputs> {
         match &self.model {
             LoadedModel::Tensor(model) => predict(model.as_ref(), request),
-            LoadedModel::Text(_) => Err(Error::WrongTask {
-                model_id: self.model_id.clone(),
-                task: "tensor inference",
-                reason: "it is a language model".into(),
-            }),
+            LoadedModel::Text(_) => Err(self.wrong_task("tensor inference", "it is a language model")),
+            LoadedModel::Problem(_) => {
+                Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
+            }
         }
+    }
+
+    /// Solves a declared problem.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is none; [`Error::Invalid`] naming the parameter that is unknown, given twice or out of its
+    /// range; [`Error::DeadlineExceeded`] when nothing was found in time, [`Error::Cancelled`], and [`Error::Unsupported`] when no
+    /// result could be verified.
+    pub fn solve(&self, request: &SolveRequest, limits: &SolveLimits<'_>) -> Result<Solved> {
+        match &self.model {
+            LoadedModel::Problem(declared) => problem::solve(declared.as_ref(), request, limits),
+            LoadedModel::Text(_) => Err(self.wrong_task("optimisation", "it is a language model")),
+            LoadedModel::Tensor(_) => Err(self.wrong_task("optimisation", "it takes tensors, not parameters")),
+        }
+    }
+
+    /// Returns whether this is a declared problem.
+    pub fn is_problem(&self) -> bool {
+        matches!(self.model, LoadedModel::Problem(_))
+    }
+
+    fn wrong_task(&self, task: &'static str, reason: &str) -> Error {
+        Error::WrongTask { model_id: self.model_id.clone(), task, reason: reason.into() }
     }
 
     /// Returns the language model with its tokenizer.
@@ -161,7 +185,8 @@ impl Slot {
         self.model.memory_bytes() + tables
     }
 
-    /// Computes something small of what the version is for: one token after one token, or the class of a black image.
+    /// Computes something small of what the version is for: one token after one token, the class of a black image, or what a
+    /// problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -173,8 +198,11 @@ impl Slot {
                 let black = PixelImage::new(&vec![vec![vec![0.0; 3]; SIDE]; SIDE])?;
                 classifier.classify(&ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) }).map(drop)
             }
-            // Nobody knows what its tensors mean.
-            Task::Other(_) => Ok(()),
+            Task::Other(_) => match &self.model {
+                LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
+                // Nobody knows what its tensors mean.
+                LoadedModel::Tensor(_) | LoadedModel::Text(_) => Ok(()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@
 //! plan               decoders compiled for this machine, and the sequences that run on them
 //! text_models        from a decoder in a file to one that the engine drives
 //! safetensors_file   one file of tensors without a configuration
+//! problem            declared optimisation problems: read, checked, solved, verified
 //! vision             image classifiers: tensors by name, layers, forward passes
 //! ```
 //!
@@ -25,6 +26,7 @@ mod gguf_model;
 mod huggingface;
 mod mapped_file;
 mod plan;
+mod problem;
 mod quote;
 mod runtime;
 mod safetensors_file;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{
-    Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, PlanStatistics, Runtime, StoredPlan,
+    DeclaredProblem, Inspection, LoadOptions, LoadedModel, LocalFile, LocalFiles, PlanStatistics, Runtime, StoredPlan,
 };
 use seedhouse_core::{Error, Framework, ManifestPath, Result};
 use seedhouse_kernels::{PoolOptions, return_freed_memory};
@@ -15,6 +15,7 @@ use crate::gguf_model;
 use crate::huggingface;
 use crate::mapped_file::MappedFile;
 use crate::plan::PlanOptions;
+use crate::problem;
 use crate::safetensors_file;
 use crate::text_models::TextModels;
 use crate::torch;
@@ -53,6 +54,7 @@ impl NativeRuntime {
 enum Format {
     Gguf,
     TorchCheckpoint,
+    Problem,
 }
 
 impl Format {
@@ -61,6 +63,9 @@ impl Format {
         if bytes.starts_with(gguf::MAGIC) {
             return Some(Format::Gguf);
         }
+        if problem::is_document(bytes) {
+            return Some(Format::Problem);
+        }
         torch::is_checkpoint(bytes).then_some(Format::TorchCheckpoint)
     }
 
@@ -68,6 +73,7 @@ impl Format {
         match self {
             Format::Gguf => Framework::Gguf,
             Format::TorchCheckpoint => Framework::Pytorch,
+            Format::Problem => Framework::Seedhouse,
         }
     }
 }
@@ -85,7 +91,7 @@ impl Runtime for NativeRuntime {
     }
 
     fn formats(&self) -> &[Framework] {
-        &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch, Framework::Safetensors]
+        &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch, Framework::Safetensors, Framework::Seedhouse]
     }
 
     fn inspect(&self, files: &LocalFiles) -> Result<Option<Inspection>> {
@@ -103,6 +109,7 @@ impl Runtime for NativeRuntime {
         match source.format {
             Format::Gguf => gguf_model::inspect(source.path.as_str(), &source.file),
             Format::TorchCheckpoint => torch::inspect(source.path, &source.file, files),
+            Format::Problem => problem::inspect(source.path, &source.file),
         }
         .map(Some)
     }
@@ -119,14 +126,19 @@ impl Runtime for NativeRuntime {
             let names: Vec<&str> = files.0.iter().map(|file| file.path.as_str()).collect();
             return Err(Error::unsupported(
                 format!("the format of `{}`", names.join("`, `")),
-                "this runtime reads GGUF files, torch checkpoints, safetensors files and folders of the Hugging Face libraries",
+                "this runtime reads GGUF files, torch checkpoints, safetensors files, folders of the Hugging Face libraries and problems of optimisation",
             ));
         }
         let source = single(&sources)?;
         match source.format {
             Format::Gguf => gguf_model::load(files, source.path.as_str(), &source.file, &self.text_models),
             Format::TorchCheckpoint => torch::load(source.path, &source.file, files, options, &self.text_models),
+            Format::Problem => problem::load(source.path, &source.file),
         }
+    }
+
+    fn problem(&self, document: &[u8]) -> Result<Option<Arc<dyn DeclaredProblem>>> {
+        problem::read("the problem", document).map(Some)
     }
 
     fn fetch_plan(&self, files: &LocalFiles) -> Box<dyn Send> {

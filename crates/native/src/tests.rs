@@ -32,7 +32,7 @@ fn load(bytes: &[u8]) -> Result<Arc<dyn TextModel>> {
     let (_file, files) = on_disk(bytes);
     match NativeRuntime::new().load(&files, &LoadOptions::default())? {
         LoadedModel::Text(model) => Ok(model),
-        LoadedModel::Tensor(_) => panic!("a GGUF is no tensor model"),
+        _ => panic!("a GGUF is no tensor model"),
     }
 }
 

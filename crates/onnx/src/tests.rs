@@ -48,7 +48,7 @@ impl Version {
     fn load(&self) -> Result<Arc<dyn TensorModel>> {
         match OnnxRuntime::new().load(&self.files, &LoadOptions::default())? {
             LoadedModel::Tensor(model) => Ok(model),
-            LoadedModel::Text(_) => panic!("a graph takes tensors"),
+            _ => panic!("a graph takes tensors"),
         }
     }
 

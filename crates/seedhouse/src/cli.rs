@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin};
@@ -116,6 +117,8 @@ pub(crate) enum Command {
     Classify(ClassifyArguments),
     /// Compute named tensors from named tensors
     Predict(PredictArguments),
+    /// Solve a registered problem of optimisation
+    Solve(SolveArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
     /// Make, list and revoke the tokens that let others in
@@ -701,6 +704,31 @@ pub(crate) struct PredictArguments {
     /// A tensor by its name: numbers in nested lists (JSON), or a file with them or with an array of numpy; once for each input
     #[arg(long, value_name = "NAME=JSON|FILE", value_parser = tensor_argument)]
     pub(crate) input: Vec<TensorArgument>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SolveArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// A value for a parameter of the problem; may be repeated
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = parameter_argument)]
+    pub(crate) set: Vec<(String, f64)>,
+
+    /// How many seconds it may take, at most 600; what was found until then is the answer
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_argument)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+fn parameter_argument(text: &str) -> Result<(String, f64), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let number = parts.and_then(|(name, number)| Some((name.to_owned(), number.trim().parse().ok()?)));
+    number.ok_or_else(|| "must be a name, `=` and a number, e.g. `water=1200`".to_owned())
+}
+
+fn seconds_argument(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|duration| !duration.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
 }
 
 /// A tensor on the command line.

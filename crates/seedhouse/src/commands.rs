@@ -22,6 +22,7 @@ mod restore;
 mod scrub;
 mod serve;
 mod show;
+mod solve;
 mod statistics;
 mod token;
 mod update;
@@ -91,6 +92,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,

@@ -94,7 +94,7 @@ impl Service {
         self.infer(reference, "image features", None, |slot| slot.features(images))
     }
 
-    fn infer<T>(
+    pub(crate) fn infer<T>(
         &self,
         reference: &Reference,
         task: &'static str,
@@ -158,7 +158,7 @@ impl Service {
 }
 
 /// The time that was up is the one that the caller gave, not what was left of it.
-fn with_whole_time(error: Error, timeout: Option<Duration>) -> Error {
+pub(crate) fn with_whole_time(error: Error, timeout: Option<Duration>) -> Error {
     match (error, timeout) {
         (Error::DeadlineExceeded { what, .. }, Some(timeout)) => {
             Error::DeadlineExceeded { what, seconds: timeout.as_secs_f64() }

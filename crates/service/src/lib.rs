@@ -27,6 +27,8 @@
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
 //! oci        one version as an OCI image layout
+//! solve      a declared problem, for parameters
+//! agriculture  light recipes, spectra, plans and growth of crops
 //! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
@@ -36,6 +38,7 @@
 
 mod access;
 mod adopt;
+pub mod agriculture;
 pub mod archive;
 mod backup;
 mod bundle;
@@ -59,6 +62,7 @@ mod register;
 mod restore;
 mod scrub;
 mod serving;
+mod solve;
 mod sources;
 mod storage_figures;
 mod uploads;
@@ -99,9 +103,10 @@ pub use seedhouse_engine::{
     Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
     Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Piece,
     PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampling, SamplingParameters, SlotReport, SlotState,
-    TensorOutputs, TextSettings, TextStatistics, TokenLogprob, Values,
+    SolveRequest, Solved, TensorOutputs, TextSettings, TextStatistics, TokenLogprob, Values,
 };
 pub use serving::Unloaded;
+pub use solve::Computed;
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;
 pub use uploads::UploadedFile;

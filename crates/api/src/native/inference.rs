@@ -9,7 +9,9 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
-use seedhouse_service::{Answer, GenerateRequest, NestedTensor, Numbers, PredictRequest, Service, TensorOutputs};
+use seedhouse_service::{
+    Answer, Computed, GenerateRequest, NestedTensor, Numbers, PredictRequest, Service, TensorOutputs,
+};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,8 @@ use crate::request_body::read_json;
 pub(crate) struct InferenceRequest {
     /// Any reference to a version.
     model_id: String,
-    /// For a model that takes tensors: each by its name, as numbers in nested lists. For a language model: `{"prompt": text}`.
+    /// For a model that takes tensors: each by its name, as numbers in nested lists. For a problem of optimisation: parameters by
+    /// name. For a language model: `{"prompt": text}`.
     #[schema(value_type = Object)]
     input_data: BTreeMap<String, InputValue>,
     /// For a language model: `temperature`, `max_tokens`, `top_p`.
@@ -51,7 +54,8 @@ pub(crate) struct InferenceParameters {
 /// The result, and what gave it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InferenceResponse {
-    /// For tensors: each by its name, as numbers in nested lists. For a language model: `{"text": text}`.
+    /// For tensors: each by its name, as numbers in nested lists. For a problem: its solution. For a language model:
+    /// `{"text": text}`.
     #[schema(value_type = Object)]
     result: Value,
     /// Seconds from the request to the answer, loading included.
@@ -78,8 +82,11 @@ pub(crate) async fn infer(
     let body: InferenceRequest = read_json(request, &limits).await?;
     let response = match body.decode()? {
         (reference, Asked::Tensors(request)) => {
+            let cancel = CancelOnDrop::default();
+            let cancelled = cancel.observer();
             let compute = move || {
-                service.predict(&reference, &request).map(|answer| response(&answer, tensors(&answer), started))
+                let answer = service.compute(&reference, &request, &|| cancelled.is_set())?;
+                Ok(response(&answer, computed(&answer.value), started))
             };
             blocking::run_admitted(permit, compute).await?
         }
@@ -144,9 +151,16 @@ impl InferenceParameters {
     }
 }
 
-fn tensors(answer: &Answer<TensorOutputs>) -> Value {
+fn computed(computed: &Computed) -> Value {
+    match computed {
+        Computed::Tensors(outputs) => tensors(outputs),
+        Computed::Solution(solved) => solved.to_json(),
+    }
+}
+
+fn tensors(outputs: &TensorOutputs) -> Value {
     let tensor = |(name, tensor): &(String, _)| (name.clone(), json!(NestedTensor(tensor)));
-    Value::Object(answer.value.outputs.iter().map(tensor).collect())
+    Value::Object(outputs.outputs.iter().map(tensor).collect())
 }
 
 fn response<T>(answer: &Answer<T>, result: Value, started: Instant) -> InferenceResponse {

@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod adopt;
+mod agriculture;
 mod architecture;
 mod backup;
 mod bad_input;
@@ -25,6 +26,7 @@ mod load;
 mod manager_routes;
 mod onnx;
 mod onnx_models;
+mod optimization;
 mod original_decoder;
 mod original_files;
 mod original_routes;

@@ -32,7 +32,7 @@ fn runtime(plans_folder: &Path, weights: WeightPrecision) -> NativeRuntime {
 fn load(runtime: &NativeRuntime, files: &LocalFiles) -> Arc<dyn TextModel> {
     match runtime.load(files, &LoadOptions::default()).unwrap() {
         LoadedModel::Text(model) => model,
-        LoadedModel::Tensor(_) => panic!("a decoder is no tensor model"),
+        _ => panic!("a decoder is no tensor model"),
     }
 }
 

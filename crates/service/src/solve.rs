@@ -1,0 +1,61 @@
+//! Solving: a registered problem for the parameters of a request.
+
+use std::time::Instant;
+
+use seedhouse_core::runtime::SolveLimits;
+use seedhouse_core::{Reference, Result};
+use seedhouse_engine::{PredictRequest, SolveRequest, Solved, TensorOutputs};
+
+use crate::infer::with_whole_time;
+use crate::{Answer, Service};
+
+/// What a version made of named numbers.
+#[derive(Debug, Clone)]
+pub enum Computed {
+    /// A model's tensors.
+    Tensors(TensorOutputs),
+    /// A problem's solution.
+    Solution(Solved),
+}
+
+impl Service {
+    /// Solves a declared problem. That it has no solution, or none that is best, is an answer; `is_cancelled` is asked while it is
+    /// worked on.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Invalid`](seedhouse_core::Error::Invalid) names the parameter,
+    /// [`Error::Unsupported`](seedhouse_core::Error::Unsupported) says that no result could be verified.
+    pub fn solve(
+        &self,
+        reference: &Reference,
+        request: &SolveRequest,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Answer<Solved>> {
+        let deadline = request.deadline()?;
+        let answer = self.infer(reference, "optimisation", Some(deadline), |slot| {
+            slot.solve(request, &SolveLimits { deadline, is_cancelled })
+        });
+        let timeout = request.timeout.unwrap_or(SolveRequest::DEFAULT_TIMEOUT);
+        answer.map_err(|error| with_whole_time(error, Some(timeout)))
+    }
+
+    /// Computes what a version makes of named numbers: tensors of a model, or the solution of a problem whose parameters they are.
+    ///
+    /// # Errors
+    /// Those of [`predict`](Service::predict) and [`solve`](Service::solve).
+    pub fn compute(
+        &self,
+        reference: &Reference,
+        request: &PredictRequest,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Answer<Computed>> {
+        self.infer(reference, "inference", None, |slot| {
+            if !slot.is_problem() {
+                return slot.predict(request).map(Computed::Tensors);
+            }
+            let request = SolveRequest::of_numbers(&request.inputs)?;
+            let deadline = Instant::now() + SolveRequest::DEFAULT_TIMEOUT;
+            slot.solve(&request, &SolveLimits { deadline, is_cancelled }).map(Computed::Solution)
+        })
+    }
+}
