@@ -1,6 +1,8 @@
 //! The native API under `/api`: the original system's routes and shapes, with real status codes.
 
 pub(crate) mod absent;
+pub(crate) mod batch;
+pub(crate) mod batch_input;
 pub(crate) mod bundles;
 pub(crate) mod card;
 pub(crate) mod changes;
@@ -17,6 +19,7 @@ pub(crate) mod model_response;
 pub(crate) mod models;
 pub(crate) mod new_model;
 pub(crate) mod new_version;
+pub(crate) mod past_calls;
 pub(crate) mod pretrained;
 pub(crate) mod result_response;
 pub(crate) mod search;
@@ -25,5 +28,7 @@ pub(crate) mod text;
 pub(crate) mod text_request;
 pub(crate) mod text_response;
 pub(crate) mod transfers;
+pub(crate) mod trials;
+pub(crate) mod unified;
 pub(crate) mod upload_headers;
 pub(crate) mod uploads;

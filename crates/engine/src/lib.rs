@@ -14,12 +14,15 @@
 //!             scheduler                                    all requests of a model, step by step
 //!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
 //!     tensors ── numbers, nested               nested lists <-> tensors of the model's types
+//!             served ── joining                inputs of several callers -> one batch
+//!     batching                                 callers of one model -> batches, in turn
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod batching;
 mod engine;
 mod slot;
 mod slots;
@@ -27,8 +30,9 @@ mod tensors;
 mod text;
 mod vision;
 
+pub use batching::{BatchSettings, BatchStatistics, Cancel, Patience};
 pub use engine::{Engine, LoadRequest};
-pub use slot::Slot;
+pub use slot::{Slot, Takes};
 pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
 pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};
 pub use text::TextPipeline;

@@ -14,6 +14,8 @@
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! backup     everything, or the records alone, in one file while the registry is used; and verifying such a file
 //! restore    a backup, or an earlier time, becomes the present: all of it or nothing
+//! trial      canaries and shadows of aliases; shadow computes the copies
+//! past_calls what was inferred a while ago
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! serving    start, pause, load, reload, unload
@@ -27,6 +29,7 @@
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
 //! oci        one version as an OCI image layout
+//! batch      several inputs for one version, each with its own answer or error
 //! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
@@ -38,6 +41,7 @@ mod access;
 mod adopt;
 pub mod archive;
 mod backup;
+mod batch;
 mod bundle;
 mod card;
 mod change;
@@ -55,12 +59,15 @@ mod lineage;
 mod local_import;
 mod new_file;
 mod oci;
+mod past_calls;
 mod register;
 mod restore;
 mod scrub;
 mod serving;
+mod shadow;
 mod sources;
 mod storage_figures;
+mod trial;
 mod uploads;
 mod verify;
 
@@ -70,11 +77,15 @@ use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSource
 use seedhouse_engine::Engine;
 
 use deploy::ServedAliases;
+use past_calls::PastCalls;
+use shadow::Shadows;
+use trial::Trials;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use archive::Compression;
 pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
+pub use batch::{Batch, BatchInput, BatchItem, BatchOutput};
 pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
 pub use deploy::Warming;
@@ -90,20 +101,23 @@ pub use jobs::{
 };
 pub use keep::Kept;
 pub use lineage::{KnownRelative, Lineage, Relative};
+pub use past_calls::PastCall;
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubRequest};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
-    Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
-    Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Piece,
-    PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampling, SamplingParameters, SlotReport, SlotState,
-    TensorOutputs, TextSettings, TextStatistics, TokenLogprob, Values,
+    BatchSettings, BatchStatistics, Beams, Cancel, ChosenToken, Classification, ClassifyRequest, Continuation,
+    EarlyStopping, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings,
+    Message, NestedTensor, Numbers, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt,
+    Sampling, SamplingParameters, Slot, SlotReport, SlotState, Takes, TensorOutputs, TextSettings, TextStatistics,
+    TokenLogprob, Values,
 };
 pub use serving::Unloaded;
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;
+pub use trial::{AliasReport, CanaryPart, TrialFigures, TrialPlace};
 pub use uploads::UploadedFile;
 pub use verify::{Finding, VerifiedFile};
 
@@ -119,6 +133,9 @@ pub struct Service {
     folders: Option<RegistryFolders>,
     stop: Stop,
     served_aliases: ServedAliases,
+    trials: Trials,
+    shadows: Shadows,
+    past_calls: PastCalls,
     kept: Kept,
 }
 
@@ -154,6 +171,9 @@ impl Service {
             folders: None,
             stop: Stop::default(),
             served_aliases: ServedAliases::default(),
+            trials: Trials::default(),
+            shadows: Shadows::default(),
+            past_calls: PastCalls::default(),
             kept: Kept::default(),
         }
     }
