@@ -174,12 +174,32 @@ fn trials_are_set_and_shown_on_the_command_line() {
 }
 
 #[test]
-fn trials_survive_a_backup_and_are_no_part_of_a_restoration_or_an_export() {
+fn trials_survive_changes_and_backups_and_do_not_travel_with_versions() {
     let seedhouse = Seedhouse::new();
     three_versions(&seedhouse);
     seedhouse.json(&["alias", "canary", "wheat", "champion", "wheat_v2", "10%"]);
     seedhouse.json(&["update", "wheat_v1", "--description", "changed while a canary is tried"]);
     let listed = seedhouse.json(&["alias", "list", "wheat"]);
     assert_eq!(listed[0]["canary"]["model_id"], "wheat_v2", "a change of the version does not end it");
+
+    let backup = seedhouse.json(&["backup"])["path"].clone();
+    let other = Seedhouse::new();
+    other.json(&["restore", backup.as_str().unwrap()]);
+    assert_eq!(other.json(&["alias", "list", "wheat"]), listed);
+    assert_eq!(other.json(&["audit", "verify"])["findings"], json!([]));
+
+    // The version itself goes back to what it was; the trial has a history of its own.
+    seedhouse.json(&["update", "wheat_v1", "--description", "changed again"]);
+    seedhouse.json(&["restore", backup.as_str().unwrap()]);
+    assert_eq!(seedhouse.json(&["show", "wheat_v1"])["description"], "changed while a canary is tried");
+    assert_eq!(seedhouse.json(&["alias", "list", "wheat"]), listed);
     assert_eq!(seedhouse.json(&["audit", "verify"])["findings"], json!([]));
+
+    let bundle = seedhouse.file("bundle.tar", b"");
+    std::fs::remove_file(&bundle).unwrap();
+    seedhouse.json(&["export", "wheat/1", "-o", &bundle]);
+    let third = Seedhouse::new();
+    third.json(&["import", &bundle, "--take-aliases"]);
+    assert_eq!(third.json(&["alias", "list", "wheat"]), json!([{"alias": "champion", "model_id": "wheat_v1"}]));
+    assert_eq!(third.json(&["show", "wheat_v1"]).get("trials"), None);
 }
