@@ -1,8 +1,6 @@
 //! From the asynchronous world to the service's blocking calls.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use seedhouse_service::Cancel;
 use seedhouse_service::core::{Error, Result};
 
 use crate::admission::Permit;
@@ -36,28 +34,17 @@ pub(crate) async fn run_admitted<T: Send + 'static>(
 
 /// Tells a blocking call that nobody waits for it any more: the request's future was dropped.
 #[derive(Default)]
-pub(crate) struct CancelOnDrop(Arc<AtomicBool>);
-
-/// The side that asks.
-#[derive(Clone)]
-pub(crate) struct Cancelled(Arc<AtomicBool>);
+pub(crate) struct CancelOnDrop(Cancel);
 
 impl CancelOnDrop {
     /// Returns what the blocking call looks at.
-    pub(crate) fn observer(&self) -> Cancelled {
-        Cancelled(self.0.clone())
+    pub(crate) fn observer(&self) -> Cancel {
+        self.0.clone()
     }
 }
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Cancelled {
-    /// Returns whether the request is gone.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.set();
     }
 }

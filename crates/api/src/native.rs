@@ -2,6 +2,8 @@
 
 pub(crate) mod absent;
 pub(crate) mod agriculture;
+pub(crate) mod batch;
+pub(crate) mod batch_input;
 pub(crate) mod bundles;
 pub(crate) mod card;
 pub(crate) mod changes;
@@ -19,6 +21,7 @@ pub(crate) mod models;
 pub(crate) mod new_model;
 pub(crate) mod new_version;
 pub(crate) mod optimization;
+pub(crate) mod past_calls;
 pub(crate) mod pretrained;
 pub(crate) mod result_response;
 pub(crate) mod search;
@@ -27,5 +30,7 @@ pub(crate) mod text;
 pub(crate) mod text_request;
 pub(crate) mod text_response;
 pub(crate) mod transfers;
+pub(crate) mod trials;
+pub(crate) mod unified;
 pub(crate) mod upload_headers;
 pub(crate) mod uploads;

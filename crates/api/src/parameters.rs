@@ -1,6 +1,7 @@
 //! What stands in the address of a request, decoded; mistakes are problems that name the parameter as the user wrote it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
@@ -18,6 +19,18 @@ pub(crate) fn reference(field: &str, text: &str) -> Result<Reference> {
         Error::Invalid { rule, .. } => Error::invalid(field, text.escape_debug(), rule),
         other => other,
     })
+}
+
+/// Reads `timeout_seconds`.
+///
+/// # Errors
+/// [`Error::Invalid`] for what is no time.
+pub(crate) fn timeout(seconds: Option<f64>) -> Result<Option<Duration>> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
+        _ => Err(Error::invalid("timeout_seconds", seconds, "must be a number above 0")),
+    }
 }
 
 /// The `{model_id}` of a path.

@@ -25,7 +25,7 @@ pub(crate) struct Problem {
     /// The HTTP status.
     status: u16,
     /// What failed, naming the thing and both values.
-    detail: String,
+    pub(crate) detail: String,
     /// The same text, where the original's web client looks for it.
     error: String,
     /// The offending field of the request.

@@ -66,6 +66,18 @@ async fn read_all(request: Request, most_bytes: usize, limits: &Limits) -> Resul
     Ok(bytes)
 }
 
+/// Decodes a part of a body that was kept as text until it was known what it should be; a mistake names its field below `field`.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::Malformed`].
+pub(crate) fn decode_part<T: DeserializeOwned>(field: &str, json: &str) -> Result<T> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { field.to_owned() } else { format!("{field}.{path}") };
+        type_mistake::explain(&format!("`{field}`"), &path, error.inner())
+    })
+}
+
 /// Decodes an object; a mistake names its field.
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // A derived decoder takes an array for an object with its fields in order, which nobody means.

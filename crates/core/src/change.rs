@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::record::SCHEMA;
 use crate::{
     Alias, Card, Digest, Error, Examination, Framework, Manifest, ModelId, ModelName, ModelType, Record, Restoration,
-    Result, Status, Timestamp, Version,
+    Result, Status, Timestamp, TrialSetting, Version,
 };
 
 /// A write, with who asked for it, when and why.
@@ -43,6 +43,8 @@ pub enum Action {
     MoveAlias(AliasMove),
     /// Removes an alias.
     RemoveAlias(AliasRemoval),
+    /// Begins, changes or ends a trial of an alias.
+    SetTrial(TrialSetting),
     /// Hides a version; its bytes and its names stay.
     Delete(Deletion),
     /// Shows a deleted version again.
@@ -63,6 +65,7 @@ impl Action {
             Action::Examine(_) => "examine",
             Action::MoveAlias(_) => "move_alias",
             Action::RemoveAlias(_) => "remove_alias",
+            Action::SetTrial(setting) => setting.event(),
             Action::Delete(_) => "delete",
             Action::Undelete(_) => "undelete",
             Action::Restore(_) => "restore",

@@ -38,6 +38,13 @@ pub struct Happening {
     pub after: Value,
 }
 
+impl Happening {
+    /// Returns whether an alias points elsewhere since: there is then no record in it, but two ids.
+    pub fn points_alias(&self) -> bool {
+        matches!(self.action.as_str(), "move_alias" | "remove_alias")
+    }
+}
+
 impl Event {
     /// Returns the event that follows `last`.
     pub fn following(last: Option<&(u64, Digest)>, happening: Happening) -> Event {

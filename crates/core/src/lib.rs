@@ -49,6 +49,7 @@ mod status;
 mod timestamp;
 mod token;
 mod token_store;
+mod trial;
 mod upload_store;
 mod version;
 
@@ -89,5 +90,6 @@ pub use status::Status;
 pub use timestamp::{Timestamp, ZoneGiven};
 pub use token::{Token, TokenState};
 pub use token_store::TokenStore;
+pub use trial::{Share, Trial, TrialKind, TrialSetting};
 pub use upload_store::{FinishedUpload, NewUpload, Part, UPLOAD_RETENTION, Upload, UploadClaim, UploadId, UploadStore};
 pub use version::Version;

@@ -5,7 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::timestamp::ZoneGiven;
-use crate::{Alias, Digest, Error, Framework, Manifest, ModelId, ModelType, Result, Status, Timestamp, Version};
+use crate::{
+    Alias, Digest, Error, Framework, Manifest, ModelId, ModelType, Result, Status, Timestamp, TrialKind, Version,
+};
 
 /// The version of the record's layout that this program writes into the field `schema`.
 pub(crate) const SCHEMA: u64 = 1;
@@ -133,12 +135,14 @@ impl Record {
         aliases.into_iter().flatten().filter_map(Value::as_str).filter_map(|alias| alias.parse().ok()).collect()
     }
 
-    /// Makes `alias` point at this version, or no longer.
+    /// Makes `alias` point at this version, or no longer, which ends its trials.
     pub fn set_alias(&mut self, alias: &Alias, points_here: bool) {
         let mut aliases = self.aliases();
         aliases.retain(|existing| existing != alias);
         if points_here {
             aliases.push(alias.clone());
+        } else {
+            TrialKind::ALL.into_iter().for_each(|kind| self.set_trial(alias, kind, None));
         }
         if aliases.is_empty() {
             self.fields.shift_remove("aliases");

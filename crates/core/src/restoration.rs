@@ -4,7 +4,7 @@ use crate::{Entry, ModelName, Record};
 
 /// A version as it was at another time, or in a backup.
 ///
-/// Its aliases are no part of it: they have events of their own. The time of the restoration becomes `updated_at` of a
+/// Its aliases and their trials are no part of it: they have events of their own. The time of the restoration becomes `updated_at` of a
 /// version that the registry has, and `deleted_at` of one that it hides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restoration {
@@ -45,6 +45,7 @@ impl Restoration {
 fn lasting(record: &Record) -> Record {
     let mut lasting = record.clone();
     lasting.fields.shift_remove("aliases");
+    lasting.set_trials_of(None);
     lasting.fields.shift_remove("deleted_at");
     lasting.updated_at = lasting.created_at;
     lasting

@@ -318,6 +318,12 @@ pub trait TensorModel: Send + Sync {
         Map::new()
     }
 
+    /// Returns whether the first dimension of every input and output counts rows that have nothing to do with each other: each
+    /// has the same numbers, bit for bit, whatever stands beside it. Inputs of several callers are computed together only then.
+    fn rows_are_independent(&self) -> bool {
+        false
+    }
+
     /// Computes the outputs, in the order of [`outputs`](TensorModel::outputs).
     ///
     /// # Errors

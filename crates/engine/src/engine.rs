@@ -9,8 +9,8 @@ use seedhouse_core::{Digest, Error, Framework, Result};
 
 use crate::slots::{Prepared, Slots};
 use crate::{
-    Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, SolveRequest, Solved, TextSettings, TextStatistics,
-    problem,
+    BatchSettings, BatchStatistics, Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, SolveRequest, Solved,
+    TextSettings, TextStatistics, problem,
 };
 
 /// Loads versions once and serves them. Shared between threads.
@@ -18,6 +18,7 @@ pub struct Engine {
     runtimes: Vec<Arc<dyn Runtime>>,
     slots: Slots,
     text_settings: TextSettings,
+    batch_settings: BatchSettings,
 }
 
 /// What to load.
@@ -38,13 +39,20 @@ impl Engine {
     /// them is taken: a folder may hold a model in two formats.
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Engine {
         let slots = slots(&runtimes, MemorySettings::default());
-        Engine { runtimes, slots, text_settings: TextSettings::default() }
+        Engine { runtimes, slots, text_settings: TextSettings::default(), batch_settings: BatchSettings::default() }
     }
 
     /// Changes how much the scheduler of a language model does at once.
     #[must_use]
     pub fn with_text_settings(mut self, settings: TextSettings) -> Engine {
         self.text_settings = settings;
+        self
+    }
+
+    /// Changes how much of what is asked of other models is computed together.
+    #[must_use]
+    pub fn with_batch_settings(mut self, settings: BatchSettings) -> Engine {
+        self.batch_settings = settings;
         self
     }
 
@@ -185,6 +193,14 @@ impl Engine {
         statistics
     }
 
+    /// Returns what the queues of the other loaded models have done so far, by id.
+    pub fn batch_statistics(&self) -> Vec<(String, BatchStatistics)> {
+        let of_slot = |slot: &Slot| Some((slot.model_id().to_owned(), slot.batch_statistics()?));
+        let mut statistics: Vec<_> = self.slots.of_open(of_slot).into_iter().flatten().collect();
+        statistics.sort_by(|(a, _), (b, _)| a.cmp(b));
+        statistics
+    }
+
     /// Returns what is loaded and what it takes.
     pub fn memory(&self) -> MemoryReport {
         self.slots.report()
@@ -243,7 +259,7 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        Slot::new(request, model, self.text_settings, started)
+        Slot::new(request, model, self.text_settings, self.batch_settings, started)
     }
 }
 

@@ -15,12 +15,15 @@
 //!             sampling, beam ── logit_rule, selection, filter, text_stream    logits -> tokens -> text
 //!     tensors ── numbers, nested               nested lists <-> tensors of the model's types
 //!     problem                                  parameters -> a solution with its names
+//!             served ── joining                inputs of several callers -> one batch
+//!     batching                                 callers of one model -> batches, in turn
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod batching;
 mod engine;
 mod problem;
 mod slot;
@@ -29,9 +32,10 @@ mod tensors;
 mod text;
 mod vision;
 
+pub use batching::{BatchSettings, BatchStatistics, Cancel, Patience};
 pub use engine::{Engine, LoadRequest};
 pub use problem::{SolveRequest, Solved};
-pub use slot::Slot;
+pub use slot::{Slot, Takes};
 pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
 pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};
 pub use text::TextPipeline;

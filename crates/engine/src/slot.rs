@@ -1,19 +1,21 @@
 //! A slot: one loaded version, and what can be asked of it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::{LoadedModel, SolveLimits};
+use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
 use crate::problem::{self, SolveRequest, Solved};
+use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, LoadRequest, Piece,
-    PixelImage, TextSettings, TextStatistics,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures,
+    ImageInput, LoadRequest, Patience, Piece, PixelImage, TextSettings, TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
@@ -21,6 +23,8 @@ pub struct Slot {
     model_id: String,
     digest: Option<Digest>,
     task: Task,
+    /// The queue of a model that takes tensors.
+    tensors: Option<Arc<ServedTensors>>,
     model: LoadedModel,
     load_seconds: f64,
 }
@@ -32,25 +36,44 @@ enum Task {
     Other(String),
 }
 
+/// What a slot can be asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes<'s> {
+    /// Prompts.
+    Text,
+    /// Images; and these tensors, too.
+    Images(&'s [TensorSpec]),
+    /// These tensors.
+    Tensors(&'s [TensorSpec]),
+    /// Parameters of a problem.
+    Parameters,
+}
+
 impl Slot {
     pub(crate) fn new(
         LoadRequest { model_id, digest, options, .. }: &LoadRequest,
         model: LoadedModel,
         settings: TextSettings,
+        batching: BatchSettings,
         started: Instant,
     ) -> Result<Slot> {
+        let mut tensors = None;
         let task = match model.clone() {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
             }
             LoadedModel::Problem(_) => Task::Other("it is a problem of optimisation".into()),
-            LoadedModel::Tensor(model) => match ImageClassifier::of_model(model_id, model, &options.metadata)? {
-                ImageTask::Ready(classifier) => Task::Image(classifier),
-                ImageTask::Impossible(reason) => Task::Other(reason),
-            },
+            LoadedModel::Tensor(model) => {
+                let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
+                tensors = Some(Arc::clone(&served));
+                match ImageClassifier::of_model(model_id, served, &options.metadata)? {
+                    ImageTask::Ready(classifier) => Task::Image(classifier),
+                    ImageTask::Impossible(reason) => Task::Other(reason),
+                }
+            }
         };
         let load_seconds = started.elapsed().as_secs_f64();
-        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, model, load_seconds })
+        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, load_seconds })
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.
@@ -75,29 +98,40 @@ impl Slot {
         self.served_text().ok().map(ServedText::statistics)
     }
 
-    /// Names the classes an image most likely belongs to.
+    /// Returns what the queue of its model has done so far; `None` when it is a language model.
+    pub fn batch_statistics(&self) -> Option<BatchStatistics> {
+        self.tensors.as_ref().map(|tensors| tensors.statistics())
+    }
+
+    /// Names the classes an image most likely belongs to. Images of several callers are computed together.
     ///
     /// # Errors
     /// [`Error::WrongTask`] when this is not an image classifier; [`Error::Malformed`], [`Error::TooLarge`] or
-    /// [`Error::Unsupported`] about the image; [`Error::Invalid`] about `top_k`.
-    pub fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
-        self.image_task("image classification")?.classify(request)
+    /// [`Error::Unsupported`] about the image; [`Error::Invalid`] about `top_k`; [`Error::Exhausted`] when too many wait,
+    /// [`Error::DeadlineExceeded`] and [`Error::Cancelled`] when the patience is over.
+    pub fn classify(&self, request: &ClassifyRequest, patience: &Patience) -> Result<Classification> {
+        self.image_task("image classification")?.classify(request, patience)
     }
 
     /// Names the classes that images most likely belong to, computed as one batch; each is answered as if it were alone.
     ///
     /// # Errors
     /// As [`classify`](Slot::classify), and [`Error::Invalid`] for too many images.
-    pub fn classify_all(&self, images: &[ImageInput], top_k: Option<usize>) -> Result<Vec<Classification>> {
-        self.image_task("image classification")?.classify_all(images, top_k)
+    pub fn classify_all(
+        &self,
+        images: &[ImageInput],
+        top_k: Option<usize>,
+        patience: &Patience,
+    ) -> Result<Vec<Classification>> {
+        self.image_task("image classification")?.classify_all(images, top_k, patience)
     }
 
     /// Returns what the model knows of images before it names classes, computed as one batch.
     ///
     /// # Errors
     /// [`Error::WrongTask`] when it gives no features, and as [`classify_all`](Slot::classify_all).
-    pub fn features(&self, images: &[ImageInput]) -> Result<ImageFeatures> {
-        self.image_task("image features")?.features(images)
+    pub fn features(&self, images: &[ImageInput], patience: &Patience) -> Result<ImageFeatures> {
+        self.image_task("image features")?.features(images, patience)
     }
 
     fn image_task(&self, task: &'static str) -> Result<&ImageClassifier> {
@@ -113,14 +147,15 @@ impl Slot {
     ///
     /// # Errors
     /// [`Error::WrongTask`] when this is a language model; [`Error::Invalid`] naming the tensor that is missing, unknown or of the wrong
-    /// type or shape, with both values.
-    pub fn predict(&self, request: &PredictRequest) -> Result<TensorOutputs> {
-        match &self.model {
-            LoadedModel::Tensor(model) => predict(model.as_ref(), request),
-            LoadedModel::Text(_) => Err(self.wrong_task("tensor inference", "it is a language model")),
-            LoadedModel::Problem(_) => {
+    /// type or shape, with both values; [`Error::Exhausted`] when too many wait, [`Error::DeadlineExceeded`] and
+    /// [`Error::Cancelled`] when the patience is over.
+    pub fn predict(&self, request: &PredictRequest, patience: &Patience) -> Result<TensorOutputs> {
+        match &self.tensors {
+            Some(tensors) => predict(tensors, request, patience),
+            None if self.is_problem() => {
                 Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
             }
+            None => Err(self.wrong_task("tensor inference", "it is a language model")),
         }
     }
 
@@ -166,6 +201,17 @@ impl Slot {
         }
     }
 
+    /// Returns what it can be asked for.
+    pub fn takes(&self) -> Takes<'_> {
+        let inputs = self.tensors.as_ref().map_or(&[][..], |tensors| tensors.model().inputs());
+        match &self.task {
+            Task::Text(_) => Takes::Text,
+            Task::Image(_) => Takes::Images(inputs),
+            Task::Other(_) if self.is_problem() => Takes::Parameters,
+            Task::Other(_) => Takes::Tensors(inputs),
+        }
+    }
+
     /// Returns the version's id.
     pub fn model_id(&self) -> &str {
         &self.model_id
@@ -196,7 +242,8 @@ impl Slot {
             Task::Image(classifier) => {
                 const SIDE: usize = 32;
                 let black = PixelImage::new(&vec![vec![vec![0.0; 3]; SIDE]; SIDE])?;
-                classifier.classify(&ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) }).map(drop)
+                let request = ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) };
+                classifier.classify(&request, &Patience::default()).map(drop)
             }
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),

@@ -1,15 +1,19 @@
 //! Requests for tensors: numbers as people write them become the model's types, and back.
 
+mod joining;
 mod nested;
 mod numbers;
+pub(crate) mod served;
 
 use std::time::Instant;
 
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec};
+use seedhouse_core::runtime::{Tensor, TensorSpec};
 use seedhouse_core::{Error, Result};
 
 pub use self::nested::NestedTensor;
 pub use self::numbers::{Numbers, Values};
+use self::served::ServedTensors;
+use crate::Patience;
 
 /// Named tensors for a model.
 #[derive(Debug, Clone, Default)]
@@ -23,21 +27,21 @@ pub struct PredictRequest {
 pub struct TensorOutputs {
     /// Names and tensors, in the order of the model.
     pub outputs: Vec<(String, Tensor)>,
-    /// Time for conversion and the model.
+    /// Time for conversion, waiting and the model.
     pub seconds: f64,
 }
 
-/// Computes a request with a model.
-pub(crate) fn predict(model: &dyn TensorModel, request: &PredictRequest) -> Result<TensorOutputs> {
+/// Computes a request with a model, together with those of others where they can be joined.
+pub(crate) fn predict(served: &ServedTensors, request: &PredictRequest, patience: &Patience) -> Result<TensorOutputs> {
     let started = Instant::now();
+    let model = served.model();
     let mut tensors = Vec::with_capacity(request.inputs.len());
     for (name, numbers) in &request.inputs {
         let spec =
             model.inputs().iter().find(|spec| spec.name == *name).ok_or_else(|| unknown(name, model.inputs()))?;
         tensors.push((name.as_str(), numbers.to_tensor(spec)?));
     }
-    let inputs: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
-    let outputs = model.run(&inputs)?;
+    let outputs = served.run(tensors, patience)?;
     let names = model.outputs().iter().map(|spec| spec.name.clone());
     Ok(TensorOutputs { outputs: names.zip(outputs).collect(), seconds: started.elapsed().as_secs_f64() })
 }

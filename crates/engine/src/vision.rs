@@ -20,6 +20,8 @@ use self::picture::{Picture, decode};
 use self::pixel_image::PixelImage;
 use self::preprocess::{Colours, Preprocess};
 use self::ranking::{Prediction, best_classes};
+use crate::Patience;
+use crate::tensors::served::ServedTensors;
 
 /// An image, and how many classes to name.
 #[derive(Debug, Clone)]
@@ -55,7 +57,7 @@ pub struct Classification {
     pub predictions: Vec<Prediction>,
     /// Shape of the tensor that the model was given.
     pub input_shape: Vec<usize>,
-    /// Time for decoding, pre-processing and the model.
+    /// Time for decoding, pre-processing, waiting and the model.
     pub seconds: f64,
 }
 
@@ -66,14 +68,14 @@ pub struct ImageFeatures {
     pub vectors: Vec<Vec<f32>>,
     /// Shape of the tensor that the model was given for each image.
     pub input_shape: Vec<usize>,
-    /// Time for decoding, pre-processing and the model.
+    /// Time for decoding, pre-processing, waiting and the model.
     pub seconds: f64,
 }
 
 /// A tensor model that takes images and gives one logit per class.
 pub(crate) struct ImageClassifier {
     model_id: String,
-    model: Arc<dyn TensorModel>,
+    served: Arc<ServedTensors>,
     preprocess: Preprocess,
     labels: Option<Labels>,
     ends: Ends,
@@ -101,10 +103,11 @@ impl ImageClassifier {
     /// [`Error::Invalid`] when a declaration breaks a rule, [`Error::Contradiction`] when the model disagrees with it.
     pub(crate) fn of_model(
         model_id: &str,
-        model: Arc<dyn TensorModel>,
+        served: Arc<ServedTensors>,
         metadata: &Map<String, Value>,
     ) -> Result<ImageTask> {
-        let Some(ends) = Ends::of_model(model.as_ref()) else {
+        let model = served.model();
+        let Some(ends) = Ends::of_model(model) else {
             let reason = format!(
                 "it takes {} and gives {}, but one image [1, 3 or 1, height, width] in and one row [1, classes] out are needed",
                 shapes(model.inputs()),
@@ -131,18 +134,23 @@ impl ImageClassifier {
             Some("softmax") => Gives::Probabilities,
             _ => Gives::Logits,
         };
-        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, model, preprocess, labels, ends, gives })))
+        Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, served, preprocess, labels, ends, gives })))
     }
 
-    pub(crate) fn classify(&self, request: &ClassifyRequest) -> Result<Classification> {
-        let mut answers = self.classify_all(std::slice::from_ref(&request.image), request.top_k)?;
+    pub(crate) fn classify(&self, request: &ClassifyRequest, patience: &Patience) -> Result<Classification> {
+        let mut answers = self.classify_all(std::slice::from_ref(&request.image), request.top_k, patience)?;
         answers.pop().ok_or_else(|| Error::Internal(format!("`{}` gave no answer for one image", self.model_id)))
     }
 
     /// Classifies images as one batch. The time of each answer is that of the batch.
-    pub(crate) fn classify_all(&self, images: &[ImageInput], top_k: Option<usize>) -> Result<Vec<Classification>> {
+    pub(crate) fn classify_all(
+        &self,
+        images: &[ImageInput],
+        top_k: Option<usize>,
+        patience: &Patience,
+    ) -> Result<Vec<Classification>> {
         let started = Instant::now();
-        let Batch { input_shape, logits, .. } = self.compute(images)?;
+        let Batch { input_shape, logits, .. } = self.compute(images, patience)?;
         let classes = logits.len() / images.len();
         if let Some(labels) = &self.labels {
             labels.check_count(classes)?;
@@ -160,9 +168,9 @@ impl ImageClassifier {
     }
 
     /// Returns what the model knows of images before it names classes, computed as one batch.
-    pub(crate) fn features(&self, images: &[ImageInput]) -> Result<ImageFeatures> {
+    pub(crate) fn features(&self, images: &[ImageInput], patience: &Patience) -> Result<ImageFeatures> {
         let started = Instant::now();
-        let Batch { input_shape, features, .. } = self.compute(images)?;
+        let Batch { input_shape, features, .. } = self.compute(images, patience)?;
         let Some(features) = features else {
             let reason = "it gives logits and no features".to_owned();
             return Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image features", reason });
@@ -175,8 +183,9 @@ impl ImageClassifier {
         Ok(ImageFeatures { vectors, input_shape, seconds: started.elapsed().as_secs_f64() })
     }
 
-    /// Runs the model on images: together where it takes several, else one by one.
-    fn compute(&self, images: &[ImageInput]) -> Result<Batch> {
+    /// Runs the model on images: together where it takes several, else one by one. Decoding and pre-processing are done before they
+    /// queue, in the thread of the caller.
+    fn compute(&self, images: &[ImageInput], patience: &Patience) -> Result<Batch> {
         let most = (MOST_INPUT_PIXELS / self.preprocess.pixels()).clamp(1, MOST_IMAGES);
         if images.is_empty() || images.len() > most {
             return Err(Error::invalid("images", images.len(), format!("must be 1 to {most} images for this model")));
@@ -193,8 +202,8 @@ impl ImageClassifier {
             inputs = vec![joined(inputs)];
         }
         let (mut logits, mut features) = (Vec::new(), Vec::new());
-        for input in &inputs {
-            for (index, rows) in self.run(input)?.into_iter().enumerate() {
+        for input in inputs {
+            for (index, rows) in self.run(input, patience)?.into_iter().enumerate() {
                 if index == 0 { &mut logits } else { &mut features }.extend(rows);
             }
         }
@@ -206,16 +215,9 @@ impl ImageClassifier {
     }
 
     /// Returns the outputs for a tensor of images: a row for each of them.
-    fn run(&self, input: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let outputs = self.model.run(&[(&self.model.inputs()[0].name, input)])?;
-        let (count, expected) = (input.shape[0], self.model.outputs().len());
-        if outputs.len() != expected {
-            return Err(Error::Internal(format!(
-                "`{}` gave {} tensors instead of {expected}",
-                self.model_id,
-                outputs.len()
-            )));
-        }
+    fn run(&self, input: Tensor, patience: &Patience) -> Result<Vec<Vec<f32>>> {
+        let count = input.shape[0];
+        let outputs = self.served.run(vec![(self.served.model().inputs()[0].name.as_str(), input)], patience)?;
         let rows = |output: Tensor| match output {
             Tensor { shape, data: TensorData::F32(values) } if shape == [count, values.len() / count] => Ok(values),
             Tensor { shape, data } => Err(Error::Internal(format!(
@@ -320,9 +322,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::BatchSettings;
 
     fn classifier(model: FakeClassifier, metadata: Value) -> Result<ImageTask> {
-        ImageClassifier::of_model("a_v1", Arc::new(model), metadata.as_object().unwrap())
+        let metadata = metadata.as_object().unwrap();
+        let served = ServedTensors::new("a_v1", Arc::new(model), metadata, BatchSettings::default())?;
+        ImageClassifier::of_model("a_v1", Arc::new(served), metadata)
     }
 
     fn ready(model: FakeClassifier, metadata: Value) -> ImageClassifier {
@@ -341,7 +346,9 @@ mod tests {
         let labels = json!({"0": "红", "2": "blue", "1": "green"});
         let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4, "labels": labels}));
         for (colour, id, name) in [([200.0, 0.0, 0.0], 0, "红"), ([0.0, 0.0, 255.0], 2, "blue")] {
-            let answer = classifier.classify(&ClassifyRequest { image: pixels(colour), top_k: Some(2) }).unwrap();
+            let answer = classifier
+                .classify(&ClassifyRequest { image: pixels(colour), top_k: Some(2) }, &Patience::default())
+                .unwrap();
             assert_eq!((answer.predictions.len(), &answer.input_shape[..]), (2, &[1, 3, 4, 4][..]));
             assert_eq!(answer.predictions[0].class_id, id);
             assert_eq!(answer.predictions[0].class_name.as_deref(), Some(name));
@@ -355,21 +362,27 @@ mod tests {
         for shape in [vec![None, Some(3), None, None], fixed] {
             let classifier =
                 ready(FakeClassifier::new(3).with_input_shape(shape).with_features(), json!({"image_size": 4}));
-            let together = classifier.classify_all(&images, None).unwrap();
-            let vectors = classifier.features(&images).unwrap().vectors;
+            let together = classifier.classify_all(&images, None, &Patience::default()).unwrap();
+            let vectors = classifier.features(&images, &Patience::default()).unwrap().vectors;
             assert_eq!((together.len(), vectors.len()), (3, 3));
             for (index, image) in images.iter().enumerate() {
-                let alone = classifier.classify(&ClassifyRequest { image: image.clone(), top_k: None }).unwrap();
+                let alone = classifier
+                    .classify(&ClassifyRequest { image: image.clone(), top_k: None }, &Patience::default())
+                    .unwrap();
                 assert_eq!(together[index].predictions, alone.predictions);
                 assert_eq!(together[index].input_shape, [1, 3, 4, 4]);
-                assert_eq!(vectors[index], classifier.features(std::slice::from_ref(image)).unwrap().vectors[0]);
+                assert_eq!(
+                    vectors[index],
+                    classifier.features(std::slice::from_ref(image), &Patience::default()).unwrap().vectors[0]
+                );
             }
         }
         let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4}));
-        let refused = classifier.features(&images).unwrap_err();
+        let refused = classifier.features(&images, &Patience::default()).unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
         for count in [0, MOST_IMAGES + 1] {
-            let error = classifier.classify_all(&vec![images[0].clone(); count], None).unwrap_err();
+            let error =
+                classifier.classify_all(&vec![images[0].clone(); count], None, &Patience::default()).unwrap_err();
             assert_eq!((error.code(), error.field()), (Code::Invalid, Some("images")));
         }
     }
@@ -380,7 +393,7 @@ mod tests {
         let model = || FakeClassifier::new(3).with_declared(declared.as_object().unwrap().clone());
         let of = |metadata| {
             let request = ClassifyRequest { image: pixels([255.0, 0.0, 0.0]), top_k: Some(1) };
-            ready(model(), metadata).classify(&request).unwrap()
+            ready(model(), metadata).classify(&request, &Patience::default()).unwrap()
         };
         let answer = of(json!({"image_size": 4}));
         assert_eq!((&answer.input_shape[2..], answer.predictions[0].class_name.as_deref()), (&[5, 5][..], Some("a")));
@@ -394,7 +407,9 @@ mod tests {
     fn fixed_size_of_the_model_needs_no_declaration() {
         let shape = vec![Some(1), Some(3), Some(5), Some(6)];
         let classifier = ready(FakeClassifier::new(3).with_input_shape(shape), json!({}));
-        let answer = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: Some(1) }).unwrap();
+        let answer = classifier
+            .classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: Some(1) }, &Patience::default())
+            .unwrap();
         assert_eq!(answer.input_shape, [1, 3, 5, 6]);
         assert_eq!(answer.predictions[0].class_name, None);
     }
@@ -434,7 +449,9 @@ mod tests {
     fn model_with_fewer_than_five_classes_names_all_of_them_by_default() {
         for (classes, named) in [(3, 3), (5, 5), (7, 5)] {
             let classifier = ready(FakeClassifier::new(classes), json!({"image_size": 4}));
-            let answer = classifier.classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: None }).unwrap();
+            let answer = classifier
+                .classify(&ClassifyRequest { image: pixels([1.0; 3]), top_k: None }, &Patience::default())
+                .unwrap();
             assert_eq!(answer.predictions.len(), named, "{classes} classes");
         }
     }
@@ -444,7 +461,7 @@ mod tests {
         let classifier = ready(FakeClassifier::new(3), json!({"image_size": 4}));
         for top_k in [0, 4] {
             let request = ClassifyRequest { image: pixels([1.0; 3]), top_k: Some(top_k) };
-            let error = classifier.classify(&request).unwrap_err();
+            let error = classifier.classify(&request, &Patience::default()).unwrap_err();
             assert_eq!((error.code(), error.field()), (Code::Invalid, Some("top_k")));
             assert!(error.to_string().contains(&format!("`{top_k}`")) && error.to_string().contains('3'), "{error}");
         }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin};
 use seedhouse_core::{
-    Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Status,
-    Timestamp, TokenName, Version,
+    Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Share,
+    Status, Timestamp, TokenName, Version,
 };
 
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
 use crate::output::Output;
+use crate::short_time::short_time;
 
 /// Keeps, proves and serves machine-learning models.
 ///
@@ -320,6 +321,15 @@ pub(crate) enum AliasCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// List the aliases of a model, and what is tried under them
+    List {
+        /// The model
+        base: ModelName,
+    },
+    /// Let another version answer a share of the requests by an alias, until the alias moves
+    Canary(TrialArguments),
+    /// Let another version compute copies of a share of the requests by an alias, until the alias moves; nobody sees what it answers
+    Shadow(TrialArguments),
     /// Remove an alias
     Remove {
         /// The model
@@ -330,6 +340,31 @@ pub(crate) enum AliasCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialArguments {
+    /// The model
+    pub(crate) base: ModelName,
+
+    /// The alias, which points at a version
+    pub(crate) alias: Alias,
+
+    /// Another version of the model
+    #[arg(required_unless_present = "end", conflicts_with = "end")]
+    pub(crate) reference: Option<Reference>,
+
+    /// Its share of the requests: 0 to 1, or a percentage like `5%`
+    #[arg(required_unless_present = "end", conflicts_with = "end")]
+    pub(crate) share: Option<Share>,
+
+    /// End it
+    #[arg(long)]
+    pub(crate) end: bool,
+
+    /// Why; kept in the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -786,6 +821,18 @@ pub(crate) struct ServeArguments {
     /// The most tokens of prompts that a language model reads before it goes on with everybody's answers
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) prompt_tokens_per_step: usize,
+
+    /// The most images, or rows of tensors, of different requests that a model computes together; 1 computes every request alone
+    #[arg(long, value_name = "ROWS", env = "SEEDHOUSE_MAX_BATCH", default_value_t = 16, value_parser = at_least_one)]
+    pub(crate) max_batch: usize,
+
+    /// How long such a request waits for others that it could be computed with, e.g. `5ms`, although the model is free
+    #[arg(long, value_name = "TIME", env = "SEEDHOUSE_BATCH_DELAY", default_value = "0ms", value_parser = short_time)]
+    pub(crate) batch_delay: Duration,
+
+    /// The most such requests that wait for a model; the next one is refused
+    #[arg(long, value_name = "REQUESTS", default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) max_waiting_requests: usize,
 
     /// The most bytes that loaded versions take together, e.g. `2GiB`, `500MB`, or `none`; three quarters of the machine's (or
     /// container's) memory when left out

@@ -14,6 +14,7 @@ mod memory_budget;
 mod output;
 mod progress_bar;
 mod registry;
+mod short_time;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -7,13 +7,14 @@ use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::{NativeOptions, NativeRuntime};
 use seedhouse_onnx::OnnxRuntime;
-use seedhouse_service::{Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
+use seedhouse_service::{BatchSettings, Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
 
 /// How models are served and computed.
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     pub(crate) text: TextSettings,
+    pub(crate) batching: BatchSettings,
     pub(crate) native: NativeOptions,
     pub(crate) memory: MemorySettings,
     pub(crate) kept: Kept,
@@ -42,6 +43,7 @@ impl Registry {
         let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..serving.native };
         let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), Arc::new(OnnxRuntime::new())])
             .with_text_settings(serving.text)
+            .with_batch_settings(serving.batching)
             .with_memory_settings(serving.memory);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seedhouse_core::{
-    Action, Alias, AliasMove, Entry, Error, ExpectedHolder, Kind, ModelId, ModelName, Reference, Result, Selector,
+    Action, Alias, AliasMove, Entry, Error, ExpectedHolder, Kind, ModelId, ModelName, Reference, Result,
 };
 use seedhouse_engine::{Lease, SlotOptions};
 
@@ -42,6 +42,11 @@ impl ServedAliases {
         if !asked.contains(&name) {
             asked.insert(name);
         }
+    }
+
+    /// Keeps others from moving aliases while the guard lives.
+    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        lock(&self.moving)
     }
 
     fn has(&self, base: &ModelName, alias: &Alias) -> bool {
@@ -83,7 +88,8 @@ impl Service {
     pub fn roll_back_alias(&self, base: &ModelName, alias: Alias, warming: Warming, origin: Origin) -> Result<Entry> {
         let subject = format!("{base}@{alias}");
         let history = self.store.history(&subject)?;
-        let last = history.last().ok_or_else(|| Error::not_found(Kind::Alias, &subject))?;
+        let last = history.iter().rev().find(|event| event.happening.points_alias());
+        let last = last.ok_or_else(|| Error::not_found(Kind::Alias, &subject))?;
         let id = |value: &serde_json::Value| value.as_str().map(str::parse::<ModelId>).transpose();
         let earlier = id(&last.happening.before)?
             .ok_or_else(|| Error::not_found(Kind::Version, format!("before the last move of `{subject}`")))?;
@@ -104,15 +110,9 @@ impl Service {
         warming: Warming,
         origin: Origin,
     ) -> Result<Entry> {
-        let _alone = lock(&self.served_aliases.moving);
+        let _alone = self.served_aliases.one_at_a_time();
         let old = self.holder(&new.base, &alias)?.filter(|old| slot_key(old) != slot_key(new));
-        let is_warmed = match warming {
-            Warming::Always => true,
-            Warming::Never => false,
-            Warming::WhereServed => old
-                .as_ref()
-                .is_some_and(|old| self.served_aliases.has(&new.base, &alias) || self.engine.is_loaded(&slot_key(old))),
-        };
+        let is_warmed = self.is_to_be_warmed(warming, &alias, old.as_ref());
         let hold = old.as_ref().map(|old| self.engine.hold(&slot_key(old)));
         // Kept until the record is written, so that it is there for the first request.
         let warm = if is_warmed { Some(self.warm(new)?) } else { None };
@@ -126,8 +126,19 @@ impl Service {
         Ok(moved)
     }
 
+    /// Returns whether a version has to prove itself beside the one that an alias points at.
+    pub(crate) fn is_to_be_warmed(&self, warming: Warming, alias: &Alias, holder: Option<&Entry>) -> bool {
+        match warming {
+            Warming::Always => true,
+            Warming::Never => false,
+            Warming::WhereServed => holder.is_some_and(|holder| {
+                self.served_aliases.has(&holder.base, alias) || self.engine.is_loaded(&slot_key(holder))
+            }),
+        }
+    }
+
     /// Loads a version beside the one that is held, and computes something small with it.
-    fn warm(&self, entry: &Entry) -> Result<Lease> {
+    pub(crate) fn warm(&self, entry: &Entry) -> Result<Lease> {
         let options = SlotOptions { beside_held: true, ..SlotOptions::default() };
         let slot = self.slot(entry, "inference", options)?;
         slot.warm_up()?;
@@ -135,22 +146,13 @@ impl Service {
     }
 
     /// Unloads a version that lost an alias, unless another alias points at it or it is to be kept.
-    fn drain(&self, old: &Entry) -> Result<()> {
+    pub(crate) fn drain(&self, old: &Entry) -> Result<()> {
         let now = self.store.version_even_deleted(&old.record.model_id)?;
         let key = slot_key(&now);
         if now.record.aliases().is_empty() && !self.pinned_keys().contains(&key) {
             self.engine.unload(&key);
         }
         Ok(())
-    }
-
-    fn holder(&self, base: &ModelName, alias: &Alias) -> Result<Option<Entry>> {
-        let reference = Reference { name: base.clone(), selector: Selector::Alias(alias.clone()) };
-        match self.store.version(&reference) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use seedhouse_core::{
     Alias, Digest, Entry, Error, Event, Happening, Kind, ModelId, ModelName, Record, Reference, Result, Selector,
-    Timestamp,
+    Timestamp, Trial, TrialKind,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -70,11 +70,16 @@ impl Service {
         Ok(record)
     }
 
-    /// Alias moves write a version's record, but have events of their own: what a version's last event says about its aliases
-    /// may be out of date.
+    /// Alias moves and trials write a version's record, but have events of their own: what a version's last event says about its
+    /// aliases may be out of date.
     fn move_aliases_until(&self, at: Timestamp, record: &mut Record) -> Result<()> {
         let base = self.store.version_even_deleted(&record.model_id)?.base;
+        record.set_trials_of(None);
         for Event { happening, .. } in self.store.alias_history(&base)? {
+            if let (true, Some(kind)) = (happening.at <= at, TrialKind::of_event(&happening.action)) {
+                set_trial(record, &happening, kind)?;
+                continue;
+            }
             let id = record.model_id.as_str();
             let (before, after) = (happening.before == id, happening.after == id);
             if happening.at <= at
@@ -90,7 +95,7 @@ impl Service {
 
     fn alias_as_of(&self, base: &ModelName, alias: &Alias, at: Timestamp) -> Result<Option<ModelId>> {
         let history = self.store.history(&format!("{base}@{alias}"))?;
-        let then = last_before(&history, at, |_| true);
+        let then = last_before(&history, at, Happening::points_alias);
         then.and_then(|happening| happening.after.as_str()).map(str::parse).transpose()
     }
 
@@ -140,6 +145,17 @@ fn last_before(history: &[Event], at: Timestamp, counts: impl Fn(&Happening) -> 
     history.iter().map(|event| &event.happening).rfind(|happening| happening.at <= at && counts(happening))
 }
 
+/// Makes the trial of an alias that points at the version what the event says; a trial ends before its alias moves.
+fn set_trial(record: &mut Record, happening: &Happening, kind: TrialKind) -> Result<()> {
+    let Some((_, alias)) = happening.subject.split_once('@') else { return Ok(()) };
+    let alias: Alias = alias.parse()?;
+    if record.aliases().contains(&alias) {
+        record.set_trial(&alias, kind, Trial::of_json(kind, &happening.after).as_ref());
+        record.updated_at = record.updated_at.max(happening.at);
+    }
+    Ok(())
+}
+
 fn read_record(value: &Value, model_id: &ModelId) -> Result<Record> {
     serde_json::from_value(value.clone()).map_err(|error| Error::CorruptState {
         what: format!("the history of `{model_id}`"),
@@ -174,6 +190,7 @@ impl Chain {
         match happening.action.as_str() {
             "move_alias" | "remove_alias" => self.aliases.insert(subject, after),
             "set_aside" => None,
+            trial if TrialKind::of_event(trial).is_some() => None,
             _ => self.records.insert(subject, after),
         };
     }
@@ -235,10 +252,11 @@ impl Chain {
     }
 }
 
-/// An alias move writes the two versions' lists and their time, and has one event of its own.
+/// An alias move writes the two versions' lists and their time, and has one event of its own; a trial of an alias likewise.
 fn without_aliases(mut record: Value) -> Value {
     if let Some(fields) = record.as_object_mut() {
         fields.shift_remove("aliases");
+        fields.shift_remove("trials");
         fields.shift_remove("updated_at");
     }
     record

@@ -1,20 +1,23 @@
 //! Inference: resolve the reference, load the version if it is cold, compute, and name what answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
-use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, Version};
+use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, TrialKind, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease, LoadRequest, Piece,
-    PredictRequest, Slot, SlotOptions, TensorOutputs,
+    Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease,
+    LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions, TensorOutputs,
 };
 use serde_json::json;
 
 use crate::Service;
+use crate::batch::{BatchInput, BatchOutput};
+use crate::shadow::CopiedRequest;
+use crate::trial::{CanaryPart, blames_the_version};
 
 /// A result and the version that gave it.
 #[derive(Debug, Clone)]
@@ -28,8 +31,43 @@ pub struct Answer<T> {
     /// How long the version took to load when it was loaded, be it for this answer or an earlier one: verification, mapping
     /// and checks.
     pub load_seconds: f64,
+    /// What a canary had to do with it, where the request was drawn for one.
+    pub canary: Option<CanaryPart>,
     /// What it answered.
     pub value: T,
+}
+
+/// What is asked of which version, apart from how it is computed.
+struct Call<'c, T> {
+    reference: &'c Reference,
+    task: &'static str,
+    deadline: Option<Instant>,
+    /// Whether another version may still begin anew.
+    may_repeat: &'c dyn Fn() -> bool,
+    /// The request with its answer, for a shadow; what has none is not shadowed.
+    copy: Option<&'c CopyOf<'c, T>>,
+}
+
+type CopyOf<'c, T> = dyn Fn(&T) -> Option<(BatchInput, BatchOutput)> + 'c;
+
+impl<'c, T> Call<'c, T> {
+    fn new(reference: &'c Reference, task: &'static str, deadline: Option<Instant>) -> Call<'c, T> {
+        Call { reference, task, deadline, may_repeat: &|| true, copy: None }
+    }
+}
+
+impl<T> Answer<T> {
+    /// Returns another value that the same version gave.
+    pub fn with<U>(&self, value: U) -> Answer<U> {
+        Answer {
+            model_id: self.model_id.clone(),
+            version: self.version.clone(),
+            digest: self.digest,
+            load_seconds: self.load_seconds,
+            canary: self.canary.clone(),
+            value,
+        }
+    }
 }
 
 impl Service {
@@ -46,31 +84,63 @@ impl Service {
         on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<Generation>> {
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.infer(reference, "text generation", deadline, |slot| match deadline {
-            None => slot.generate(request, on_piece),
-            // Loading, and waiting for it, was a part of the time.
-            Some(deadline) => {
-                let timeout = Some(deadline.saturating_duration_since(Instant::now()));
-                let answer = slot.generate(&GenerateRequest { timeout, ..request.clone() }, on_piece);
-                answer.map_err(|error| with_whole_time(error, request.timeout))
+        // What a caller has seen cannot be taken back, so another version cannot begin anew.
+        let is_told = Cell::new(false);
+        let copy = |answer: &Generation| {
+            let is_whole = answer.answers.iter().all(|answer| answer.finish != FinishReason::Cancelled);
+            is_whole.then(|| (BatchInput::Text(Box::new(request.clone())), BatchOutput::Text(answer.clone())))
+        };
+        let may_repeat = || !is_told.get();
+        let call =
+            Call { may_repeat: &may_repeat, copy: Some(&copy), ..Call::new(reference, "text generation", deadline) };
+        self.call(&call, |slot| {
+            let mut on_piece = |piece: Piece<'_>| {
+                is_told.set(is_told.get() || !piece.text.is_empty() || !piece.logprobs.is_empty());
+                on_piece(piece)
+            };
+            match deadline {
+                None => slot.generate(request, &mut on_piece),
+                // Loading, and waiting for it, was a part of the time.
+                Some(deadline) => {
+                    let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+                    let answer = slot.generate(&GenerateRequest { timeout, ..request.clone() }, &mut on_piece);
+                    answer.map_err(|error| with_whole_time(error, request.timeout))
+                }
             }
         })
     }
 
-    /// Classifies an image.
+    /// Classifies an image, together with those of others who ask at the same time. Loading, and waiting for it, is a part of the
+    /// time that the patience gives.
     ///
     /// # Errors
-    /// As [`generate`](Service::generate), and [`Error::Malformed`] for an image that is not one.
-    pub fn classify(&self, reference: &Reference, request: &ClassifyRequest) -> Result<Answer<Classification>> {
-        self.infer(reference, "image classification", None, |slot| slot.classify(request))
+    /// As [`generate`](Service::generate), [`Error::Malformed`] for an image that is not one, and [`Error::Cancelled`].
+    pub fn classify(
+        &self,
+        reference: &Reference,
+        request: &ClassifyRequest,
+        patience: &Patience,
+    ) -> Result<Answer<Classification>> {
+        let copy =
+            |answer: &Classification| Some((BatchInput::Image(request.clone()), BatchOutput::Image(answer.clone())));
+        let call = Call::new(reference, "image classification", patience.deadline());
+        self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.classify(request, patience))
     }
 
     /// Computes named tensors from named tensors.
     ///
     /// # Errors
-    /// As [`generate`](Service::generate); [`Error::Invalid`] names the tensor that does not fit, with both values.
-    pub fn predict(&self, reference: &Reference, request: &PredictRequest) -> Result<Answer<TensorOutputs>> {
-        self.infer(reference, "tensor inference", None, |slot| slot.predict(request))
+    /// As [`classify`](Service::classify); [`Error::Invalid`] names the tensor that does not fit, with both values.
+    pub fn predict(
+        &self,
+        reference: &Reference,
+        request: &PredictRequest,
+        patience: &Patience,
+    ) -> Result<Answer<TensorOutputs>> {
+        let copy =
+            |answer: &TensorOutputs| Some((BatchInput::Tensors(request.clone()), BatchOutput::Tensors(answer.clone())));
+        let call = Call::new(reference, "tensor inference", patience.deadline());
+        self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.predict(request, patience))
     }
 
     /// Classifies images as one batch.
@@ -82,37 +152,118 @@ impl Service {
         reference: &Reference,
         images: &[ImageInput],
         top_k: Option<usize>,
+        patience: &Patience,
     ) -> Result<Answer<Vec<Classification>>> {
-        self.infer(reference, "image classification", None, |slot| slot.classify_all(images, top_k))
+        let deadline = patience.deadline();
+        self.infer(reference, "image classification", deadline, |slot| slot.classify_all(images, top_k, patience))
     }
 
     /// Returns vectors of features of images, computed as one batch.
     ///
     /// # Errors
     /// As [`classify_all`](Service::classify_all).
-    pub fn image_features(&self, reference: &Reference, images: &[ImageInput]) -> Result<Answer<ImageFeatures>> {
-        self.infer(reference, "image features", None, |slot| slot.features(images))
+    pub fn image_features(
+        &self,
+        reference: &Reference,
+        images: &[ImageInput],
+        patience: &Patience,
+    ) -> Result<Answer<ImageFeatures>> {
+        self.infer(reference, "image features", patience.deadline(), |slot| slot.features(images, patience))
     }
 
+    /// Computes with the version that a reference names, or a canary of it. Where a canary fails, `compute` runs once more.
     pub(crate) fn infer<T>(
         &self,
         reference: &Reference,
         task: &'static str,
         deadline: Option<Instant>,
-        compute: impl FnOnce(&Slot) -> Result<T>,
+        compute: impl FnMut(&Slot) -> Result<T>,
     ) -> Result<Answer<T>> {
-        let entry = self.store.version(reference)?;
-        if let Selector::Alias(alias) = &reference.selector {
-            self.served_aliases.note(&entry.base, alias);
+        self.call(&Call::new(reference, task, deadline), compute)
+    }
+
+    fn call<T>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
+        let entry = self.store.version(call.reference)?;
+        let options = SlotOptions { deadline: call.deadline, ..SlotOptions::default() };
+        let Selector::Alias(alias) = &call.reference.selector else {
+            return self.answer(&entry, call.task, options, &mut compute);
+        };
+        self.served_aliases.note(&entry.base, alias);
+        if let Some((canary, counters)) = self.trials.drawn(&entry, alias, TrialKind::Canary) {
+            let tried = self.try_canary(&entry, &canary, call, &mut compute);
+            return match tried {
+                Ok(answer) => {
+                    counters.answered();
+                    Ok(Answer { canary: Some(CanaryPart::Answered), ..answer })
+                }
+                Err(error) if !blames_the_version(&error) => Err(error),
+                Err(error) => {
+                    counters.failed();
+                    let (alias, canary_id, code) = (call.reference, canary.as_str(), error.code());
+                    tracing::warn!(%alias, canary = canary_id, code = code.as_str(), %error, "a canary failed");
+                    if !(call.may_repeat)() {
+                        return Err(error);
+                    }
+                    let answer = self.answer(&entry, call.task, options, &mut compute)?;
+                    Ok(Answer { canary: Some(CanaryPart::Failed { model_id: canary, code }), ..answer })
+                }
+            };
         }
-        let slot = self.slot(&entry, task, SlotOptions { deadline, ..SlotOptions::default() })?;
+        let answer = self.answer(&entry, call.task, options, &mut compute)?;
+        if let Some(copy) = call.copy
+            && self.shadows.has_workers()
+            && let Some((model_id, counters)) = self.trials.drawn(&entry, alias, TrialKind::Shadow)
+            && let Some((request, answer)) = copy(&answer.value)
+        {
+            self.shadows.put(CopiedRequest { own: entry, model_id, counters, request, answer });
+        }
+        Ok(answer)
+    }
+
+    /// Computes with a canary, for which the alias's own version is not unloaded.
+    fn try_canary<T>(
+        &self,
+        own: &Entry,
+        canary: &ModelId,
+        call: &Call<'_, T>,
+        compute: &mut dyn FnMut(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let entry = self.tried_version(canary)?;
+        let _held = self.engine.hold(&slot_key(own));
+        let options = SlotOptions { deadline: call.deadline, beside_held: true };
+        self.answer(&entry, call.task, options, compute)
+    }
+
+    /// Computes with a version and remembers that it did.
+    fn answer<T>(
+        &self,
+        entry: &Entry,
+        task: &'static str,
+        options: SlotOptions,
+        compute: &mut dyn FnMut(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let (at, started) = (self.clock.now(), Instant::now());
+        let answer = self.compute_answer(entry, task, options, compute);
+        self.past_calls.note(entry, task, at, started.elapsed(), answer.as_ref().err().map(Error::code));
+        answer
+    }
+
+    fn compute_answer<T>(
+        &self,
+        entry: &Entry,
+        task: &'static str,
+        options: SlotOptions,
+        compute: &mut dyn FnMut(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let slot = self.slot(entry, task, options)?;
         let value = compute(&slot)?;
         let digest = entry.record.digest().ok_or_else(|| Error::Internal("a loaded version has a digest".into()))?;
         Ok(Answer {
-            model_id: entry.record.model_id,
-            version: entry.record.version,
+            model_id: entry.record.model_id.clone(),
+            version: entry.record.version.clone(),
             digest,
             load_seconds: slot.load_seconds(),
+            canary: None,
             value,
         })
     }
@@ -155,6 +306,20 @@ impl Service {
             options: LoadOptions { metadata: entry.record.metadata() },
         })
     }
+}
+
+/// Generates text for a caller that takes it whole, and has so much patience.
+pub(crate) fn generate_within(slot: &Slot, request: &GenerateRequest, patience: &Patience) -> Result<Generation> {
+    let left = patience.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = request.timeout.into_iter().chain(left).min();
+    let answer = slot.generate(&GenerateRequest { timeout, ..request.clone() }, &mut |_| match patience
+        .check(slot.model_id())
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
+    // A caller that is gone ends a generation early, and that is no answer.
+    answer.and_then(|answer| patience.check(slot.model_id()).map(|()| answer))
 }
 
 /// The time that was up is the one that the caller gave, not what was left of it.

@@ -14,6 +14,8 @@
 //! history    what happened, what stood there at a time, whether the chain of events is intact
 //! backup     everything, or the records alone, in one file while the registry is used; and verifying such a file
 //! restore    a backup, or an earlier time, becomes the present: all of it or nothing
+//! trial      canaries and shadows of aliases; shadow computes the copies
+//! past_calls what was inferred a while ago
 //! verify     hash the stored bytes again and compare
 //! archive    the form in which versions and backups travel: a document and blobs, in one stream
 //! serving    start, pause, load, reload, unload
@@ -29,6 +31,7 @@
 //! oci        one version as an OCI image layout
 //! solve      a declared problem, for parameters
 //! agriculture  light recipes, spectra, plans and growth of crops
+//! batch      several inputs for one version, each with its own answer or error
 //! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
@@ -41,6 +44,7 @@ mod adopt;
 pub mod agriculture;
 pub mod archive;
 mod backup;
+mod batch;
 mod bundle;
 mod card;
 mod change;
@@ -58,13 +62,16 @@ mod lineage;
 mod local_import;
 mod new_file;
 mod oci;
+mod past_calls;
 mod register;
 mod restore;
 mod scrub;
 mod serving;
+mod shadow;
 mod solve;
 mod sources;
 mod storage_figures;
+mod trial;
 mod uploads;
 mod verify;
 
@@ -74,11 +81,15 @@ use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSource
 use seedhouse_engine::Engine;
 
 use deploy::ServedAliases;
+use past_calls::PastCalls;
+use shadow::Shadows;
+use trial::Trials;
 
 pub use access::{Access, Caller, Credentials, NewToken, Reach, Secret};
 pub use adopt::{AdoptMode, AdoptReport, AdoptRequest, FileFinder, SetAsideStatement, TakenVersion};
 pub use archive::Compression;
 pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupRequest};
+pub use batch::{Batch, BatchInput, BatchItem, BatchOutput};
 pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
 pub use deploy::Warming;
@@ -94,21 +105,24 @@ pub use jobs::{
 };
 pub use keep::Kept;
 pub use lineage::{KnownRelative, Lineage, Relative};
+pub use past_calls::PastCall;
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubRequest};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
-    Beams, ChosenToken, Classification, ClassifyRequest, Continuation, EarlyStopping, FinishReason, GenerateRequest,
-    Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Piece,
-    PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampling, SamplingParameters, SlotReport, SlotState,
-    SolveRequest, Solved, TensorOutputs, TextSettings, TextStatistics, TokenLogprob, Values,
+    BatchSettings, BatchStatistics, Beams, Cancel, ChosenToken, Classification, ClassifyRequest, Continuation,
+    EarlyStopping, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings,
+    Message, NestedTensor, Numbers, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt,
+    Sampling, SamplingParameters, Slot, SlotReport, SlotState, SolveRequest, Solved, Takes, TensorOutputs,
+    TextSettings, TextStatistics, TokenLogprob, Values,
 };
 pub use serving::Unloaded;
 pub use solve::Computed;
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;
+pub use trial::{AliasReport, CanaryPart, TrialFigures, TrialPlace};
 pub use uploads::UploadedFile;
 pub use verify::{Finding, VerifiedFile};
 
@@ -124,6 +138,9 @@ pub struct Service {
     folders: Option<RegistryFolders>,
     stop: Stop,
     served_aliases: ServedAliases,
+    trials: Trials,
+    shadows: Shadows,
+    past_calls: PastCalls,
     kept: Kept,
 }
 
@@ -159,6 +176,9 @@ impl Service {
             folders: None,
             stop: Stop::default(),
             served_aliases: ServedAliases::default(),
+            trials: Trials::default(),
+            shadows: Shadows::default(),
+            past_calls: PastCalls::default(),
             kept: Kept::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Taking versions into service and out of it: load, reload, unload, start, pause; and what is loaded.
 
 use seedhouse_core::{Action, Edit, Entry, Reference, Result, Status, Update};
-use seedhouse_engine::{MemoryReport, SlotOptions, TextStatistics};
+use seedhouse_engine::{BatchStatistics, MemoryReport, SlotOptions, TextStatistics};
 
 use crate::infer::slot_key;
 use crate::{Origin, Service};
@@ -105,6 +105,11 @@ impl Service {
     /// Returns what the loaded language models have done so far, by id.
     pub fn text_statistics(&self) -> Vec<(String, TextStatistics)> {
         self.engine.text_statistics()
+    }
+
+    /// Returns what the queues of the other loaded models have done so far, by id.
+    pub fn batch_statistics(&self) -> Vec<(String, BatchStatistics)> {
+        self.engine.batch_statistics()
     }
 
     /// Returns the ids of the loaded versions, sorted.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use seedhouse_core::runtime::SolveLimits;
 use seedhouse_core::{Reference, Result};
-use seedhouse_engine::{PredictRequest, SolveRequest, Solved, TensorOutputs};
+use seedhouse_engine::{Patience, PredictRequest, Slot, SolveRequest, Solved, TensorOutputs};
 
 use crate::infer::with_whole_time;
 use crate::{Answer, Service};
@@ -47,15 +47,20 @@ impl Service {
         &self,
         reference: &Reference,
         request: &PredictRequest,
-        is_cancelled: &dyn Fn() -> bool,
+        patience: &Patience,
     ) -> Result<Answer<Computed>> {
-        self.infer(reference, "inference", None, |slot| {
+        self.infer(reference, "inference", patience.deadline(), |slot| {
             if !slot.is_problem() {
-                return slot.predict(request).map(Computed::Tensors);
+                return slot.predict(request, patience).map(Computed::Tensors);
             }
             let request = SolveRequest::of_numbers(&request.inputs)?;
-            let deadline = Instant::now() + SolveRequest::DEFAULT_TIMEOUT;
-            slot.solve(&request, &SolveLimits { deadline, is_cancelled }).map(Computed::Solution)
+            solve_within(slot, &request, patience).map(Computed::Solution)
         })
     }
+}
+
+/// Solves a problem for a caller who has so much patience.
+pub(crate) fn solve_within(slot: &Slot, request: &SolveRequest, patience: &Patience) -> Result<Solved> {
+    let deadline = patience.deadline().unwrap_or_else(|| Instant::now() + SolveRequest::DEFAULT_TIMEOUT);
+    slot.solve(request, &SolveLimits { deadline, is_cancelled: &|| patience.check(slot.model_id()).is_err() })
 }

@@ -2,6 +2,7 @@
 //! an adapter answers questions about what it holds and writes down what came out.
 
 mod restore;
+mod trials;
 
 use seedhouse_core::{
     Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Digest, Entry, Error,
@@ -32,6 +33,9 @@ pub(crate) trait Ledger {
 
     /// Returns the version that an alias points at.
     fn alias_holder(&self, base: &ModelName, alias: &Alias) -> Result<Option<Entry>>;
+
+    /// Returns the versions of a base that aliases point at.
+    fn aliased(&self, base: &ModelName) -> Result<Vec<Entry>>;
 
     /// Returns the ids of the versions, not deleted, whose `parent` is this version.
     fn children(&self, model_id: &ModelId) -> Result<Vec<ModelId>>;
@@ -86,6 +90,7 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
         Action::Examine(examination) => writing.examine(&examination)?,
         Action::MoveAlias(alias_move) => writing.move_alias(alias_move)?,
         Action::RemoveAlias(removal) => writing.remove_alias(&removal)?,
+        Action::SetTrial(setting) => writing.set_trial(setting)?,
         Action::Delete(deletion) => writing.delete(&deletion)?,
         Action::Undelete(model_id) => writing.undelete(&model_id)?,
         Action::Restore(restoration) => writing.restore(*restoration)?,
@@ -236,6 +241,7 @@ impl Writing<'_> {
             return Ok(entry);
         }
         let (before, after) = (id_of(held_by.as_ref()), id_of(Some(&model_id)));
+        let holder = holder.map(|holder| self.end_trials(holder, &alias)).transpose()?;
         let revision = self.append("move_alias", format!("{}@{alias}", entry.base), before, after)?;
         if let Some(holder) = holder {
             self.point(holder, &alias, false, revision)?;
@@ -247,6 +253,7 @@ impl Writing<'_> {
         let AliasRemoval { base, alias } = removal;
         let holder = self.ledger.alias_holder(base, alias)?;
         let holder = holder.ok_or_else(|| Error::not_found(Kind::Alias, format!("{base}@{alias}")))?;
+        let holder = self.end_trials(holder, alias)?;
         let before = id_of(Some(&holder.record.model_id));
         let revision = self.append("remove_alias", format!("{base}@{alias}"), before, Value::Null)?;
         self.point(holder, alias, false, revision)
@@ -257,6 +264,7 @@ impl Writing<'_> {
         if deletion.guard == DeletionGuard::RefuseIfNeeded {
             self.check_not_needed(&entry)?;
         }
+        self.end_trials_of(&entry)?;
         for alias in entry.record.aliases() {
             entry = self.remove_alias(&AliasRemoval { base: entry.base.clone(), alias })?;
         }
@@ -267,8 +275,11 @@ impl Writing<'_> {
 
     fn check_not_needed(&self, entry: &Entry) -> Result<()> {
         let aliases = entry.record.aliases().into_iter().map(|alias| format!("alias `{}@{alias}`", entry.base));
+        let trials = self.trials_of(entry)?;
+        let trials = trials.iter().map(|(_, alias, kind)| format!("{kind} of alias `{}@{alias}`", entry.base));
         let children = self.ledger.children(&entry.record.model_id)?;
-        let needed_by: Vec<String> = aliases.chain(children.iter().map(|child| format!("version `{child}`"))).collect();
+        let children = children.iter().map(|child| format!("version `{child}`"));
+        let needed_by: Vec<String> = aliases.chain(trials).chain(children).collect();
         if needed_by.is_empty() {
             return Ok(());
         }
@@ -304,8 +315,13 @@ impl Writing<'_> {
 
     /// Writes where an alias points; the event about it is written by the caller.
     fn point(&mut self, entry: Entry, alias: &Alias, points_here: bool, revision: u64) -> Result<Entry> {
+        self.rewrite(entry, revision, |record| record.set_alias(alias, points_here))
+    }
+
+    /// Writes a version's record as of an event that is not about the version itself.
+    fn rewrite(&mut self, entry: Entry, revision: u64, change: impl FnOnce(&mut Record)) -> Result<Entry> {
         let mut record = entry.record;
-        record.set_alias(alias, points_here);
+        change(&mut record);
         record.updated_at = record.updated_at.max(self.at);
         let entry = Entry { revision, record, ..entry };
         self.ledger.replace(&entry)?;

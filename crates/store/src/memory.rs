@@ -178,6 +178,10 @@ impl Ledger for State {
         Ok(self.of_base(base).find(|entry| entry.record.aliases().contains(alias)).cloned())
     }
 
+    fn aliased(&self, base: &ModelName) -> Result<Vec<Entry>> {
+        Ok(self.of_base(base).filter(|entry| !entry.record.aliases().is_empty()).cloned().collect())
+    }
+
     fn children(&self, model_id: &ModelId) -> Result<Vec<ModelId>> {
         let children = self.entries.iter().filter(shown).filter(|entry| is_child_of(entry, model_id));
         Ok(children.map(|entry| entry.record.model_id.clone()).collect())

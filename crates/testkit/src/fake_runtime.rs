@@ -39,6 +39,7 @@ pub const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first a
 type LogitsRule = Arc<dyn Fn(&[u32]) -> Vec<f32> + Send + Sync>;
 type LoadHook = Box<dyn Fn(&LocalFiles) + Send + Sync>;
 type MemoryRule = Arc<dyn Fn(&LocalFiles) -> u64 + Send + Sync>;
+type RunHook = Arc<dyn Fn(&Tensor) + Send + Sync>;
 type StepHook = Arc<dyn Fn(&[StepPart<'_>]) + Send + Sync>;
 
 /// A runtime whose loads can be counted, watched and made to fail.
@@ -48,6 +49,7 @@ pub struct FakeRuntime {
     cache_tokens: usize,
     on_load: LoadHook,
     on_step: StepHook,
+    on_run: RunHook,
     executors: Arc<AtomicUsize>,
     memory: MemoryRule,
     loads: AtomicUsize,
@@ -63,6 +65,7 @@ impl FakeRuntime {
             cache_tokens: 1 << 20,
             on_load: Box::new(|_| {}),
             on_step: Arc::new(|_| {}),
+            on_run: Arc::new(|_| {}),
             executors: Arc::default(),
             memory: Arc::new(|_| 0),
             loads: AtomicUsize::new(0),
@@ -105,6 +108,12 @@ impl FakeRuntime {
     /// Calls `hook` at the start of every step of every executor, in the thread that owns it; it may block or panic.
     pub fn on_step(mut self, hook: impl Fn(&[StepPart<'_>]) + Send + Sync + 'static) -> FakeRuntime {
         self.on_step = Arc::new(hook);
+        self
+    }
+
+    /// Calls `hook` with the images whenever an image classifier computes, in the thread that does; it may block or panic.
+    pub fn on_run(mut self, hook: impl Fn(&Tensor) + Send + Sync + 'static) -> FakeRuntime {
+        self.on_run = Arc::new(hook);
         self
     }
 
@@ -171,7 +180,8 @@ impl Runtime for FakeRuntime {
         };
         match kind_of(files) {
             Some(ModelType::Vision) => {
-                let classifier = FakeClassifier { memory, ..FakeClassifier::new(3) };
+                let on_run = Arc::clone(&self.on_run);
+                let classifier = FakeClassifier { memory, on_run, ..FakeClassifier::new(3) };
                 Ok(LoadedModel::Tensor(Arc::new(classifier)))
             }
             Some(_) => {
@@ -269,6 +279,7 @@ pub struct FakeClassifier {
     outputs: Vec<TensorSpec>,
     classes: usize,
     declared: Map<String, Value>,
+    on_run: RunHook,
     memory: Memory,
 }
 
@@ -281,6 +292,7 @@ impl FakeClassifier {
             outputs: spec("logits", vec![None, Some(classes)]),
             classes,
             declared: Map::new(),
+            on_run: Arc::new(|_| {}),
             memory: Arc::new(|| 0),
         }
     }
@@ -317,8 +329,13 @@ impl TensorModel for FakeClassifier {
         self.declared.clone()
     }
 
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let image = check_inputs(&self.inputs, inputs)?[0];
+        (self.on_run)(image);
         let (count, values) = (image.shape[0], image.f32s().unwrap_or_default());
         let plane = values.len() / count / 3;
         let mean = |channel: &[f32]| channel.iter().sum::<f32>() / plane as f32;

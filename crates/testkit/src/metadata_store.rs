@@ -9,6 +9,7 @@ mod registering;
 mod searching;
 mod snapshots;
 mod together;
+mod trials;
 
 use std::sync::Arc;
 
@@ -78,6 +79,10 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         changing::imported_versions_come_all_or_none,
         changing::history_of_a_subject_is_its_events,
         changing::history_of_a_models_aliases_is_of_no_other_model,
+        trials::trials_are_read_with_their_alias_and_have_events,
+        trials::trials_end_when_the_alias_moves_or_goes,
+        trials::trials_of_what_cannot_be_tried_are_refused,
+        trials::version_that_is_tried_is_not_deleted_unless_forced,
         searching::everything_comes_newest_registration_first,
         searching::text_finds_id_name_type_and_description,
         searching::chinese_is_found_at_every_length,

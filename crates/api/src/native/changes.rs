@@ -187,7 +187,8 @@ pub(crate) struct RollbackParameters {
     warm: Option<bool>,
 }
 
-fn warming(warm: Option<bool>) -> Warming {
+/// Reads `warm`.
+pub(crate) fn warming(warm: Option<bool>) -> Warming {
     match warm {
         None => Warming::WhereServed,
         Some(true) => Warming::Always,
@@ -264,8 +265,8 @@ pub(crate) async fn remove_alias(
 
 /// The `{model_id}` and `{alias}` of a path, decoded.
 pub(crate) struct AliasPath {
-    base: ModelName,
-    alias: Alias,
+    pub(crate) base: ModelName,
+    pub(crate) alias: Alias,
 }
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for AliasPath {

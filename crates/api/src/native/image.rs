@@ -6,17 +6,17 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
-use seedhouse_service::{Answer, Classification, ClassifyRequest, ImageInput, Service};
+use seedhouse_service::{Answer, Classification, ClassifyRequest, ImageInput, Patience, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::admission::Admission;
-use crate::blocking;
+use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::image_data::ImageData;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 use crate::upload::{self, FormReader};
@@ -31,6 +31,8 @@ pub(crate) struct ClassificationRequest {
     image_data: ImageData,
     /// How many classes to answer; by default 5, or all where there are fewer.
     top_k: Option<usize>,
+    /// How many seconds it may take until the model begins with it, loading and waiting included.
+    timeout_seconds: Option<f64>,
 }
 
 /// What to classify, with an image file.
@@ -44,6 +46,8 @@ pub(crate) struct ClassificationForm {
     file: Vec<u8>,
     /// How many classes to answer; by default 5, or all where there are fewer.
     top_k: Option<usize>,
+    /// How many seconds it may take until the model begins with it, loading and waiting included.
+    timeout_seconds: Option<f64>,
 }
 
 /// One class of the answer.
@@ -68,20 +72,30 @@ pub(crate) async fn classify(
 ) -> Result<Json<ResultResponse>, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
-    let (reference, request) = if upload::is_multipart(&request) {
+    let Asked { reference, request, timeout_seconds } = if upload::is_multipart(&request) {
         from_form(request, &limits).await?
     } else {
         let body: ClassificationRequest = read_json(request, &limits).await?;
         let image = ImageInput::Pixels(body.image_data.0?);
-        (reference("model_id", &body.model_id)?, ClassifyRequest { image, top_k: body.top_k })
+        let request = ClassifyRequest { image, top_k: body.top_k };
+        Asked { reference: reference("model_id", &body.model_id)?, request, timeout_seconds: body.timeout_seconds }
     };
-    let answer = blocking::run_admitted(permit, move || service.classify(&reference, &request)).await?;
+    let cancel = CancelOnDrop::default();
+    let patience = Patience::new(timeout(timeout_seconds)?, cancel.observer());
+    let answer = blocking::run_admitted(permit, move || service.classify(&reference, &request, &patience)).await?;
     Ok(Json(response(answer, started)))
 }
 
-async fn from_form(request: Request, limits: &Limits) -> Result<(Reference, ClassifyRequest)> {
+/// What is asked of which version.
+struct Asked {
+    reference: Reference,
+    request: ClassifyRequest,
+    timeout_seconds: Option<f64>,
+}
+
+async fn from_form(request: Request, limits: &Limits) -> Result<Asked> {
     let mut reader = FormReader::new(request, limits).await?;
-    let (mut model_id, mut image, mut top_k) = (None, None, None);
+    let (mut model_id, mut image, mut top_k, mut timeout_seconds) = (None, None, None, None);
     while let Some(part) = reader.next().await? {
         let name = part.name().to_owned();
         let twice = match name.as_str() {
@@ -90,6 +104,7 @@ async fn from_form(request: Request, limits: &Limits) -> Result<(Reference, Clas
             "file" | "image" => replaced(&mut image, part.bytes("the image", limits.image_bytes).await?),
             "model_id" => replaced(&mut model_id, reference("model_id", &part.text().await?)?),
             "top_k" => replaced(&mut top_k, whole_number("top_k", &part.text().await?)?),
+            "timeout_seconds" => replaced(&mut timeout_seconds, seconds(&part.text().await?)?),
             // As everywhere, fields that newer clients send are ignored; they count towards the limits.
             _ => part.text().await.map(|_| false)?,
         };
@@ -100,7 +115,7 @@ async fn from_form(request: Request, limits: &Limits) -> Result<(Reference, Clas
     let missing = |field: &str| Error::invalid(field, "missing", "is required");
     let reference = model_id.ok_or_else(|| missing("model_id"))?;
     let image = ImageInput::Encoded(image.ok_or_else(|| missing("file"))?);
-    Ok((reference, ClassifyRequest { image, top_k }))
+    Ok(Asked { reference, request: ClassifyRequest { image, top_k }, timeout_seconds })
 }
 
 /// Sets a value and returns whether there was one.
@@ -112,7 +127,12 @@ fn whole_number(field: &str, text: &str) -> Result<usize> {
     text.parse().map_err(|_| Error::invalid(field, text, "must be a whole number from 0"))
 }
 
-fn response(answer: Answer<Classification>, started: Instant) -> ResultResponse {
+fn seconds(text: &str) -> Result<f64> {
+    text.parse().map_err(|_| Error::invalid("timeout_seconds", text, "must be a number above 0"))
+}
+
+/// Returns the classes in the original's shape.
+pub(crate) fn response(answer: Answer<Classification>, started: Instant) -> ResultResponse {
     let figures = json!({ "input_shape": answer.value.input_shape, "top_k": answer.value.predictions.len() });
     let metadata = ResultResponse::metadata(&answer, figures);
     let predictions: Vec<PredictionResponse> = answer

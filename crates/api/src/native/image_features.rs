@@ -6,13 +6,13 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
-use seedhouse_service::{Answer, ImageFeatures, ImageInput, Service};
+use seedhouse_service::{Answer, ImageFeatures, ImageInput, Patience, Service};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::admission::Admission;
-use crate::blocking;
+use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::image_data::ImageData;
 use crate::native::result_response::ResultResponse;
@@ -60,7 +60,10 @@ pub(crate) async fn features(
         let body: FeaturesRequest = read_json(request, &limits).await?;
         (reference("model_id", &body.model_id)?, vec![ImageInput::Pixels(body.image_data.0?)])
     };
-    let answer = blocking::run_admitted(permit, move || service.image_features(&reference, &images)).await?;
+    let cancel = CancelOnDrop::default();
+    let patience = Patience::new(None, cancel.observer());
+    let compute = move || service.image_features(&reference, &images, &patience);
+    let answer = blocking::run_admitted(permit, compute).await?;
     Ok(Json(response(&answer, started)))
 }
 

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{
-    Answer, Computed, GenerateRequest, NestedTensor, Numbers, PredictRequest, Service, TensorOutputs,
+    Answer, Computed, GenerateRequest, NestedTensor, Numbers, Patience, PredictRequest, Service, TensorOutputs,
 };
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, SeqAccess, Visitor};
@@ -22,7 +22,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::text_request::GenerationRequest;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -35,7 +35,7 @@ pub(crate) struct InferenceRequest {
     /// name. For a language model: `{"prompt": text}`.
     #[schema(value_type = Object)]
     input_data: BTreeMap<String, InputValue>,
-    /// For a language model: `temperature`, `max_tokens`, `top_p`.
+    /// For a language model: `temperature`, `max_tokens`, `top_p`; for all: `timeout_seconds`.
     #[serde(default)]
     parameters: InferenceParameters,
 }
@@ -44,11 +44,13 @@ pub(crate) struct InferenceRequest {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(crate) struct InferenceParameters {
     /// Above 0, tokens are drawn; 0 takes the most likely one, as without it.
-    temperature: Option<f32>,
+    pub(crate) temperature: Option<f32>,
     /// The most new tokens; 100 without it.
-    max_tokens: Option<usize>,
+    pub(crate) max_tokens: Option<usize>,
     /// With `temperature`: draw among the most likely tokens that together reach this probability.
-    top_p: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+    /// How many seconds it may take: a generation whole, anything else until the model begins with it, loading and waiting included.
+    pub(crate) timeout_seconds: Option<f64>,
 }
 
 /// The result, and what gave it.
@@ -80,19 +82,19 @@ pub(crate) async fn infer(
     let started = Instant::now();
     let permit = admission.inference()?;
     let body: InferenceRequest = read_json(request, &limits).await?;
+    let cancel = CancelOnDrop::default();
+    let cancelled = cancel.observer();
+    let timeout = timeout(body.parameters.timeout_seconds)?;
     let response = match body.decode()? {
         (reference, Asked::Tensors(request)) => {
-            let cancel = CancelOnDrop::default();
-            let cancelled = cancel.observer();
+            let patience = Patience::new(timeout, cancelled);
             let compute = move || {
-                let answer = service.compute(&reference, &request, &|| cancelled.is_set())?;
+                let answer = service.compute(&reference, &request, &patience)?;
                 Ok(response(&answer, computed(&answer.value), started))
             };
             blocking::run_admitted(permit, compute).await?
         }
         (reference, Asked::Text(request)) => {
-            let cancel = CancelOnDrop::default();
-            let cancelled = cancel.observer();
             let compute = move || {
                 let answer = service.generate(&reference, &request, &mut |_| match cancelled.is_set() {
                     true => ControlFlow::Break(()),
@@ -133,18 +135,28 @@ impl InferenceRequest {
 }
 
 impl InferenceParameters {
-    /// Returns the request that the text route would read.
     fn of_prompt(&self, model_id: &str, prompt: String) -> Result<(Reference, GenerateRequest)> {
+        self.text_request(model_id, "prompt", prompt.into())
+    }
+
+    /// Returns the request that the text route would read: a `prompt` or `messages`.
+    pub(crate) fn text_request(
+        &self,
+        model_id: &str,
+        field: &str,
+        text: Value,
+    ) -> Result<(Reference, GenerateRequest)> {
         let temperature = self.temperature.unwrap_or_default();
         let mut fields = Map::new();
         fields.insert("model_id".into(), model_id.into());
-        fields.insert("prompt".into(), prompt.into());
+        fields.insert(field.into(), text);
         fields.insert("do_sample".into(), (temperature != 0.0).into());
         if temperature != 0.0 {
             fields.insert("temperature".into(), json!(temperature));
             fields.extend(self.top_p.map(|top_p| ("top_p".to_owned(), json!(top_p))));
         }
         fields.extend(self.max_tokens.map(|most| ("max_length".to_owned(), most.into())));
+        fields.extend(self.timeout_seconds.map(|seconds| ("timeout_seconds".to_owned(), json!(seconds))));
         let request: GenerationRequest = serde_json::from_value(Value::Object(fields))
             .map_err(|error| Error::malformed("`parameters`", error.to_string()))?;
         request.decode()
@@ -158,7 +170,8 @@ fn computed(computed: &Computed) -> Value {
     }
 }
 
-fn tensors(outputs: &TensorOutputs) -> Value {
+/// Returns tensors by name, as numbers in nested lists.
+pub(crate) fn tensors(outputs: &TensorOutputs) -> Value {
     let tensor = |(name, tensor): &(String, _)| (name.clone(), json!(NestedTensor(tensor)));
     Value::Object(outputs.outputs.iter().map(tensor).collect())
 }

@@ -1,6 +1,6 @@
 //! The shape in which the original answers every inference.
 
-use seedhouse_service::Answer;
+use seedhouse_service::{Answer, CanaryPart};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -28,6 +28,14 @@ impl ResultResponse {
         metadata.insert("version".into(), answer.version.to_string().into());
         metadata.insert("digest".into(), answer.digest.to_string().into());
         metadata.insert("load_seconds".into(), json!(answer.load_seconds));
+        match &answer.canary {
+            None => {}
+            Some(CanaryPart::Answered) => drop(metadata.insert("canary".into(), true.into())),
+            Some(CanaryPart::Failed { model_id, code }) => {
+                let failed = json!({ "model_id": model_id, "error_code": code.as_str() });
+                metadata.insert("canary_failed".into(), failed);
+            }
+        }
         if let Value::Object(task) = task {
             metadata.extend(task);
         }

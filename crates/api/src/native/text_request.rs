@@ -1,7 +1,6 @@
 //! What a client may ask of a text generation, and what it means.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{Beams, EarlyStopping, GenerateRequest, Message, Prompt, Sampling, SamplingParameters};
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 
 /// What to generate: the original's fields with Hugging Face's meaning, and beside them what OpenAI's clients know.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -126,7 +125,7 @@ impl GenerationRequest {
             parameters.temperature = 0.0;
         }
         let sampling = Sampling::new(&parameters)?;
-        let timeout = self.timeout()?;
+        let timeout = timeout(self.timeout_seconds)?;
         let prompt = match (self.prompt, self.messages) {
             (Some(text), None) => Prompt::Text(text),
             (None, Some(messages)) => Prompt::Chat(messages),
@@ -184,14 +183,6 @@ impl GenerationRequest {
             other => return Err(Error::invalid("early_stopping", other, "must be true, false or `never`")),
         };
         Ok(Some(Beams { width: self.beam_width, length_penalty: self.length_penalty, early_stopping }))
-    }
-
-    fn timeout(&self) -> Result<Option<Duration>> {
-        let Some(seconds) = self.timeout_seconds else { return Ok(None) };
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
-            _ => Err(Error::invalid("timeout_seconds", seconds, "must be a number above 0")),
-        }
     }
 
     /// Clients that send every field with its default ask for nothing.

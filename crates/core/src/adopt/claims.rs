@@ -19,8 +19,8 @@ const ABOUT_BYTES: [&str; 8] = [
 ];
 
 /// Fields by which a registry says what it holds itself; another registry's say nothing about this one.
-const OF_ANOTHER_REGISTRY: [&str; 7] =
-    ["digest", "files", "size_bytes", "inspected", "aliases", "deleted_at", "adopted"];
+const OF_ANOTHER_REGISTRY: [&str; 8] =
+    ["digest", "files", "size_bytes", "inspected", "aliases", "trials", "deleted_at", "adopted"];
 
 /// Digests of no bytes at all, which the original wrote where it had no file.
 const DIGESTS_OF_NOTHING: [(&str, &str); 3] = [

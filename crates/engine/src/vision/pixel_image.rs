@@ -23,6 +23,14 @@ impl PixelImage {
         image.finish()
     }
 
+    /// Returns the bytes that its pixels take.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Picture::Whole(picture) => picture.as_raw().len(),
+            Picture::Fractional(picture) => picture.as_raw().len() * size_of::<f32>(),
+        }
+    }
+
     pub(crate) fn picture(&self) -> &Picture {
         &self.0
     }

@@ -186,6 +186,10 @@ impl TensorModel for VisionModel {
         self.declared.clone()
     }
 
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let (numbers, count, sides) = self.images(inputs)?;
         let length = numbers.len() / count;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use seedhouse_core::{Error, Kind, Reference, Result};
-use seedhouse_service::{Answer, Classification, ClassifyRequest, ImageFeatures, ImageInput, Prediction, Service};
+use seedhouse_service::{
+    Answer, Classification, ClassifyRequest, ImageFeatures, ImageInput, Patience, Prediction, Service,
+};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ClassifyArguments;
@@ -11,10 +13,11 @@ use crate::output::{Output, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &ClassifyArguments, output: Output) -> anyhow::Result<()> {
     let images = arguments.images.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+    let patience = Patience::default();
     match arguments.features {
-        true => print_features(&service.image_features(&arguments.reference, &images)?, output),
+        true => print_features(&service.image_features(&arguments.reference, &images, &patience)?, output),
         false => {
-            let answer = service.classify_all(&arguments.reference, &images, arguments.top_k)?;
+            let answer = service.classify_all(&arguments.reference, &images, arguments.top_k, &patience)?;
             print_classes(&answer, &arguments.images, output)
         }
     }
@@ -88,7 +91,7 @@ pub(super) fn classify(
     image: &Path,
     top_k: Option<usize>,
 ) -> Result<Answer<Classification>> {
-    service.classify(reference, &ClassifyRequest { image: read(image)?, top_k })
+    service.classify(reference, &ClassifyRequest { image: read(image)?, top_k }, &Patience::default())
 }
 
 /// Returns one class for people.

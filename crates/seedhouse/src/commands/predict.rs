@@ -5,7 +5,7 @@ mod npy;
 use std::path::Path;
 
 use seedhouse_core::{Error, Kind, Result};
-use seedhouse_service::{NestedTensor, Numbers, PredictRequest, Service};
+use seedhouse_service::{NestedTensor, Numbers, Patience, PredictRequest, Service};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{PredictArguments, TensorArgument};
@@ -13,7 +13,8 @@ use crate::output::{Output, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Output) -> anyhow::Result<()> {
     let inputs: Result<Vec<(String, Numbers)>> = arguments.input.iter().map(read).collect();
-    let answer = service.predict(&arguments.reference, &PredictRequest { inputs: inputs? })?;
+    let request = PredictRequest { inputs: inputs? };
+    let answer = service.predict(&arguments.reference, &request, &Patience::default())?;
     let tensor = |(name, tensor): &(String, _)| (name.clone(), json!(NestedTensor(tensor)));
     let outputs = Value::Object(answer.value.outputs.iter().map(tensor).collect::<Map<String, Value>>());
     match output {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
 use seedhouse_core::{Error, Result};
-use seedhouse_service::{Kept, MemorySettings, Reach, Service, TextSettings};
+use seedhouse_service::{BatchSettings, Kept, MemorySettings, Reach, Service, TextSettings};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,7 +49,12 @@ fn serving(arguments: &ServeArguments) -> Result<Serving> {
         unload_after: arguments.unload_after.map(|after| after.0),
     };
     let memory = MemorySettings { budget: budget.0, ..MemorySettings::default() };
-    Ok(Serving { text: text_settings(arguments), native: arguments.language.options()?, memory, kept })
+    let batching = BatchSettings {
+        size: arguments.max_batch,
+        delay: arguments.batch_delay,
+        queued: arguments.max_waiting_requests,
+    };
+    Ok(Serving { text: text_settings(arguments), batching, native: arguments.language.options()?, memory, kept })
 }
 
 fn text_settings(arguments: &ServeArguments) -> TextSettings {

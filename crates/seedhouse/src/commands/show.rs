@@ -1,6 +1,6 @@
 //! `seedhouse show`: everything the registry says about one version, claims marked.
 
-use seedhouse_core::Entry;
+use seedhouse_core::{Entry, TrialKind};
 use seedhouse_service::Service;
 use serde_json::Value;
 
@@ -41,6 +41,13 @@ fn print_entry(entry: &Entry) -> anyhow::Result<()> {
     if !aliases.is_empty() {
         print_field("aliases", &aliases.join(", "))?;
     }
+    for alias in record.aliases() {
+        for kind in TrialKind::ALL {
+            if let Some(trial) = record.trial(&alias, kind) {
+                print_field(kind.as_str(), &format!("{} for {} of `{alias}`", trial.model_id, trial.share))?;
+            }
+        }
+    }
     for (key, value) in record.fields.get("tags").and_then(Value::as_object).into_iter().flatten() {
         print_field("tag", &format!("{key} = {}", brief(value)))?;
     }
@@ -66,7 +73,7 @@ fn print_entry(entry: &Entry) -> anyhow::Result<()> {
 }
 
 /// Fields of the record with lines of their own.
-const SHOWN_ABOVE: [&str; 11] = [
+const SHOWN_ABOVE: [&str; 12] = [
     "aliases",
     "card",
     "claims",
@@ -78,6 +85,7 @@ const SHOWN_ABOVE: [&str; 11] = [
     "metadata",
     "metrics",
     "tags",
+    "trials",
 ];
 
 fn print_files(entry: &Entry) -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ fn colours(seed: u32) -> RgbImage {
 }
 
 /// Copies a folder without the values it is compared with.
-fn folder(seedhouse: &Seedhouse, name: &str) -> String {
+pub(crate) fn folder(seedhouse: &Seedhouse, name: &str) -> String {
     let mut copied = String::new();
     for entry in std::fs::read_dir(fixture(name)).unwrap() {
         let path = entry.unwrap().path();

@@ -1,7 +1,7 @@
 //! What a registered model says about growth. There is no rule of this program behind it: without a model there is no answer.
 
 use seedhouse_core::{Error, ModelType, Reference, Result};
-use seedhouse_engine::{Numbers, PredictRequest, TensorOutputs, Values};
+use seedhouse_engine::{Numbers, Patience, PredictRequest, TensorOutputs, Values};
 
 use super::{CropBook, Spectrum};
 use crate::{Answer, Service};
@@ -64,7 +64,8 @@ impl Service {
         let number = |(name, value): &(String, f64)| {
             (name.clone(), Numbers { shape: Vec::new(), values: Values::Fractional(vec![*value]) })
         };
-        let answer = self.predict(reference, &PredictRequest { inputs: features.iter().map(number).collect() })?;
+        let request = PredictRequest { inputs: features.iter().map(number).collect() };
+        let answer = self.predict(reference, &request, &Patience::default())?;
         Ok(GrowthPrediction {
             crop_type: crop_type.to_owned(),
             stage: crop.stages[place].name.clone(),

@@ -12,7 +12,8 @@ use crate::Service;
 use crate::register::{Findings, RegisterRequest, check_words};
 
 /// Fields that say what this registry computed or does itself.
-const OF_THIS_REGISTRY: [&str; 6] = ["model_format", "inspected", "claims", "aliases", "deleted_at", "metadata"];
+const OF_THIS_REGISTRY: [&str; 7] =
+    ["model_format", "inspected", "claims", "aliases", "trials", "deleted_at", "metadata"];
 
 /// Fields that describe files, for a version that has none.
 const OF_FILES: [&str; 3] = ["digest", "files", "size_bytes"];

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use seedhouse_core::{
     Alias, Error, Event, MetadataStore, ModelId, ModelName, Progress, ProgressUnit, Record, Result, Timestamp,
+    TrialKind,
 };
 use serde_json::Value;
 
@@ -56,6 +57,8 @@ impl Past {
         match happening.action.as_str() {
             "move_alias" | "remove_alias" => self.aliases.insert(happening.subject, happening.after),
             "set_aside" => None,
+            // They end where the restoration moves the alias, and stay where it does not.
+            trial if TrialKind::of_event(trial).is_some() => None,
             _ => self.records.insert(happening.subject, happening.after),
         };
     }

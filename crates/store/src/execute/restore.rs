@@ -29,8 +29,12 @@ impl Writing<'_> {
             }
         }
         record.set_deleted_at(deleted_at);
+        if deleted_at.is_some() {
+            self.end_trials_of(&entry)?;
+        }
         without_aliases(&mut record);
         entry.record.aliases().iter().for_each(|alias| record.set_alias(alias, true));
+        record.set_trials_of(Some(&entry.record));
         record.updated_at = entry.record.updated_at;
         self.replace(entry, record, "restore")
     }
@@ -49,6 +53,7 @@ impl Writing<'_> {
 
 fn without_aliases(record: &mut Record) {
     record.aliases().iter().for_each(|alias| record.set_alias(alias, false));
+    record.set_trials_of(None);
 }
 
 fn refused(record: &Record, reason: String) -> Error {

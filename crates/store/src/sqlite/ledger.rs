@@ -129,6 +129,19 @@ impl Ledger for SqliteLedger<'_> {
         self.entry(condition, [base.as_str(), alias.as_str()])
     }
 
+    fn aliased(&self, base: &ModelName) -> Result<Vec<Entry>> {
+        let sql = format!(
+            "SELECT {VERSION_COLUMNS} FROM version
+             WHERE id IN (SELECT version_id FROM version_alias WHERE base = ?1) ORDER BY id"
+        );
+        let rows: rusqlite::Result<Vec<VersionRow>> = self
+            .connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_map([base.as_str()], VersionRow::read)?.collect());
+        let rows = rows.map_err(failed("read the versions with aliases", self.path))?;
+        rows.into_iter().map(VersionRow::into_entry).collect()
+    }
+
     fn children(&self, model_id: &ModelId) -> Result<Vec<ModelId>> {
         let sql = "SELECT model_id FROM version WHERE parent = ?1 AND NOT deleted ORDER BY id";
         let ids: rusqlite::Result<Vec<String>> = self

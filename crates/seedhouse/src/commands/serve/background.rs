@@ -50,6 +50,7 @@ impl Background {
         }
         background.spawn("upload sweep", sweep)?;
         background.spawn("slots", tend_slots)?;
+        background.spawn("shadows", Service::work_on_shadows)?;
         Ok(background)
     }
 

@@ -1,0 +1,128 @@
+//! Several inputs for one version in one request: each has its own answer or error.
+//!
+//! The inputs are computed by a few threads as if each were a caller of its own, so that the language model's scheduler and the queue
+//! of any other model put them together with each other and with what others ask.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use seedhouse_core::{Reference, Result};
+use seedhouse_engine::{
+    Classification, ClassifyRequest, GenerateRequest, Generation, Patience, PredictRequest, Slot, SolveRequest, Solved,
+    TensorOutputs,
+};
+
+use crate::Service;
+use crate::infer::{Answer, generate_within};
+use crate::solve::solve_within;
+
+/// The most threads of one request; more inputs at once do not make it faster.
+const MOST_AT_ONCE: usize = 16;
+
+/// One of several inputs.
+#[derive(Debug, Clone)]
+pub enum BatchInput {
+    /// For a language model.
+    Text(Box<GenerateRequest>),
+    /// For a model that classifies images.
+    Image(ClassifyRequest),
+    /// For any model that takes tensors.
+    Tensors(PredictRequest),
+    /// For a problem of optimisation.
+    Parameters(SolveRequest),
+}
+
+/// What came of one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchOutput {
+    /// Text.
+    Text(Generation),
+    /// Classes.
+    Image(Classification),
+    /// Tensors.
+    Tensors(TensorOutputs),
+    /// A solution.
+    Solution(Solved),
+}
+
+/// An answer or an error, and how long it took.
+#[derive(Debug, Clone)]
+pub struct BatchItem {
+    /// What came of it.
+    pub result: Result<BatchOutput>,
+    /// From the moment when its turn came.
+    pub seconds: f64,
+}
+
+/// Several inputs.
+pub struct Batch<'b> {
+    /// How many there are.
+    pub count: usize,
+    /// How many are computed at once, as far as that makes sense.
+    pub at_once: usize,
+    /// Reads one of them, by its place, for a version that takes this. An error is that input's alone.
+    pub decode: &'b (dyn Fn(usize, &Slot) -> Result<BatchInput> + Sync),
+}
+
+impl Service {
+    /// Computes several inputs with one version; each has its own answer or error, in their order.
+    ///
+    /// # Errors
+    /// Those that concern the version: it is unknown, cannot be served or cannot be loaded.
+    pub fn infer_batch(
+        &self,
+        reference: &Reference,
+        batch: &Batch<'_>,
+        patience: &Patience,
+    ) -> Result<Answer<Vec<BatchItem>>> {
+        self.infer(reference, "batch inference", patience.deadline(), |slot| Ok(batch.compute(slot, patience)))
+    }
+}
+
+impl BatchInput {
+    /// Computes it with a version.
+    pub(crate) fn compute(&self, slot: &Slot, patience: &Patience) -> Result<BatchOutput> {
+        match self {
+            BatchInput::Text(request) => generate_within(slot, request, patience).map(BatchOutput::Text),
+            BatchInput::Image(request) => slot.classify(request, patience).map(BatchOutput::Image),
+            BatchInput::Tensors(request) => slot.predict(request, patience).map(BatchOutput::Tensors),
+            BatchInput::Parameters(request) => solve_within(slot, request, patience).map(BatchOutput::Solution),
+        }
+    }
+}
+
+impl Batch<'_> {
+    fn compute(&self, slot: &Slot, patience: &Patience) -> Vec<BatchItem> {
+        let next = AtomicUsize::new(0);
+        let span = tracing::Span::current();
+        let work = || {
+            let _inside = span.enter();
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= self.count {
+                    return done;
+                }
+                done.push((index, self.compute_one(index, slot, patience)));
+            }
+        };
+        let threads = self.at_once.clamp(1, MOST_AT_ONCE).min(self.count);
+        let mut done: Vec<(usize, BatchItem)> = thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            let others = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            own.into_iter().chain(others.flatten()).collect()
+        });
+        done.sort_by_key(|(index, _)| *index);
+        done.into_iter().map(|(_, item)| item).collect()
+    }
+
+    fn compute_one(&self, index: usize, slot: &Slot, patience: &Patience) -> BatchItem {
+        let started = Instant::now();
+        let input = patience.check(slot.model_id()).and_then(|()| (self.decode)(index, slot));
+        let result = input.and_then(|input| input.compute(slot, patience));
+        BatchItem { result, seconds: started.elapsed().as_secs_f64() }
+    }
+}
