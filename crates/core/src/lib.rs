@@ -9,6 +9,7 @@
 //! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
+//! tables   tabular (features, classes and targets of models of tables)
 //! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code)
 //! ```
@@ -46,6 +47,7 @@ pub mod runtime;
 mod snapshot;
 mod statistics;
 mod status;
+pub mod tabular;
 mod timestamp;
 mod token;
 mod token_store;
