@@ -12,6 +12,7 @@
 //! safetensors_file   one file of tensors without a configuration
 //! problem            declared optimisation problems: read, checked, solved, verified
 //! layers             what networks are made of: tensors by name, layers on the kernels
+//! tabular            networks for tables: features and classes in the file, scaling inside the network
 //! vision             image classifiers: names, shapes, forward passes
 //! ```
 //!
@@ -32,6 +33,7 @@ mod problem;
 mod quote;
 mod runtime;
 mod safetensors_file;
+mod tabular;
 #[cfg(test)]
 mod tests;
 mod text_models;

@@ -1,9 +1,10 @@
-//! A safetensors file alone: the names of its tensors say what it is, and the record what they do not say.
+//! A safetensors file alone: a declaration among its metadata or the names of its tensors say what it is, and the record what they do
+//! not say.
 
 use std::collections::BTreeMap;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
-use seedhouse_core::{Framework, Result};
+use seedhouse_core::{Error, Framework, Result};
 use serde_json::{Map, Value};
 
 use crate::description::undescribed;
@@ -11,7 +12,7 @@ use crate::huggingface::safetensors;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
-use crate::vision;
+use crate::{tabular, vision};
 
 /// Returns the one safetensors file among others that are none, such as licences.
 pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {
@@ -35,11 +36,18 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
         not_servable_because: None,
         ..undescribed(Framework::Safetensors, String::new())
     };
-    match Tensors::of_safetensors(path, &[(path, &bytes)]) {
-        Ok(tensors) => vision::describe(&tensors, &mut inspection),
-        Err(error) => inspection.not_servable_because = Some(error.to_string()),
+    let texts = safetensors::read_texts(path, &bytes)?;
+    let described =
+        Tensors::of_safetensors(path, &[(path, &bytes)]).and_then(|tensors| match tabular::declaration_of(&texts) {
+            Some(text) => tabular::describe(path, text, &tensors, &mut inspection),
+            None => Ok(vision::describe(&tensors, &mut inspection)),
+        });
+    match described {
+        // Whoever declares what a file is can be held to it.
+        Err(malformed @ Error::Malformed { .. }) => Err(malformed),
+        Err(error) => Ok(Inspection { not_servable_because: Some(error.to_string()), ..inspection }),
+        Ok(()) => Ok(inspection),
     }
-    Ok(inspection)
 }
 
 /// Makes a file ready to compute with.
@@ -48,5 +56,9 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
 /// As [`inspect`], and those of the family that has these tensor names.
 pub(crate) fn load(file: &LocalFile, metadata: &Map<String, Value>, models: &TextModels) -> Result<LoadedModel> {
     let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
-    vision::load(&Tensors::of_safetensors(path, &[(path, &bytes)])?, metadata, models)
+    let tensors = Tensors::of_safetensors(path, &[(path, &bytes)])?;
+    match tabular::declaration_of(&safetensors::read_texts(path, &bytes)?) {
+        Some(text) => tabular::load(path, text, &tensors, models),
+        None => vision::load(&tensors, metadata, models),
+    }
 }

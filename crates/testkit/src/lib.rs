@@ -11,6 +11,7 @@ pub mod text_executor;
 pub mod tiny_gguf;
 pub mod tiny_onnx;
 pub mod tiny_safetensors;
+pub mod tiny_tabular;
 pub mod tiny_torch;
 pub mod token_store;
 mod upload_store;

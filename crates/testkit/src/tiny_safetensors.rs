@@ -42,6 +42,11 @@ pub fn plain_numbers(dtype: &str, values: &[f32]) -> Vec<u8> {
 
 /// Returns a file of these tensors, in their order. Nothing is checked: a test that wants a broken file gets one.
 pub fn safetensors(tensors: &[SafetensorsEntry]) -> Vec<u8> {
+    safetensors_with_texts(tensors, &[("format", "pt")])
+}
+
+/// Returns the same with these texts in the header.
+pub fn safetensors_with_texts(tensors: &[SafetensorsEntry], texts: &[(&str, &str)]) -> Vec<u8> {
     let mut header = Map::new();
     let mut data = Vec::new();
     for tensor in tensors {
@@ -50,7 +55,8 @@ pub fn safetensors(tensors: &[SafetensorsEntry]) -> Vec<u8> {
         let place = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, data.len()]});
         header.insert(tensor.name.clone(), place);
     }
-    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).into())).collect();
+    header.insert("__metadata__".to_owned(), Value::Object(texts));
     let header = Value::Object(header).to_string();
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
 }

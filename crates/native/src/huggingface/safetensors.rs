@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// The limit of the format.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 
+/// The name of the texts in the header.
+const METADATA: &str = "__metadata__";
+
 /// A tensor as the header describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TensorEntry {
@@ -39,22 +42,13 @@ enum HeaderValue {
 /// Reads the header of the file called `path` and holds it against the file's length.
 pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
     let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
-    let (length, rest) = bytes
-        .split_first_chunk::<8>()
-        .ok_or_else(|| malformed(format!("it has {} bytes, too few for a safetensors header", bytes.len())))?;
-    let length = u64::from_le_bytes(*length);
-    let header = usize::try_from(length).ok().filter(|_| length <= MOST_HEADER_BYTES).and_then(|end| rest.get(..end));
-    let header = header
-        .ok_or_else(|| malformed(format!("its header says that it has {length} bytes, and {} follow", rest.len())))?;
-    let data_bytes = (rest.len() - header.len()) as u64;
-    let data_start = bytes.len() - rest.len() + header.len();
-    let header: HashMap<String, HeaderValue> =
-        serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
+    let (header, data_start) = header(path, bytes)?;
+    let data_bytes = (bytes.len() - data_start) as u64;
     let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
     for (name, value) in header {
         match value {
             HeaderValue::Tensor(described) => tensors.push((name, described)),
-            HeaderValue::Texts(texts) if name == "__metadata__" => drop(texts),
+            HeaderValue::Texts(texts) if name == METADATA => drop(texts),
             HeaderValue::Texts(_) => {
                 return Err(malformed(format!("tensor `{}` has no type, shape and place", name.escape_debug())));
             }
@@ -62,6 +56,29 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
     }
     check_places(&mut tensors, data_bytes).map_err(&malformed)?;
     tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed)).collect()
+}
+
+/// Reads the texts that stand in the header beside the tensors.
+pub(crate) fn read_texts(path: &str, bytes: &[u8]) -> Result<HashMap<String, String>> {
+    match header(path, bytes)?.0.remove(METADATA) {
+        Some(HeaderValue::Texts(texts)) => Ok(texts),
+        Some(HeaderValue::Tensor(_)) | None => Ok(HashMap::new()),
+    }
+}
+
+/// Returns the header of the file called `path`, and where the bytes of the tensors begin.
+fn header(path: &str, bytes: &[u8]) -> Result<(HashMap<String, HeaderValue>, usize)> {
+    let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
+    let (length, rest) = bytes
+        .split_first_chunk::<8>()
+        .ok_or_else(|| malformed(format!("it has {} bytes, too few for a safetensors header", bytes.len())))?;
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length).ok().filter(|_| length <= MOST_HEADER_BYTES).and_then(|end| rest.get(..end));
+    let header = header
+        .ok_or_else(|| malformed(format!("its header says that it has {length} bytes, and {} follow", rest.len())))?;
+    let data_start = bytes.len() - rest.len() + header.len();
+    let header = serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
+    Ok((header, data_start))
 }
 
 /// The tensors stand one after the other from the first byte to the last.
