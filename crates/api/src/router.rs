@@ -128,6 +128,8 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::image_features::features))
         .routes(Permission::Read, routes!(native::optimization::solve))
         .routes(Permission::Read, routes!(native::inference::infer))
+        .routes(Permission::Read, routes!(native::inference::predict))
+        .routes(Permission::Read, routes!(native::tabular::predict))
         .routes(Permission::Read, routes!(native::agriculture::light_recipe))
         .routes(Permission::Read, routes!(native::agriculture::light_recipe_problem))
         .routes(Permission::Read, routes!(native::agriculture::spectrum_analysis))

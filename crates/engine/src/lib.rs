@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! engine ── slots                one slot per version, loaded once, within a budget of memory
-//!   slot                         a loaded version: a text pipeline, a tensor model or an image classifier
+//!   slot                         a loaded version: a text pipeline, a tensor model, a model of rows or an image classifier
 //!     text ── tokenizer, control_tokens, byte_level        text <-> token ids
 //!             chat_template                                messages -> prompt
 //!             generation                                   a caller's view: request -> pieces -> answers
@@ -17,6 +17,8 @@
 //!     problem                                  parameters -> a solution with its names
 //!             served ── joining                inputs of several callers -> one batch
 //!     batching                                 callers of one model -> batches, in turn
+//!     tabular ── row, reading, ends             named values -> raw numbers -> input tensor, results -> classes and targets
+//!     named                                    named values, where only the version says what they are
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //! ```
@@ -25,18 +27,25 @@
 
 mod batching;
 mod engine;
+mod named;
 mod problem;
 mod slot;
 mod slots;
+mod tabular;
 mod tensors;
 mod text;
 mod vision;
 
 pub use batching::{BatchSettings, BatchStatistics, Cancel, Patience};
 pub use engine::{Engine, LoadRequest};
+pub use named::{NamedAnswer, NamedInput, NamedRequest};
 pub use problem::{SolveRequest, Solved};
 pub use slot::{Slot, Takes};
 pub use slots::{Hold, Lease, MemoryReport, MemorySettings, SlotOptions, SlotReport, SlotState};
+pub use tabular::{
+    Cell, Flag, OutOfRange, Row, RowAnswer, RowOutcome, TabularAnswer, TabularPolicies, TabularRequest,
+    UnknownCategory, UnknownFeature,
+};
 pub use tensors::{NestedTensor, Numbers, PredictRequest, TensorOutputs, Values};
 pub use text::TextPipeline;
 pub use text::beam::{Beams, EarlyStopping};

@@ -7,7 +7,9 @@ use std::time::Instant;
 use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
+use crate::named::{NamedAnswer, NamedRequest};
 use crate::problem::{self, SolveRequest, Solved};
+use crate::tabular::{TabularAnswer, TabularModel, TabularRequest, TabularTask};
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
@@ -32,8 +34,15 @@ pub struct Slot {
 enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
-    /// Neither, and why images cannot be classified with it.
-    Other(String),
+    Tabular(Box<TabularModel>),
+    /// None of these, and why.
+    Other(NoTask),
+}
+
+/// Why a tensor model is asked with tensors alone.
+struct NoTask {
+    images: String,
+    rows: String,
 }
 
 /// What a slot can be asked for.
@@ -43,6 +52,8 @@ pub enum Takes<'s> {
     Text,
     /// Images; and these tensors, too.
     Images(&'s [TensorSpec]),
+    /// Rows of named features; and these tensors, too.
+    Rows(&'s [TensorSpec]),
     /// These tensors.
     Tensors(&'s [TensorSpec]),
     /// Parameters of a problem.
@@ -62,13 +73,21 @@ impl Slot {
             LoadedModel::Text(model) => {
                 Task::Text(Box::new(ServedText::new(TextPipeline::new(model_id, model)?, settings)))
             }
-            LoadedModel::Problem(_) => Task::Other("it is a problem of optimisation".into()),
+            LoadedModel::Problem(_) => {
+                let reason = "it is a problem of optimisation";
+                Task::Other(NoTask { images: reason.into(), rows: reason.into() })
+            }
             LoadedModel::Tensor(model) => {
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
-                match ImageClassifier::of_model(model_id, served, &options.metadata)? {
-                    ImageTask::Ready(classifier) => Task::Image(classifier),
-                    ImageTask::Impossible(reason) => Task::Other(reason),
+                match TabularModel::of_model(model_id, Arc::clone(&served), &options.metadata)? {
+                    TabularTask::Ready(tabular) => Task::Tabular(tabular),
+                    TabularTask::Impossible(rows) => {
+                        match ImageClassifier::of_model(model_id, served, &options.metadata)? {
+                            ImageTask::Ready(classifier) => Task::Image(classifier),
+                            ImageTask::Impossible(images) => Task::Other(NoTask { images, rows }),
+                        }
+                    }
                 }
             }
         };
@@ -138,9 +157,41 @@ impl Slot {
         let reason = match &self.task {
             Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
-            Task::Other(reason) => reason.clone(),
+            Task::Tabular(_) => {
+                "it takes rows of named features (`seedhouse predict`, /api/inference/tabular)".to_owned()
+            }
+            Task::Other(none) => none.images.clone(),
         };
         Err(Error::WrongTask { model_id: self.model_id.clone(), task, reason })
+    }
+
+    /// Classifies rows, or computes their targets, as one batch; each has its own answer or error.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when its features are unknown; [`Error::Invalid`] for no rows or too many of them; those of the queue as
+    /// for [`predict`](Slot::predict).
+    pub fn predict_rows(&self, request: &TabularRequest, patience: &Patience) -> Result<TabularAnswer> {
+        let reason = match &self.task {
+            Task::Tabular(model) => return model.answer(request, patience),
+            Task::Text(_) => "it is a language model",
+            Task::Image(_) => "it takes images",
+            Task::Other(none) => &none.rows,
+        };
+        Err(self.wrong_task("rows of features", reason))
+    }
+
+    /// Computes what the version is for from named values: a row of features, or tensors.
+    ///
+    /// # Errors
+    /// As [`predict_rows`](Slot::predict_rows) and [`predict`](Slot::predict); the error of a row is that of the call.
+    pub fn predict_named(&self, request: &NamedRequest, patience: &Patience) -> Result<NamedAnswer> {
+        if let (Task::Tabular(_), Some(row)) = (&self.task, request.row()) {
+            let request = TabularRequest { rows: vec![row], policies: request.policies };
+            let answer = self.predict_rows(&request, patience)?;
+            answer.only()?;
+            return Ok(NamedAnswer::Rows(answer));
+        }
+        self.predict(&request.tensors()?, patience).map(NamedAnswer::Tensors)
     }
 
     /// Computes named tensors from named tensors.
@@ -150,6 +201,11 @@ impl Slot {
     /// type or shape, with both values; [`Error::Exhausted`] when too many wait, [`Error::DeadlineExceeded`] and
     /// [`Error::Cancelled`] when the patience is over.
     pub fn predict(&self, request: &PredictRequest, patience: &Patience) -> Result<TensorOutputs> {
+        if let (Task::Tabular(tabular), Some(tensors)) = (&self.task, &self.tensors)
+            && !tensors.has_input_of(request)
+        {
+            return Err(tabular.asks_for_a_row());
+        }
         match &self.tensors {
             Some(tensors) => predict(tensors, request, patience),
             None if self.is_problem() => {
@@ -193,7 +249,7 @@ impl Slot {
     fn served_text(&self) -> Result<&ServedText> {
         match &self.task {
             Task::Text(text) => Ok(text),
-            Task::Image(_) | Task::Other(_) => Err(Error::WrongTask {
+            Task::Image(_) | Task::Tabular(_) | Task::Other(_) => Err(Error::WrongTask {
                 model_id: self.model_id.clone(),
                 task: "text generation",
                 reason: "it takes tensors, not tokens".into(),
@@ -207,6 +263,7 @@ impl Slot {
         match &self.task {
             Task::Text(_) => Takes::Text,
             Task::Image(_) => Takes::Images(inputs),
+            Task::Tabular(_) => Takes::Rows(inputs),
             Task::Other(_) if self.is_problem() => Takes::Parameters,
             Task::Other(_) => Takes::Tensors(inputs),
         }
@@ -226,13 +283,13 @@ impl Slot {
     pub fn memory_bytes(&self) -> u64 {
         let tables = match &self.task {
             Task::Text(text) => text.pipeline.table_bytes(),
-            Task::Image(_) | Task::Other(_) => 0,
+            Task::Image(_) | Task::Tabular(_) | Task::Other(_) => 0,
         };
         self.model.memory_bytes() + tables
     }
 
-    /// Computes something small of what the version is for: one token after one token, the class of a black image, or what a
-    /// problem's own parameters give.
+    /// Computes something small of what the version is for: one token after one token, the class of a black image, an ordinary row, or
+    /// what a problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -245,6 +302,7 @@ impl Slot {
                 let request = ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) };
                 classifier.classify(&request, &Patience::default()).map(drop)
             }
+            Task::Tabular(model) => model.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
                 // Nobody knows what its tensors mean.

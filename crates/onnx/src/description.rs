@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seedhouse_core::runtime::Inspection;
+use seedhouse_core::runtime::{Inspection, TensorType};
 use seedhouse_core::{Framework, ModelType};
 use serde_json::{Map, Value, json};
 
@@ -78,9 +78,15 @@ fn value_json(value: &ValueInfo<'_>) -> Value {
     }
 }
 
-/// Whether the one output comes out of a softmax, so that it must not go through another.
+/// Whether the one output of floating-point numbers comes out of a softmax, so that it must not go through another. Beside it a
+/// classifier may give its labels.
 fn gives_probabilities(model: &Model<'_>) -> bool {
-    let [output] = &model.graph.outputs[..] else { return false };
+    let is_label = |output: &&ValueInfo<'_>| match &output.kind {
+        ValueKind::Tensor { element, .. } => element.tensor_type() == Some(TensorType::I64),
+        ValueKind::Unsaid | ValueKind::Other(_) => false,
+    };
+    let others: Vec<&ValueInfo<'_>> = model.graph.outputs.iter().filter(|output| !is_label(output)).collect();
+    let [output] = others[..] else { return false };
     let mut wanted = output.name;
     for node in model.graph.nodes.iter().rev().filter(|node| node.domain.is_empty()) {
         if node.outputs.contains(&wanted) {

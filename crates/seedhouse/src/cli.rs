@@ -10,6 +10,8 @@ use seedhouse_core::{
     Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Share,
     Status, Timestamp, TokenName, Version,
 };
+use seedhouse_service::{OutOfRange, UnknownCategory, UnknownFeature};
+use serde::de::DeserializeOwned;
 
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
@@ -116,7 +118,7 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Classify images, or print vectors of their features
     Classify(ClassifyArguments),
-    /// Compute named tensors from named tensors
+    /// Compute named tensors from named tensors, or classes or targets from rows of features
     Predict(PredictArguments),
     /// Solve a registered problem of optimisation
     Solve(SolveArguments),
@@ -739,6 +741,32 @@ pub(crate) struct PredictArguments {
     /// A tensor by its name: numbers in nested lists (JSON), or a file with them or with an array of numpy; once for each input
     #[arg(long, value_name = "NAME=JSON|FILE", value_parser = tensor_argument)]
     pub(crate) input: Vec<TensorArgument>,
+
+    /// For a model of tables: a row, e.g. '{"pH": 6.5, "soil": "clay"}'; `null` is a missing value
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["input", "rows"])]
+    pub(crate) row: Option<String>,
+
+    /// For a model of tables: a file of rows, computed together: CSV with a header, a JSON array of objects, or an object on each line;
+    /// `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    pub(crate) rows: Option<PathBuf>,
+
+    /// What is done about a number beyond the range of its feature: `refuse`, or `flag`, which answers all the same and says so
+    #[arg(long, value_name = "POLICY", default_value = "refuse", value_parser = word::<OutOfRange>)]
+    pub(crate) out_of_range: OutOfRange,
+
+    /// What is done about a text that is none of the categories of its feature: `refuse`, or `missing`, as which it counts
+    #[arg(long, value_name = "POLICY", default_value = "refuse", value_parser = word::<UnknownCategory>)]
+    pub(crate) unknown_category: UnknownCategory,
+
+    /// What is done about names that no feature has, such as further columns of a table: `refuse` or `ignore`
+    #[arg(long, value_name = "POLICY", default_value = "refuse", value_parser = word::<UnknownFeature>)]
+    pub(crate) unknown_feature: UnknownFeature,
+}
+
+/// Reads a word of a closed set as the API does.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(text.into())
 }
 
 #[derive(Debug, Args)]

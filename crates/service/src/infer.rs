@@ -10,7 +10,7 @@ use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, TrialKind, Version};
 use seedhouse_engine::{
     Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease,
-    LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions, TensorOutputs,
+    LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions, TabularAnswer, TabularRequest, TensorOutputs,
 };
 use serde_json::json;
 
@@ -141,6 +141,25 @@ impl Service {
             |answer: &TensorOutputs| Some((BatchInput::Tensors(request.clone()), BatchOutput::Tensors(answer.clone())));
         let call = Call::new(reference, "tensor inference", patience.deadline());
         self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.predict(request, patience))
+    }
+
+    /// Classifies rows of named features, or computes their targets, as one batch; each has its own answer or error.
+    ///
+    /// # Errors
+    /// As [`classify`](Service::classify); [`Error::Invalid`] for no rows or too many of them.
+    pub fn predict_rows(
+        &self,
+        reference: &Reference,
+        request: &TabularRequest,
+        patience: &Patience,
+    ) -> Result<Answer<TabularAnswer>> {
+        // Of several rows, one alone stands for the request where a shadow is asked, too.
+        let copy = |answer: &TabularAnswer| match (&request.rows[..], &answer.rows[..]) {
+            ([_], [Ok(row)]) => Some((BatchInput::Row(request.clone()), BatchOutput::Row(row.clone()))),
+            _ => None,
+        };
+        let call = Call::new(reference, "rows of features", patience.deadline());
+        self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.predict_rows(request, patience))
     }
 
     /// Classifies images as one batch.

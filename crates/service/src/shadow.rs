@@ -92,6 +92,9 @@ impl Shadows {
 fn size(request: &BatchInput) -> usize {
     match request {
         BatchInput::Parameters(request) => request.parameters.len() * size_of::<(String, f64)>(),
+        BatchInput::Row(request) => {
+            request.rows.iter().map(|row| row.0.len() * size_of::<(String, seedhouse_engine::Cell)>()).sum()
+        }
         BatchInput::Text(request) => match &request.prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
@@ -159,6 +162,7 @@ fn is_same(one: &BatchOutput, other: &BatchOutput) -> bool {
             let best = |answer: &seedhouse_engine::Classification| answer.predictions.first().map(|best| best.class_id);
             best(one) == best(other)
         }
+        (BatchOutput::Row(one), BatchOutput::Row(other)) => one.outcome == other.outcome,
         (BatchOutput::Tensors(one), BatchOutput::Tensors(other)) => one.outputs == other.outputs,
         (BatchOutput::Solution(one), BatchOutput::Solution(other)) => one.solution == other.solution,
         _ => false,

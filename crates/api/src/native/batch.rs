@@ -106,6 +106,7 @@ fn result(version: &Answer<()>, BatchItem { result, seconds }: BatchItem) -> Res
             ResultResponse { predictions, ..text_response::response(&answer, started) }
         }
         Ok(BatchOutput::Image(classification)) => image::response(version.with(classification), started),
+        Ok(BatchOutput::Row(row)) => bare(version, json!(row), json!({})),
         Ok(BatchOutput::Tensors(outputs)) => bare(version, inference::tensors(&outputs), json!({})),
         Ok(BatchOutput::Solution(solved)) => bare(version, solved.to_json(), json!({})),
         Err(error) => {

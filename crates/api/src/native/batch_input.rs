@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use seedhouse_service::core::runtime::TensorSpec;
 use seedhouse_service::core::{Error, Result};
-use seedhouse_service::{BatchInput, ClassifyRequest, ImageInput, Numbers, PredictRequest, Slot, SolveRequest, Takes};
+use seedhouse_service::{
+    BatchInput, ClassifyRequest, ImageInput, Numbers, PredictRequest, Row, Slot, SolveRequest, TabularRequest, Takes,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -30,7 +32,8 @@ pub(crate) fn read(field: &str, json: &str, slot: &Slot, client: &str) -> Result
         Takes::Text => reader.text(slot.model_id(), client),
         Takes::Images(_) if reader.begins == b'[' => reader.image(),
         Takes::Images(_) if reader.has("image_data")? => reader.image_fields(),
-        Takes::Images(inputs) | Takes::Tensors(inputs) => reader.tensors(inputs),
+        Takes::Rows(inputs) if !reader.has_one_of(inputs)? => reader.row(),
+        Takes::Images(inputs) | Takes::Rows(inputs) | Takes::Tensors(inputs) => reader.tensors(inputs),
         Takes::Parameters => reader.parameters(),
     }
 }
@@ -53,6 +56,16 @@ impl Reader<'_> {
         }
         let names: BTreeMap<String, serde::de::IgnoredAny> = self.decode()?;
         Ok(names.contains_key(name))
+    }
+
+    /// Returns whether the input is an object with a field named like one of these tensors.
+    fn has_one_of(&self, specs: &[TensorSpec]) -> Result<bool> {
+        specs.iter().try_fold(false, |found, spec| Ok(found || self.has(&spec.name)?))
+    }
+
+    fn row(&self) -> Result<BatchInput> {
+        let rows = vec![self.decode::<Row>()?];
+        Ok(BatchInput::Row(TabularRequest { rows, ..TabularRequest::default() }))
     }
 
     /// The fields of the text route, or a prompt alone.

@@ -1,6 +1,5 @@
-//! `/api/inference`: the call of the original's web client, for whatever a version takes.
+//! `/api/inference`: the call of the original's web client, for whatever a version takes; and the same with the version in the path.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,19 +9,21 @@ use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{
-    Answer, Computed, GenerateRequest, NestedTensor, Numbers, Patience, PredictRequest, Service, TensorOutputs,
+    Answer, Computed, GenerateRequest, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience, Service,
+    TabularAnswer, TabularPolicies, TensorOutputs, UnknownCategory, UnknownFeature,
 };
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, IntoDeserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Permit};
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
+use crate::native::tabular::units;
 use crate::native::text_request::GenerationRequest;
-use crate::parameters::{reference, timeout};
+use crate::parameters::{ModelIdPath, reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -31,16 +32,28 @@ use crate::request_body::read_json;
 pub(crate) struct InferenceRequest {
     /// Any reference to a version.
     model_id: String,
-    /// For a model that takes tensors: each by its name, as numbers in nested lists. For a problem of optimisation: parameters by
-    /// name. For a language model: `{"prompt": text}`.
+    /// For a model that takes tensors: each by its name, as numbers in nested lists. For a model of tables: a row, each feature by its
+    /// name. For a problem of optimisation: parameters by name. For a language model: `{"prompt": text}`.
     #[schema(value_type = Object)]
-    input_data: BTreeMap<String, InputValue>,
-    /// For a language model: `temperature`, `max_tokens`, `top_p`; for all: `timeout_seconds`.
+    input_data: InputData,
+    /// For a language model: `temperature`, `max_tokens`, `top_p`. For a model of tables: `out_of_range`, `unknown_category`,
+    /// `unknown_feature`. For all: `timeout_seconds`.
     #[serde(default)]
     parameters: InferenceParameters,
 }
 
-/// How a language model answers.
+/// What to compute with the version in the path.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct PredictBody {
+    /// As for `/api/inference`.
+    #[schema(value_type = Object)]
+    input_data: InputData,
+    /// As for `/api/inference`.
+    #[serde(default)]
+    parameters: InferenceParameters,
+}
+
+/// How a version answers.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(crate) struct InferenceParameters {
     /// Above 0, tokens are drawn; 0 takes the most likely one, as without it.
@@ -51,13 +64,25 @@ pub(crate) struct InferenceParameters {
     pub(crate) top_p: Option<f32>,
     /// How many seconds it may take: a generation whole, anything else until the model begins with it, loading and waiting included.
     pub(crate) timeout_seconds: Option<f64>,
+    /// A number beyond the range of its feature: `refuse` (without it) or `flag`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    out_of_range: OutOfRange,
+    /// A text that is none of the categories of its feature: `refuse` (without it) or `missing`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    unknown_category: UnknownCategory,
+    /// Names that no feature has: `refuse` (without it) or `ignore`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    unknown_feature: UnknownFeature,
 }
 
 /// The result, and what gave it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InferenceResponse {
-    /// For tensors: each by its name, as numbers in nested lists. For a problem: its solution. For a language model:
-    /// `{"text": text}`.
+    /// For tensors: each by its name, as numbers in nested lists. For a row: its class with probabilities, or its targets and `units`,
+    /// as `/api/inference/tabular` answers. For a problem: its solution. For a language model: `{"text": text}`.
     #[schema(value_type = Object)]
     result: Value,
     /// Seconds from the request to the answer, loading included.
@@ -81,20 +106,49 @@ pub(crate) async fn infer(
 ) -> Result<Json<InferenceResponse>, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
-    let body: InferenceRequest = read_json(request, &limits).await?;
+    let InferenceRequest { model_id, input_data, parameters } = read_json(request, &limits).await?;
+    let reference = reference("model_id", &model_id)?;
+    Ok(Json(answer(service, permit, reference, PredictBody { input_data, parameters }, started).await?))
+}
+
+/// Computes what a version computes, with the version in the path.
+#[utoipa::path(post, path = "/api/models/{model_id}/predict", tag = "inference", params(("model_id" = String, Path)),
+    request_body = PredictBody,
+    responses((status = 200, body = InferenceResponse), (status = 404, body = Problem, description = "There is no such version."), Problems))]
+pub(crate) async fn predict(
+    State(service): State<Arc<Service>>,
+    Extension(limits): Extension<Limits>,
+    Extension(admission): Extension<Admission>,
+    ModelIdPath(reference): ModelIdPath,
+    request: Request,
+) -> Result<Json<InferenceResponse>, Failure> {
+    let started = Instant::now();
+    let permit = admission.inference()?;
+    let body: PredictBody = read_json(request, &limits).await?;
+    Ok(Json(answer(service, permit, reference, body, started).await?))
+}
+
+async fn answer(
+    service: Arc<Service>,
+    permit: Permit,
+    reference: Reference,
+    body: PredictBody,
+    started: Instant,
+) -> Result<InferenceResponse> {
     let cancel = CancelOnDrop::default();
     let cancelled = cancel.observer();
     let timeout = timeout(body.parameters.timeout_seconds)?;
-    let response = match body.decode()? {
-        (reference, Asked::Tensors(request)) => {
+    match body.decode(&reference)? {
+        Asked::Named(request) => {
             let patience = Patience::new(timeout, cancelled);
             let compute = move || {
                 let answer = service.compute(&reference, &request, &patience)?;
-                Ok(response(&answer, computed(&answer.value), started))
+                let result = computed(&answer.value)?;
+                Ok(response(&answer, result, started))
             };
-            blocking::run_admitted(permit, compute).await?
+            blocking::run_admitted(permit, compute).await
         }
-        (reference, Asked::Text(request)) => {
+        Asked::Text(request) => {
             let compute = move || {
                 let answer = service.generate(&reference, &request, &mut |_| match cancelled.is_set() {
                     true => ControlFlow::Break(()),
@@ -103,40 +157,38 @@ pub(crate) async fn infer(
                 let text = answer.value.answers.first().map_or("", |answer| answer.text.as_str());
                 Ok(response(&answer, json!({ "text": text }), started))
             };
-            blocking::run_admitted(permit, compute).await?
+            blocking::run_admitted(permit, compute).await
         }
-    };
-    Ok(Json(response))
+    }
 }
 
-/// What is asked of a version, which the form of the input tells.
+/// What is asked of a version: text, as the form of the input tells, or what the version makes of named values.
 enum Asked {
-    Tensors(PredictRequest),
+    Named(NamedRequest),
     Text(Box<GenerateRequest>),
 }
 
-impl InferenceRequest {
-    fn decode(mut self) -> Result<(Reference, Asked)> {
-        if let (1, Some(InputValue::Text(prompt))) = (self.input_data.len(), self.input_data.get_mut("prompt")) {
-            let prompt = std::mem::take(prompt);
-            let (reference, request) = self.parameters.of_prompt(&self.model_id, prompt)?;
-            return Ok((reference, Asked::Text(Box::new(request))));
+impl PredictBody {
+    fn decode(self, reference: &Reference) -> Result<Asked> {
+        let PredictBody { input_data: InputData(inputs), parameters } = self;
+        if let [(name, NamedInput::Text(prompt))] = &inputs[..]
+            && name == "prompt"
+        {
+            let request = parameters.of_prompt(reference, prompt.clone())?;
+            return Ok(Asked::Text(Box::new(request)));
         }
-        let tensor = |(name, value)| match value {
-            InputValue::Numbers(numbers) => Ok((name, numbers)),
-            InputValue::Text(text) => {
-                let field = format!("input_data.{name}");
-                Err(Error::invalid(field, text, "must be numbers in nested lists; text is `prompt`, alone"))
-            }
+        let policies = TabularPolicies {
+            out_of_range: parameters.out_of_range,
+            unknown_category: parameters.unknown_category,
+            unknown_feature: parameters.unknown_feature,
         };
-        let inputs: Result<Vec<(String, Numbers)>> = self.input_data.into_iter().map(tensor).collect();
-        Ok((reference("model_id", &self.model_id)?, Asked::Tensors(PredictRequest { inputs: inputs? })))
+        Ok(Asked::Named(NamedRequest { inputs, policies }))
     }
 }
 
 impl InferenceParameters {
-    fn of_prompt(&self, model_id: &str, prompt: String) -> Result<(Reference, GenerateRequest)> {
-        self.text_request(model_id, "prompt", prompt.into())
+    fn of_prompt(&self, reference: &Reference, prompt: String) -> Result<GenerateRequest> {
+        self.text_request(&reference.to_string(), "prompt", prompt.into()).map(|(_, request)| request)
     }
 
     /// Returns the request that the text route would read: a `prompt` or `messages`.
@@ -163,11 +215,20 @@ impl InferenceParameters {
     }
 }
 
-fn computed(computed: &Computed) -> Value {
+fn computed(computed: &Computed) -> Result<Value> {
     match computed {
-        Computed::Tensors(outputs) => tensors(outputs),
-        Computed::Solution(solved) => solved.to_json(),
+        Computed::Tensors(outputs) => Ok(tensors(outputs)),
+        Computed::Rows(rows) => row(rows),
+        Computed::Solution(solved) => Ok(solved.to_json()),
     }
+}
+
+fn row(rows: &TabularAnswer) -> Result<Value> {
+    let mut row = json!(rows.only()?);
+    if let (Value::Object(row), false) = (&mut row, rows.units.is_empty()) {
+        row.insert("units".into(), units(rows).into());
+    }
+    Ok(row)
 }
 
 /// Returns tensors by name, as numbers in nested lists.
@@ -186,12 +247,36 @@ fn response<T>(answer: &Answer<T>, result: Value, started: Instant) -> Inference
     }
 }
 
-/// A tensor, or a text.
+/// Names and values in their order. A name that is there twice stays so, because it is a mistake.
 #[derive(Debug)]
-enum InputValue {
-    Numbers(Numbers),
-    Text(String),
+struct InputData(Vec<(String, NamedInput)>);
+
+impl<'de> Deserialize<'de> for InputData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InputData, D::Error> {
+        deserializer.deserialize_map(InputDataVisitor)
+    }
 }
+
+struct InputDataVisitor;
+
+impl<'de> Visitor<'de> for InputDataVisitor {
+    type Value = InputData;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object from name to value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<InputData, A::Error> {
+        let mut inputs = Vec::new();
+        while let Some((name, InputValue(value))) = entries.next_entry()? {
+            inputs.push((name, value));
+        }
+        Ok(InputData(inputs))
+    }
+}
+
+/// A tensor, a text, or nothing.
+struct InputValue(NamedInput);
 
 impl<'de> Deserialize<'de> for InputValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InputValue, D::Error> {
@@ -205,30 +290,38 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = InputValue;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("numbers in nested lists, or a text")
+        formatter.write_str("numbers in nested lists, a text, or null")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<InputValue, A::Error> {
-        Numbers::deserialize(SeqAccessDeserializer::new(items)).map(InputValue::Numbers)
+        Numbers::deserialize(SeqAccessDeserializer::new(items)).map(numbers)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<InputValue, E> {
-        Ok(InputValue::Text(text.to_owned()))
+        Ok(InputValue(NamedInput::Text(text.to_owned())))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<InputValue, E> {
+        Ok(InputValue(NamedInput::Missing))
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<InputValue, E> {
-        Numbers::deserialize(value.into_deserializer()).map(InputValue::Numbers)
+        Numbers::deserialize(value.into_deserializer()).map(numbers)
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<InputValue, E> {
-        Numbers::deserialize(value.into_deserializer()).map(InputValue::Numbers)
+        Numbers::deserialize(value.into_deserializer()).map(numbers)
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<InputValue, E> {
-        Numbers::deserialize(value.into_deserializer()).map(InputValue::Numbers)
+        Numbers::deserialize(value.into_deserializer()).map(numbers)
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<InputValue, E> {
-        Numbers::deserialize(value.into_deserializer()).map(InputValue::Numbers)
+        Numbers::deserialize(value.into_deserializer()).map(numbers)
     }
+}
+
+fn numbers(numbers: Numbers) -> InputValue {
+    InputValue(NamedInput::Numbers(numbers))
 }

@@ -87,6 +87,7 @@ pub(crate) async fn generate_unified(
         max_tokens: Some(body.max_tokens),
         top_p: None,
         timeout_seconds: body.timeout_seconds,
+        ..InferenceParameters::default()
     };
     let (reference, mut request) = parameters.text_request(&body.model_id, "messages", body.messages())?;
     request.client = caller.name.into();

@@ -6,6 +6,7 @@ use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
+use super::PredictRequest;
 use super::joining::{Inputs, parted};
 use crate::batching::{BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
 
@@ -53,6 +54,11 @@ impl ServedTensors {
         inputs.sort_by_key(|(name, _)| place(name));
         let inputs = Inputs(inputs.into_iter().map(|(_, tensor)| tensor).collect());
         self.batcher.compute(inputs, patience, &|items| self.compute(items))
+    }
+
+    /// Returns whether a request names one of the model's inputs.
+    pub(crate) fn has_input_of(&self, request: &PredictRequest) -> bool {
+        request.inputs.iter().any(|(name, _)| self.model.inputs().iter().any(|spec| spec.name == *name))
     }
 
     pub(crate) fn statistics(&self) -> BatchStatistics {

@@ -163,6 +163,10 @@ impl TensorModel for TabularNetwork {
         self.declared.clone()
     }
 
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let tensor = check_inputs(&self.inputs, inputs)?[0];
         let count = tensor.shape[0];

@@ -1,6 +1,7 @@
-//! `seedhouse predict`: named tensors in, named tensors out.
+//! `seedhouse predict`: named tensors in, named tensors out; or rows of features in, classes or targets out.
 
 mod npy;
+mod rows;
 
 use std::path::Path;
 
@@ -12,6 +13,14 @@ use crate::cli::{PredictArguments, TensorArgument};
 use crate::output::{Output, print_json, print_line};
 
 pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Output) -> anyhow::Result<()> {
+    match (&arguments.row, &arguments.rows) {
+        (Some(row), _) => rows::run_one(service, arguments, row, output),
+        (None, Some(path)) => rows::run_all(service, arguments, path, output),
+        (None, None) => run_tensors(service, arguments, output),
+    }
+}
+
+fn run_tensors(service: &Service, arguments: &PredictArguments, output: Output) -> anyhow::Result<()> {
     let inputs: Result<Vec<(String, Numbers)>> = arguments.input.iter().map(read).collect();
     let request = PredictRequest { inputs: inputs? };
     let answer = service.predict(&arguments.reference, &request, &Patience::default())?;

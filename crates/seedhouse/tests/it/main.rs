@@ -38,6 +38,7 @@ mod search;
 mod serving;
 mod shutdown;
 mod soak;
+mod tabular;
 mod text_model;
 mod transfer;
 mod transfer_jobs;
