@@ -10,8 +10,9 @@
 //! plan               decoders compiled for this machine, and the sequences that run on them
 //! text_models        from a decoder in a file to one that the engine drives
 //! safetensors_file   one file of tensors without a configuration
+//! layers             what networks are made of: tensors by name, layers on the kernels
 //! problem            declared optimisation problems: read, checked, solved, verified
-//! vision             image classifiers: tensors by name, layers, forward passes
+//! vision             image classifiers: names, shapes, forward passes
 //! ```
 //!
 //! Files are untrusted: readers check every length, count and offset against the real file before they allocate, and a
@@ -24,6 +25,7 @@ pub mod fuzzing;
 mod gguf;
 mod gguf_model;
 mod huggingface;
+mod layers;
 mod mapped_file;
 mod plan;
 mod problem;

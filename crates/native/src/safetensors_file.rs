@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::description::undescribed;
 use crate::huggingface::safetensors;
+use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
-use crate::vision::{self, Tensors};
+use crate::vision;
 
 /// Returns the one safetensors file among others that are none, such as licences.
 pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {

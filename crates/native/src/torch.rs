@@ -24,10 +24,11 @@ use self::checkpoint::Checkpoint;
 use crate::decoder::original;
 use crate::description::undescribed;
 use crate::huggingface::text;
+use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
 pub(crate) use crate::quote::quote;
 use crate::text_models::TextModels;
-use crate::vision::{self, Tensors};
+use crate::vision;
 
 /// Returns whether [`inspect`] has something to say about these bytes.
 ///

@@ -2,8 +2,6 @@
 //!
 //! ```text
 //! families          which family tensors belong to; from files to models
-//! tensors           named tensors of a file, held against what a family expects of them
-//! layers, map       what networks are made of
 //! network           a network as a tensor model: images in, logits and features out
 //! efficientnet_lite, resnet, cnn, vit    the families: names, shapes, forward pass
 //! huggingface       folders: their configuration, pre-processing and labels
@@ -15,16 +13,11 @@ mod cnn;
 mod efficientnet_lite;
 mod families;
 mod huggingface;
-mod layers;
-mod map;
 mod network;
-mod precision;
 mod resnet;
-mod tensors;
 #[cfg(test)]
 mod tests;
 mod vit;
 
 pub(crate) use families::{describe, load};
 pub(crate) use huggingface::{inspect_folder, is_classifier, load_folder};
-pub(crate) use tensors::Tensors;

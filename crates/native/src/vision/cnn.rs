@@ -17,9 +17,8 @@ use seedhouse_kernels::{Nonlinearity, Step, Window, global_average_pool, max_poo
 use serde_json::{Map, Value};
 
 use super::families::Family;
-use super::layers::{Convolution, Linear, Square};
-use super::network::{Buffers, Compile, Description, Network, Sides};
-use super::tensors::{Expected, Tensors, Weights};
+use super::network::{Buffers, Description, Network, Sides};
+use crate::layers::{Compile, Convolution, Expected, Linear, Square, Tensors, Weights};
 
 /// The family.
 pub(super) const FAMILY: Family = Family {

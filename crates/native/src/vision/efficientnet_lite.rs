@@ -17,10 +17,8 @@ use seedhouse_kernels::{Nonlinearity, Step, global_average_pool};
 
 use self::layout::{BlockLayout, Layout, STEM_KERNEL, STEM_STRIDE};
 use super::families::Family;
-use super::layers::{Convolution, DepthwiseConvolution, Linear, Padding, Square};
-use super::map::Map;
-use super::network::{Buffers, Compile, Network, Sides};
-use super::tensors::{Tensors, Weights};
+use super::network::{Buffers, Network, Sides};
+use crate::layers::{Compile, Convolution, DepthwiseConvolution, Linear, Map, Padding, Square, Tensors, Weights};
 
 /// The family.
 pub(super) const FAMILY: Family = Family {

@@ -6,9 +6,9 @@ use seedhouse_core::runtime::{Inspection, LoadedModel};
 use seedhouse_core::{Error, ModelType, Result};
 use serde_json::{Map, Value};
 
-use super::network::{Compile, Description, VisionModel};
-use super::tensors::{Tensors, Weights};
+use super::network::{Description, VisionModel};
 use super::{cnn, efficientnet_lite, resnet, vit};
+use crate::layers::{Compile, Tensors, Weights};
 use crate::quote::quote;
 use crate::text_models::TextModels;
 

@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 
 use super::families::compile;
 use super::network::Description;
-use super::tensors::{Tensors, Weights};
 use super::{resnet, vit};
 use crate::decoder::huggingface::fields::{Fields, broken};
 use crate::decoder::huggingface::{CONFIG, choose_weight_files};
 use crate::huggingface::read_object;
+use crate::layers::{Tensors, Weights};
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
 

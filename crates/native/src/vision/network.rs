@@ -5,24 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
-use seedhouse_kernels::{Activations, ConvolutionBuffers, Level, Pool, Step};
+use seedhouse_kernels::{Activations, ConvolutionBuffers, Pool, Step};
 use serde_json::{Map as JsonMap, Value};
 
-use super::layers::Linear;
-use super::map::Map;
-use super::tensors::{Expected, Weights};
-use crate::plan::PlanOptions;
+use crate::layers::{Compile, Expected, Linear, Map, Weights};
 
 const INPUT: &str = "image";
 const LOGITS: &str = "logits";
 const FEATURES: &str = "features";
-
-/// How networks are compiled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Compile {
-    pub(crate) options: PlanOptions,
-    pub(crate) level: Level,
-}
 
 /// A network as its tensors describe it.
 pub(super) trait Description {

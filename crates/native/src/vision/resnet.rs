@@ -17,9 +17,8 @@ use seedhouse_kernels::{Nonlinearity, Step, Window, global_average_pool, max_poo
 use self::layout::{BlockLayout, Layer, TORCHVISION};
 pub(super) use self::layout::{HUGGING_FACE, Layout};
 use super::families::Family;
-use super::layers::{Convolution, Linear, Square};
-use super::network::{Buffers, Compile, Network, Sides};
-use super::tensors::{Tensors, Weights};
+use super::network::{Buffers, Network, Sides};
+use crate::layers::{Compile, Convolution, Linear, Square, Tensors, Weights};
 
 /// The family.
 pub(super) const FAMILY: Family = Family {

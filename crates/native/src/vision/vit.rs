@@ -18,9 +18,8 @@ use serde_json::{Map, Value};
 
 use self::forward::{Layer, Vit};
 pub(super) use self::names::{HUGGING_FACE, Names};
-use super::layers::{Convolution, LayerNorm, Linear, Square};
-use super::network::{Compile, Description, Network};
-use super::tensors::{Expected, Weights};
+use super::network::{Description, Network};
+use crate::layers::{Compile, Convolution, Expected, LayerNorm, Linear, Square, Weights};
 
 /// The name of the architecture.
 pub(super) const ARCHITECTURE: &str = "vit";

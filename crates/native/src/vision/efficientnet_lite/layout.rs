@@ -4,8 +4,8 @@ use seedhouse_core::Result;
 use serde_json::{Map, Value};
 
 use super::{EfficientNetLite, FAMILY};
-use crate::vision::network::{Compile, Description, Network};
-use crate::vision::tensors::{Expected, Weights};
+use crate::layers::{Compile, Expected, Weights};
+use crate::vision::network::{Description, Network};
 
 /// The side of the stem's window.
 pub(super) const STEM_KERNEL: usize = 3;

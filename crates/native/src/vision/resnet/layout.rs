@@ -4,8 +4,8 @@ use seedhouse_core::Result;
 use serde_json::{Map, Value};
 
 use super::{FAMILY, ResNet};
-use crate::vision::network::{Compile, Description, Network};
-use crate::vision::tensors::{Expected, Weights};
+use crate::layers::{Compile, Expected, Weights};
+use crate::vision::network::{Description, Network};
 
 /// Stages of every network; each but the first halves the sides.
 const STAGES: usize = 4;

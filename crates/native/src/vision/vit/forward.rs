@@ -5,8 +5,7 @@ use std::ops::Range;
 use seedhouse_kernels::{Level, MutualAttention, Nonlinearity, RowView, Step, attend_mutually, rows};
 
 use super::Sizes;
-use crate::vision::layers::{Convolution, LayerNorm, Linear};
-use crate::vision::map::Map;
+use crate::layers::{Convolution, LayerNorm, Linear, Map};
 use crate::vision::network::{Buffers, Network, Sides};
 
 /// Rows that are computed together: enough for every thread, and few enough that the widest results stay in the last cache.

@@ -25,8 +25,8 @@ use serde_json::{Map, Value};
 
 use super::names::ORIGINAL;
 use super::{ARCHITECTURE, Layout, Settings};
+use crate::layers::{Tensors, Weights};
 use crate::vision::families::Family;
-use crate::vision::tensors::{Tensors, Weights};
 
 /// The family.
 pub(in crate::vision) const FAMILY: Family =

@@ -1,14 +1,20 @@
 //! How the weights of layers are kept, and what they are multiplied with.
 
-use seedhouse_kernels::{ActivationForm, GroupScales, WeightFormat};
+use seedhouse_kernels::{ActivationForm, GroupScales, Level, WeightFormat};
 
-use super::network::Compile;
-use crate::plan::{ActivationPrecision, WeightPrecision};
+use crate::plan::{ActivationPrecision, PlanOptions, WeightPrecision};
 use crate::torch::checkpoint::DataType;
+
+/// How networks are compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compile {
+    pub(crate) options: PlanOptions,
+    pub(crate) level: Level,
+}
 
 impl Compile {
     /// Returns the format of weights that are stored in a type. What was folded is not as it was stored: it is f32.
-    pub(super) fn format(&self, stored: DataType) -> WeightFormat {
+    pub(crate) fn format(&self, stored: DataType) -> WeightFormat {
         match (self.options.weights, stored) {
             (WeightPrecision::AsStored, DataType::F16) => WeightFormat::F16,
             (WeightPrecision::AsStored, DataType::Bf16) | (WeightPrecision::Bf16, _) => WeightFormat::Bf16,
@@ -20,7 +26,7 @@ impl Compile {
     }
 
     /// Returns the form of the activations that meet weights of a format.
-    pub(super) fn form(&self, format: WeightFormat) -> ActivationForm {
+    pub(crate) fn form(&self, format: WeightFormat) -> ActivationForm {
         match self.options.activations {
             ActivationPrecision::Fast => format.best_activations(self.level),
             ActivationPrecision::F32 => ActivationForm::F32,

@@ -56,7 +56,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// Returns whether there is a tensor of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
@@ -78,22 +78,22 @@ impl<'a> Tensors<'a> {
 
 /// The names and the shapes of all tensors that a network has.
 #[derive(Debug, Default)]
-pub(super) struct Expected(Vec<(String, Vec<usize>)>);
+pub(crate) struct Expected(Vec<(String, Vec<usize>)>);
 
 impl Expected {
     /// Adds a tensor.
-    pub(super) fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) {
+    pub(crate) fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) {
         self.0.push((name.into(), shape.to_vec()));
     }
 
     /// Adds the weight and the bias of a layer.
-    pub(super) fn layer(&mut self, name: &str, shape: &[usize]) {
+    pub(crate) fn layer(&mut self, name: &str, shape: &[usize]) {
         self.tensor(format!("{name}.weight"), shape);
         self.tensor(format!("{name}.bias"), &shape[..1]);
     }
 
     /// Adds a convolution without bias and the batch normalisation after it.
-    pub(super) fn normalised(&mut self, convolution: &str, norm: &str, shape: [usize; 4]) {
+    pub(crate) fn normalised(&mut self, convolution: &str, norm: &str, shape: [usize; 4]) {
         self.tensor(format!("{convolution}.weight"), &shape);
         for part in NORM_PARTS {
             self.tensor(format!("{norm}.{part}"), &shape[..1]);
@@ -103,10 +103,10 @@ impl Expected {
 
 /// Tensors as those of a family.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weights<'t> {
-    pub(super) tensors: &'t Tensors<'t>,
+pub(crate) struct Weights<'t> {
+    pub(crate) tensors: &'t Tensors<'t>,
     /// The family's name in messages.
-    pub(super) family: &'static str,
+    pub(crate) family: &'static str,
 }
 
 impl Weights<'_> {
@@ -114,7 +114,7 @@ impl Weights<'_> {
     ///
     /// # Errors
     /// [`Error::Malformed`] when it is missing or has another shape.
-    pub(super) fn sizes<const DIMENSIONS: usize>(&self, name: &str) -> Result<[usize; DIMENSIONS]> {
+    pub(crate) fn sizes<const DIMENSIONS: usize>(&self, name: &str) -> Result<[usize; DIMENSIONS]> {
         let shape = &self.view(name)?.shape;
         let sizes = <[usize; DIMENSIONS]>::try_from(&shape[..])
             .map_err(|_| self.wrong_shape(name, shape, &format!("{DIMENSIONS} dimensions")))?;
@@ -129,7 +129,7 @@ impl Weights<'_> {
     /// # Errors
     /// [`Error::Malformed`] for what is missing, superfluous or of another shape, [`Error::Unsupported`] for a type that is not
     /// computed with.
-    pub(super) fn check(&self, expected: &Expected) -> Result<()> {
+    pub(crate) fn check(&self, expected: &Expected) -> Result<()> {
         let mut known = BTreeSet::new();
         for (name, shape) in &expected.0 {
             let found = &self.view(name)?.shape;
@@ -161,7 +161,7 @@ impl Weights<'_> {
     ///
     /// # Errors
     /// [`Error::Malformed`] when it is missing or one of them is not, [`Error::Unsupported`] for its type.
-    pub(super) fn values(&self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.view(name)?;
         let values = tensor.to_f32().ok_or_else(|| self.wrong_type(name, tensor.data_type))?;
         match values.iter().position(|value| !value.is_finite()) {
@@ -177,7 +177,7 @@ impl Weights<'_> {
     ///
     /// # Errors
     /// [`Error::Malformed`] when it is missing.
-    pub(super) fn data_type(&self, name: &str) -> Result<DataType> {
+    pub(crate) fn data_type(&self, name: &str) -> Result<DataType> {
         self.view(name).map(|view| view.data_type)
     }
 
@@ -185,7 +185,7 @@ impl Weights<'_> {
     ///
     /// # Errors
     /// As [`values`](Weights::values), and [`Error::Malformed`] for what f32 does not hold.
-    pub(super) fn folded(&self, convolution: &str, norm: &str, epsilon: f32) -> Result<(Vec<f32>, Vec<f32>)> {
+    pub(crate) fn folded(&self, convolution: &str, norm: &str, epsilon: f32) -> Result<(Vec<f32>, Vec<f32>)> {
         let name = format!("{convolution}.weight");
         let mut weights = self.values(&name)?;
         let [gain, shift, mean, variance] = NORM_PARTS.map(|part| self.values(&format!("{norm}.{part}")));
@@ -214,7 +214,7 @@ impl Weights<'_> {
     }
 
     /// Returns the error about a shape.
-    pub(super) fn wrong_shape(&self, name: &str, found: &[usize], expected: &str) -> Error {
+    pub(crate) fn wrong_shape(&self, name: &str, found: &[usize], expected: &str) -> Error {
         let reason = format!("tensor `{name}` has the shape {found:?}, but {} has {expected} there", self.family);
         Error::malformed(&self.tensors.subject, reason)
     }

@@ -1,4 +1,10 @@
-//! What networks are made of.
+//! What networks are made of: tensors by name, layers on the kernels, activations between them.
+//!
+//! ```text
+//! tensors      named tensors of a file, held against what a family expects of them
+//! precision    how weights are kept, and what they are multiplied with
+//! map          the activations of a batch between two layers
+//! ```
 
 use seedhouse_core::Result;
 use seedhouse_kernels::{
@@ -6,14 +12,19 @@ use seedhouse_kernels::{
     WeightFormat, Window, convolve, convolve_depthwise, multiply_then, rows,
 };
 
-use super::map::Map;
-use super::network::Compile;
-use super::tensors::Weights;
 use crate::torch::checkpoint::DataType;
+
+mod map;
+mod precision;
+mod tensors;
+
+pub(crate) use map::Map;
+pub(crate) use precision::Compile;
+pub(crate) use tensors::{Expected, Tensors, Weights};
 
 /// A matrix, and what is added to its products.
 #[derive(Debug)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     matrix: PackedMatrix,
     bias: Vec<f32>,
     form: ActivationForm,
@@ -21,7 +32,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// Reads layers of the same input, one under the other: `NAME.weight` and `NAME.bias`.
-    pub(super) fn read(weights: &Weights<'_>, compile: &Compile, names: &[String]) -> Result<Linear> {
+    pub(crate) fn read(weights: &Weights<'_>, compile: &Compile, names: &[String]) -> Result<Linear> {
         let (mut values, mut bias) = (Vec::new(), Vec::new());
         for name in names {
             values.extend(weights.values(&format!("{name}.weight"))?);
@@ -35,20 +46,20 @@ impl Linear {
         Ok(Linear { matrix, bias, form: compile.form(format) })
     }
 
-    pub(super) fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.matrix.inputs()
     }
 
-    pub(super) fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.matrix.outputs()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.matrix.bytes().len() + size_of_val(&self.bias[..])
     }
 
     /// Replaces the output, or adds to it, with the products of rows that `write` gives.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         step: &mut Step<'_>,
         activations: &mut Activations,
@@ -63,7 +74,7 @@ impl Linear {
 
 /// How many zeros lie around images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Padding {
+pub(crate) enum Padding {
     /// So many on each side.
     Zeros(usize),
     /// As many as make one output for each step (TensorFlow).
@@ -72,19 +83,19 @@ pub(super) enum Padding {
 
 /// A square window.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Square {
-    pub(super) size: usize,
-    pub(super) stride: usize,
-    pub(super) padding: Padding,
+pub(crate) struct Square {
+    pub(crate) size: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: Padding,
 }
 
 impl Square {
     /// Returns a window with so many zeros on each side.
-    pub(super) fn new(size: usize, stride: usize, padding: usize) -> Square {
+    pub(crate) fn new(size: usize, stride: usize, padding: usize) -> Square {
         Square { size, stride, padding: Padding::Zeros(padding) }
     }
 
-    pub(super) fn over(self, sides: [usize; 2]) -> Window {
+    pub(crate) fn over(self, sides: [usize; 2]) -> Window {
         match self.padding {
             Padding::Zeros(zeros) => Window::square(self.size, self.stride, zeros),
             Padding::Same => Window::same(self.size, self.stride, sides),
@@ -94,7 +105,7 @@ impl Square {
 
 /// A convolution over all channels.
 #[derive(Debug)]
-pub(super) struct Convolution {
+pub(crate) struct Convolution {
     square: Square,
     matrix: PackedMatrix,
     bias: Vec<f32>,
@@ -104,7 +115,7 @@ pub(super) struct Convolution {
 
 impl Convolution {
     /// Packs weights in the order of torch, `[outputs, channels, size, size]`.
-    pub(super) fn new(
+    pub(crate) fn new(
         compile: &Compile,
         stored: DataType,
         square: Square,
@@ -129,7 +140,7 @@ impl Convolution {
     }
 
     /// Reads a convolution and folds the batch normalisation after it in.
-    pub(super) fn normalised(
+    pub(crate) fn normalised(
         weights: &Weights<'_>,
         compile: &Compile,
         [convolution, norm]: [&str; 2],
@@ -141,12 +152,12 @@ impl Convolution {
         Ok(Convolution::new(compile, DataType::F32, square, (&values, bias), then))
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.matrix.bytes().len() + size_of_val(&self.bias[..])
     }
 
     /// Replaces the output.
-    pub(super) fn apply(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
+    pub(crate) fn apply(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
         let window = self.square.over(input.sides);
         output.reset(input.count, window.output(input.sides), self.bias.len());
         self.run(step, buffers, input, output, false);
@@ -156,7 +167,7 @@ impl Convolution {
     ///
     /// # Panics
     /// When the output has another size.
-    pub(super) fn add(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
+    pub(crate) fn add(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map) {
         self.run(step, buffers, input, output, true);
     }
 
@@ -169,7 +180,7 @@ impl Convolution {
 
 /// A convolution of each channel with a window of its own.
 #[derive(Debug)]
-pub(super) struct DepthwiseConvolution {
+pub(crate) struct DepthwiseConvolution {
     square: Square,
     /// For each place of the window one number per channel.
     weights: Vec<f32>,
@@ -179,18 +190,18 @@ pub(super) struct DepthwiseConvolution {
 
 impl DepthwiseConvolution {
     /// Takes weights in the order of torch, `[channels, 1, size, size]`.
-    pub(super) fn new(square: Square, weights: &[f32], bias: Vec<f32>, then: Option<Nonlinearity>) -> Self {
+    pub(crate) fn new(square: Square, weights: &[f32], bias: Vec<f32>, then: Option<Nonlinearity>) -> Self {
         let area = square.size * square.size;
         let by_place = (0..area).flat_map(|place| weights[place..].iter().step_by(area).copied());
         DepthwiseConvolution { square, weights: by_place.collect(), bias, then }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
     }
 
     /// Replaces the output.
-    pub(super) fn apply(&self, step: &mut Step<'_>, input: &Map, output: &mut Map) {
+    pub(crate) fn apply(&self, step: &mut Step<'_>, input: &Map, output: &mut Map) {
         let window = self.square.over(input.sides);
         output.reset(input.count, window.output(input.sides), input.channels);
         let depthwise = Depthwise { window, weights: &self.weights, bias: &self.bias, then: self.then };
@@ -200,7 +211,7 @@ impl DepthwiseConvolution {
 
 /// A layer norm with its weights.
 #[derive(Debug)]
-pub(super) struct LayerNorm {
+pub(crate) struct LayerNorm {
     weight: Vec<f32>,
     bias: Vec<f32>,
     epsilon: f32,
@@ -208,12 +219,12 @@ pub(super) struct LayerNorm {
 
 impl LayerNorm {
     /// Reads `NAME.weight` and `NAME.bias`.
-    pub(super) fn read(weights: &Weights<'_>, name: &str, epsilon: f32) -> Result<LayerNorm> {
+    pub(crate) fn read(weights: &Weights<'_>, name: &str, epsilon: f32) -> Result<LayerNorm> {
         let read = |part: &str| weights.values(&format!("{name}.{part}"));
         Ok(LayerNorm { weight: read("weight")?, bias: read("bias")?, epsilon })
     }
 
-    pub(super) fn apply(&self, level: Level, input: &[f32], output: &mut [f32]) {
+    pub(crate) fn apply(&self, level: Level, input: &[f32], output: &mut [f32]) {
         rows::layer_norm(level, input, &self.weight, Some(&self.bias), self.epsilon, output);
     }
 }
