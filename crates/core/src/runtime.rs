@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
+mod denoiser;
 mod plans;
 mod problem;
 mod tensor;
 mod text_executor;
 
+pub use denoiser::{Denoiser, DenoiserInfo, Prediction};
 pub use plans::{PlanStatistics, StoredPlan};
 pub use problem::{
     Conflict, ConstraintInfo, ConstraintValue, DeclaredProblem, Direction, Outcome, ParameterInfo, ProblemInfo,
@@ -153,6 +155,8 @@ pub enum LoadedModel {
     Tensor(Arc<dyn TensorModel>),
     /// Parameters in, a solution out.
     Problem(Arc<dyn DeclaredProblem>),
+    /// Noisy images in, what the noise is out.
+    Diffusion(Arc<dyn Denoiser>),
 }
 
 impl LoadedModel {
@@ -162,6 +166,7 @@ impl LoadedModel {
             LoadedModel::Text(model) => model.memory_bytes(),
             LoadedModel::Tensor(model) => model.memory_bytes(),
             LoadedModel::Problem(problem) => problem.memory_bytes(),
+            LoadedModel::Diffusion(model) => model.memory_bytes(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What makes inference a service: slots that load once and share a budget of memory, tokenizers, chat templates, the decoding loop, samplers,
-//! image pre-processing and the best classes of an answer.
+//! image pre-processing and the best classes of an answer, drawing with diffusion models.
 //!
 //! Models are known only through [`seedhouse_core::runtime`]: tokens in and logits out, or tensors in and tensors out.
 //! Calls block; who calls decides where the work runs. Only a language model in use has a thread of its own, which advances the
@@ -19,11 +19,13 @@
 //!     batching                                 callers of one model -> batches, in turn
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
+//!     diffusion ── plan, noise, picture        noise -> images, step by step
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod batching;
+mod diffusion;
 mod engine;
 mod problem;
 mod slot;
@@ -33,6 +35,8 @@ mod text;
 mod vision;
 
 pub use batching::{BatchSettings, BatchStatistics, Cancel, Patience};
+pub use diffusion::picture::DrawnImage;
+pub use diffusion::{ClassChoice, Drawing, DrawingProgress, ImagineRequest, Sampler};
 pub use engine::{Engine, LoadRequest};
 pub use problem::{SolveRequest, Solved};
 pub use slot::{Slot, Takes};

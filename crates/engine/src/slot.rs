@@ -7,6 +7,7 @@ use std::time::Instant;
 use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
+use crate::diffusion::DiffusionPipeline;
 use crate::problem::{self, SolveRequest, Solved};
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
@@ -14,8 +15,9 @@ use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    BatchSettings, BatchStatistics, Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures,
-    ImageInput, LoadRequest, Patience, Piece, PixelImage, TextSettings, TextStatistics,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, GenerateRequest,
+    Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
+    TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
@@ -32,9 +34,13 @@ pub struct Slot {
 enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
+    Diffusion(DiffusionPipeline),
     /// Neither, and why images cannot be classified with it.
     Other(String),
 }
+
+/// Why a diffusion model does nothing else.
+const DRAWS: &str = "it draws images";
 
 /// What a slot can be asked for.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +53,8 @@ pub enum Takes<'s> {
     Tensors(&'s [TensorSpec]),
     /// Parameters of a problem.
     Parameters,
+    /// How many images are to be drawn, and of what.
+    Wishes,
 }
 
 impl Slot {
@@ -70,6 +78,9 @@ impl Slot {
                     ImageTask::Ready(classifier) => Task::Image(classifier),
                     ImageTask::Impossible(reason) => Task::Other(reason),
                 }
+            }
+            LoadedModel::Diffusion(model) => {
+                Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
             }
         };
         let load_seconds = started.elapsed().as_secs_f64();
@@ -138,9 +149,30 @@ impl Slot {
         let reason = match &self.task {
             Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
+            Task::Diffusion(_) => DRAWS.to_owned(),
             Task::Other(reason) => reason.clone(),
         };
         Err(Error::WrongTask { model_id: self.model_id.clone(), task, reason })
+    }
+
+    /// Draws images, telling `on_step` after each step how far it is.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a diffusion model, [`Error::Invalid`] when a value of the request breaks a rule or does not
+    /// fit the model, [`Error::Cancelled`] when `on_step` breaks it off, [`Error::DeadlineExceeded`] when the time is up.
+    pub fn imagine(
+        &self,
+        request: &ImagineRequest,
+        on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Drawing> {
+        let reason = match &self.task {
+            Task::Diffusion(pipeline) => return pipeline.draw(request, on_step),
+            Task::Text(_) => "it is a language model",
+            Task::Image(_) => "it classifies images",
+            Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
+            Task::Other(_) => "it takes tensors that nobody declared",
+        };
+        Err(self.wrong_task("image generation", reason))
     }
 
     /// Computes named tensors from named tensors.
@@ -155,6 +187,7 @@ impl Slot {
             None if self.is_problem() => {
                 Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
             }
+            None if matches!(self.task, Task::Diffusion(_)) => Err(self.wrong_task("tensor inference", DRAWS)),
             None => Err(self.wrong_task("tensor inference", "it is a language model")),
         }
     }
@@ -170,6 +203,7 @@ impl Slot {
             LoadedModel::Problem(declared) => problem::solve(declared.as_ref(), request, limits),
             LoadedModel::Text(_) => Err(self.wrong_task("optimisation", "it is a language model")),
             LoadedModel::Tensor(_) => Err(self.wrong_task("optimisation", "it takes tensors, not parameters")),
+            LoadedModel::Diffusion(_) => Err(self.wrong_task("optimisation", DRAWS)),
         }
     }
 
@@ -193,11 +227,8 @@ impl Slot {
     fn served_text(&self) -> Result<&ServedText> {
         match &self.task {
             Task::Text(text) => Ok(text),
-            Task::Image(_) | Task::Other(_) => Err(Error::WrongTask {
-                model_id: self.model_id.clone(),
-                task: "text generation",
-                reason: "it takes tensors, not tokens".into(),
-            }),
+            Task::Image(_) | Task::Other(_) => Err(self.wrong_task("text generation", "it takes tensors, not tokens")),
+            Task::Diffusion(_) => Err(self.wrong_task("text generation", DRAWS)),
         }
     }
 
@@ -207,6 +238,7 @@ impl Slot {
         match &self.task {
             Task::Text(_) => Takes::Text,
             Task::Image(_) => Takes::Images(inputs),
+            Task::Diffusion(_) => Takes::Wishes,
             Task::Other(_) if self.is_problem() => Takes::Parameters,
             Task::Other(_) => Takes::Tensors(inputs),
         }
@@ -226,13 +258,13 @@ impl Slot {
     pub fn memory_bytes(&self) -> u64 {
         let tables = match &self.task {
             Task::Text(text) => text.pipeline.table_bytes(),
-            Task::Image(_) | Task::Other(_) => 0,
+            Task::Image(_) | Task::Diffusion(_) | Task::Other(_) => 0,
         };
         self.model.memory_bytes() + tables
     }
 
-    /// Computes something small of what the version is for: one token after one token, the class of a black image, or what a
-    /// problem's own parameters give.
+    /// Computes something small of what the version is for: one token after one token, the class of a black image, an image in one
+    /// step, or what a problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -245,10 +277,11 @@ impl Slot {
                 let request = ClassifyRequest { image: ImageInput::Pixels(black), top_k: Some(1) };
                 classifier.classify(&request, &Patience::default()).map(drop)
             }
+            Task::Diffusion(pipeline) => pipeline.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
                 // Nobody knows what its tensors mean.
-                LoadedModel::Tensor(_) | LoadedModel::Text(_) => Ok(()),
+                LoadedModel::Tensor(_) | LoadedModel::Text(_) | LoadedModel::Diffusion(_) => Ok(()),
             },
         }
     }
