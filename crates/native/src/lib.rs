@@ -11,6 +11,7 @@
 //! text_models        from a decoder in a file to one that the engine drives
 //! safetensors_file   one file of tensors without a configuration
 //! layers             what networks are made of: tensors by name, layers on the kernels
+//! diffusion          U-Nets that draw images
 //! problem            declared optimisation problems: read, checked, solved, verified
 //! vision             image classifiers: names, shapes, forward passes
 //! ```
@@ -20,6 +21,7 @@
 
 mod decoder;
 mod description;
+mod diffusion;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gguf;

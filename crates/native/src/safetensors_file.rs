@@ -7,6 +7,7 @@ use seedhouse_core::{Framework, Result};
 use serde_json::{Map, Value};
 
 use crate::description::undescribed;
+use crate::diffusion;
 use crate::huggingface::safetensors;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
@@ -36,6 +37,7 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
         ..undescribed(Framework::Safetensors, String::new())
     };
     match Tensors::of_safetensors(path, &[(path, &bytes)]) {
+        Ok(tensors) if diffusion::recognises(&tensors) => diffusion::describe(&tensors, &mut inspection),
         Ok(tensors) => vision::describe(&tensors, &mut inspection),
         Err(error) => inspection.not_servable_because = Some(error.to_string()),
     }
@@ -48,5 +50,9 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
 /// As [`inspect`], and those of the family that has these tensor names.
 pub(crate) fn load(file: &LocalFile, metadata: &Map<String, Value>, models: &TextModels) -> Result<LoadedModel> {
     let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
-    vision::load(&Tensors::of_safetensors(path, &[(path, &bytes)])?, metadata, models)
+    let tensors = Tensors::of_safetensors(path, &[(path, &bytes)])?;
+    match diffusion::recognises(&tensors) {
+        true => diffusion::load(&tensors, metadata, models),
+        false => vision::load(&tensors, metadata, models),
+    }
 }

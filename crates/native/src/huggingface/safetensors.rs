@@ -38,6 +38,11 @@ enum HeaderValue {
 
 /// Reads the header of the file called `path` and holds it against the file's length.
 pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
+    read_with_texts(path, bytes).map(|(tensors, _)| tensors)
+}
+
+/// Does the same, and returns what whoever wrote the file noted in `__metadata__`.
+pub(crate) fn read_with_texts(path: &str, bytes: &[u8]) -> Result<(Vec<TensorEntry>, HashMap<String, String>)> {
     let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
     let (length, rest) = bytes
         .split_first_chunk::<8>()
@@ -51,17 +56,19 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
     let header: HashMap<String, HeaderValue> =
         serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
     let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
+    let mut noted = HashMap::new();
     for (name, value) in header {
         match value {
             HeaderValue::Tensor(described) => tensors.push((name, described)),
-            HeaderValue::Texts(texts) if name == "__metadata__" => drop(texts),
+            HeaderValue::Texts(texts) if name == "__metadata__" => noted = texts,
             HeaderValue::Texts(_) => {
                 return Err(malformed(format!("tensor `{}` has no type, shape and place", name.escape_debug())));
             }
         }
     }
     check_places(&mut tensors, data_bytes).map_err(&malformed)?;
-    tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed)).collect()
+    let entries = tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed));
+    Ok((entries.collect::<Result<_>>()?, noted))
 }
 
 /// The tensors stand one after the other from the first byte to the last.
