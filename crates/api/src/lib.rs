@@ -17,6 +17,7 @@ mod admission;
 mod blocking;
 mod credentials;
 mod entity_tag;
+mod event_stream;
 mod leftover;
 mod limits;
 mod native;

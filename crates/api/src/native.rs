@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;
 pub(crate) mod image_features;
+pub(crate) mod image_generation;
 pub(crate) mod import;
 pub(crate) mod inference;
 pub(crate) mod jobs;

@@ -116,6 +116,8 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Classify images, or print vectors of their features
     Classify(ClassifyArguments),
+    /// Draw images with a diffusion model
+    Imagine(ImagineArguments),
     /// Compute named tensors from named tensors
     Predict(PredictArguments),
     /// Solve a registered problem of optimisation
@@ -729,6 +731,55 @@ pub(crate) struct ClassifyArguments {
     /// How many classes to print; by default 5, or all where there are fewer
     #[arg(long)]
     pub(crate) top_k: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagineArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// The PNG file to write; several samples stand side by side in it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// What is to be seen: a label or a number, of a model that was trained with classes
+    #[arg(long, value_name = "LABEL|NUMBER")]
+    pub(crate) class: Option<String>,
+
+    /// How many images
+    #[arg(long, default_value_t = 1)]
+    pub(crate) samples: usize,
+
+    /// How many timesteps are gone through; by default 50, or all where the model was trained with fewer
+    #[arg(long)]
+    pub(crate) steps: Option<usize>,
+
+    /// The same seed gives the same images
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// How far the class is followed beyond what the model draws without it, 0 to 100; by default 7.5, 1 is not beyond
+    #[arg(long)]
+    pub(crate) guidance: Option<f64>,
+
+    /// How one step leads to the next
+    #[arg(long, value_enum, default_value = "ddim")]
+    pub(crate) sampler: SamplerArgument,
+
+    /// With ddim: how much noise each step adds, from 0 (none) to 1 (as much as ddpm)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) eta: f64,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SamplerArgument {
+    /// The shortest way; few steps do
+    Ddim,
+    /// With all the noise that the model was trained with
+    Ddpm,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod export;
 mod gc;
 mod generate;
 mod history;
+mod imagine;
 mod import;
 mod jobs;
 mod lineage;
@@ -91,6 +92,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             generate::run(&registry.service, arguments, output)?;
         }
         Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Imagine(arguments) => {
+            let registry = Registry::open_with(&cli.root, of(&arguments.language)?)?;
+            imagine::run(&registry.service, arguments, output)?;
+        }
         Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, TrialKind, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease,
-    LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions, TensorOutputs,
+    Classification, ClassifyRequest, Drawing, DrawingProgress, FinishReason, GenerateRequest, Generation,
+    ImageFeatures, ImageInput, ImagineRequest, Lease, LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions,
+    TensorOutputs,
 };
 use serde_json::json;
 
@@ -169,6 +170,28 @@ impl Service {
         patience: &Patience,
     ) -> Result<Answer<ImageFeatures>> {
         self.infer(reference, "image features", patience.deadline(), |slot| slot.features(images, patience))
+    }
+
+    /// Draws images, calling `on_step` after each step; breaking off cancels. Where a canary fails, steps begin anew.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Cancelled`] when it was broken off.
+    pub fn imagine(
+        &self,
+        reference: &Reference,
+        request: &ImagineRequest,
+        on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer<Drawing>> {
+        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.infer(reference, "image generation", deadline, |slot| match deadline {
+            None => slot.imagine(request, on_step),
+            // Loading, and waiting for it, was a part of the time.
+            Some(deadline) => {
+                let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+                let answer = slot.imagine(&ImagineRequest { timeout, ..request.clone() }, on_step);
+                answer.map_err(|error| with_whole_time(error, request.timeout))
+            }
+        })
     }
 
     /// Computes with the version that a reference names, or a canary of it. Where a canary fails, `compute` runs once more.

@@ -112,11 +112,12 @@ pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubReq
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
 pub use seedhouse_engine::{
-    BatchSettings, BatchStatistics, Beams, Cancel, ChosenToken, Classification, ClassifyRequest, Continuation,
-    EarlyStopping, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, MemoryReport, MemorySettings,
-    Message, NestedTensor, Numbers, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt,
-    Sampling, SamplingParameters, Slot, SlotReport, SlotState, SolveRequest, Solved, Takes, TensorOutputs,
-    TextSettings, TextStatistics, TokenLogprob, Values,
+    BatchSettings, BatchStatistics, Beams, Cancel, ChosenToken, ClassChoice, Classification, ClassifyRequest,
+    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, FinishReason, GenerateRequest, Generation,
+    ImageFeatures, ImageInput, ImagineRequest, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Patience,
+    Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampler, Sampling, SamplingParameters, Slot,
+    SlotReport, SlotState, SolveRequest, Solved, Takes, TensorOutputs, TextSettings, TextStatistics, TokenLogprob,
+    Values,
 };
 pub use serving::Unloaded;
 pub use solve::Computed;

@@ -32,6 +32,11 @@ pub(crate) fn read(field: &str, json: &str, slot: &Slot, client: &str) -> Result
         Takes::Images(_) if reader.has("image_data")? => reader.image_fields(),
         Takes::Images(inputs) | Takes::Tensors(inputs) => reader.tensors(inputs),
         Takes::Parameters => reader.parameters(),
+        Takes::Wishes => Err(Error::WrongTask {
+            model_id: slot.model_id().to_owned(),
+            task: "a batch of inputs",
+            reason: "it draws images, several at once with `num_samples`".into(),
+        }),
     }
 }
 

@@ -16,6 +16,7 @@ mod changes;
 mod cli;
 mod corruption;
 mod crash;
+mod diffusion;
 mod disk_full;
 mod files;
 mod generation;
