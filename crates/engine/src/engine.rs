@@ -92,7 +92,7 @@ impl Engine {
             let load = move || {
                 let slot = self.load_since(started, &request)?;
                 let (model, seconds, bytes) = (slot.model_id(), slot.load_seconds(), slot.memory_bytes());
-                tracing::info!(model.id = model, seconds, bytes, "loaded a version");
+                tracing::info!(model.id = model, runtime = slot.runtime(), seconds, bytes, "loaded a version");
                 Ok(slot)
             };
             Ok(Prepared { model_id, estimate, load })
@@ -259,7 +259,8 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        Slot::new(request, model, self.text_settings, self.batch_settings, started)
+        let slot = Slot::new(request, model, self.text_settings, self.batch_settings, started)?;
+        Ok(slot.loaded_by(runtime.name()))
     }
 }
 

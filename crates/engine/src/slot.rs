@@ -28,6 +28,7 @@ pub struct Slot {
     /// The queue of a model that takes tensors.
     tensors: Option<Arc<ServedTensors>>,
     model: LoadedModel,
+    runtime: String,
     load_seconds: f64,
 }
 
@@ -84,7 +85,19 @@ impl Slot {
             }
         };
         let load_seconds = started.elapsed().as_secs_f64();
-        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, load_seconds })
+        let runtime = String::new();
+        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, runtime, load_seconds })
+    }
+
+    /// Notes the runtime that loaded it; what computes it has a name of its own where that runtime has several ways.
+    pub(crate) fn loaded_by(mut self, runtime: &str) -> Slot {
+        self.runtime = self.model.computed_by().unwrap_or(runtime).to_owned();
+        self
+    }
+
+    /// Returns what computes it, e.g. `native` or `onnxruntime 1.32.0`.
+    pub fn runtime(&self) -> &str {
+        &self.runtime
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.

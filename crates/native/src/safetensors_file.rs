@@ -34,6 +34,7 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
         parameter_count: entries.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types,
         not_servable_because: None,
+        needs_library_because: None,
         ..undescribed(Framework::Safetensors, String::new())
     };
     match Tensors::of_safetensors(path, &[(path, &bytes)]) {

@@ -57,6 +57,7 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8], files: &LocalFiles) -> 
         parameter_count: checkpoint.tensors().values().map(|tensor| tensor.element_count() as u64).sum(),
         tensor_types: count_types(&checkpoint),
         not_servable_because: None,
+        needs_library_because: None,
         ..undescribed(Framework::Pytorch, String::new())
     };
     if original::recognises(&checkpoint) {

@@ -14,6 +14,7 @@ use seedhouse_core::{
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
+use crate::onnx_library::OnnxLibrary;
 use crate::output::Output;
 use crate::short_time::short_time;
 
@@ -36,6 +37,11 @@ pub(crate) struct Cli {
     /// Form of the log lines on standard error
     #[arg(long, global = true, value_enum, env = "SEEDHOUSE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+
+    /// The shared library of ONNX Runtime that computes ONNX graphs: a file, `off`, or `auto` for what `seedhouse runtime
+    /// install` put into the registry's folder
+    #[arg(long, global = true, value_name = "PATH|off|auto", env = "SEEDHOUSE_ONNX_RUNTIME", default_value = "auto")]
+    pub(crate) onnx_runtime: OnnxLibrary,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -124,6 +130,9 @@ pub(crate) enum Command {
     Solve(SolveArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
+    /// Install and list what computes models beside the program itself
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
     /// Make, list and revoke the tokens that let others in
     #[command(subcommand)]
     Token(TokenCommand),
@@ -296,6 +305,29 @@ pub(crate) struct UpdateArguments {
     /// Why; kept in the history
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuntimeCommand {
+    /// Download a runtime of a pinned version through pip, check its digest, and put it into the registry's folder
+    ///
+    /// Servers use it from their next start on.
+    Install {
+        /// Which: ONNX Runtime computes ONNX graphs, most of them sooner, and operators that the built-in runtime lacks
+        name: RuntimeName,
+        /// Take it from this wheel instead of the network; it must be the pinned one
+        #[arg(long, value_name = "FILE.whl")]
+        from: Option<PathBuf>,
+    },
+    /// List what is installed in the registry's folder, and what is wrong with it
+    List,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeName {
+    /// ONNX Runtime
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
 }
 
 #[derive(Debug, Subcommand)]

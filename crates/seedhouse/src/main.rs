@@ -11,6 +11,7 @@ mod failure;
 mod language_settings;
 mod lifetime;
 mod memory_budget;
+mod onnx_library;
 mod output;
 mod progress_bar;
 mod registry;

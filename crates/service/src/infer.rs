@@ -29,6 +29,8 @@ pub struct Answer<T> {
     pub version: Version,
     /// The digest of its manifest.
     pub digest: Digest,
+    /// What computed it, e.g. `native` or `onnxruntime 1.32.0`.
+    pub runtime: String,
     /// How long the version took to load when it was loaded, be it for this answer or an earlier one: verification, mapping
     /// and checks.
     pub load_seconds: f64,
@@ -285,6 +287,7 @@ impl Service {
             model_id: entry.record.model_id.clone(),
             version: entry.record.version.clone(),
             digest,
+            runtime: slot.runtime().to_owned(),
             load_seconds: slot.load_seconds(),
             canary: None,
             value,

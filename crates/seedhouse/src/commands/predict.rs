@@ -23,6 +23,7 @@ pub(super) fn run(service: &Service, arguments: &PredictArguments, output: Outpu
             "version": answer.version,
             "digest": answer.digest,
             "outputs": outputs,
+            "runtime": answer.runtime,
             "load_seconds": answer.load_seconds,
             "seconds": answer.value.seconds,
         })),

@@ -17,13 +17,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
 use crate::memory_budget::MemoryBudget;
+use crate::onnx_library::OnnxLibrary;
 use crate::output::{Output, print_line};
 use crate::registry::{Registry, Serving};
 use background::Background;
 pub(super) use background::BackgroundOptions;
 
-pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
-    let registry = Registry::open_or_create_with(root, serving(arguments)?)?;
+pub(super) fn run(root: &Path, arguments: &ServeArguments, onnx: &OnnxLibrary, output: Output) -> anyhow::Result<()> {
+    let serving = Serving { onnx: onnx.clone(), ..serving(arguments)? };
+    let registry = Registry::open_or_create_with(root, serving)?;
+    registry.open_onnx_library()?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
     let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
@@ -54,7 +57,14 @@ fn serving(arguments: &ServeArguments) -> Result<Serving> {
         delay: arguments.batch_delay,
         queued: arguments.max_waiting_requests,
     };
-    Ok(Serving { text: text_settings(arguments), batching, native: arguments.language.options()?, memory, kept })
+    Ok(Serving {
+        text: text_settings(arguments),
+        batching,
+        native: arguments.language.options()?,
+        memory,
+        kept,
+        ..Serving::default()
+    })
 }
 
 fn text_settings(arguments: &ServeArguments) -> TextSettings {

@@ -28,6 +28,7 @@ mod load;
 mod manager_routes;
 mod onnx;
 mod onnx_models;
+mod onnx_runtime;
 mod optimization;
 mod original_decoder;
 mod original_files;

@@ -9,5 +9,5 @@ mod server;
 pub(crate) use form::Form;
 pub(crate) use program::{Run, Seedhouse};
 pub(crate) use raw_http::{RawAnswer, RawRequest};
-pub(crate) use real_models::{OnnxModels, RealModels, original_files, reference};
+pub(crate) use real_models::{OnnxModels, OnnxWheel, RealModels, original_files, reference};
 pub(crate) use server::{Answer, Client, Server};
