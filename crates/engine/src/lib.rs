@@ -19,6 +19,7 @@
 //!     batching                                 callers of one model -> batches, in turn
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
+//!   statistics                     what versions were asked and how they answered, counted
 //! ```
 
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ mod engine;
 mod problem;
 mod slot;
 mod slots;
+pub mod statistics;
 mod tensors;
 mod text;
 mod vision;

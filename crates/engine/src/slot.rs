@@ -8,6 +8,7 @@ use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
 use crate::problem::{self, SolveRequest, Solved};
+use crate::statistics::VersionCounters;
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
@@ -27,6 +28,7 @@ pub struct Slot {
     tensors: Option<Arc<ServedTensors>>,
     model: LoadedModel,
     load_seconds: f64,
+    counters: Option<Arc<VersionCounters>>,
 }
 
 enum Task {
@@ -73,7 +75,16 @@ impl Slot {
             }
         };
         let load_seconds = started.elapsed().as_secs_f64();
-        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, load_seconds })
+        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, load_seconds, counters: None })
+    }
+
+    /// Says where it is counted how often the slot was found, loaded and evicted.
+    pub(crate) fn counted_by(self, counters: Option<Arc<VersionCounters>>) -> Slot {
+        Slot { counters, ..self }
+    }
+
+    pub(crate) fn counters(&self) -> Option<&VersionCounters> {
+        self.counters.as_deref()
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.

@@ -16,7 +16,9 @@ mod import;
 mod jobs;
 mod lineage;
 mod list;
+mod load;
 mod predict;
+mod ps;
 mod register;
 mod restore;
 mod scrub;
@@ -94,6 +96,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
+        Command::Ps(arguments) => ps::run(arguments, output)?,
+        Command::Load(arguments) => load::load(arguments, output)?,
+        Command::Unload(arguments) => load::unload(arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,
     }
