@@ -27,6 +27,7 @@ pub(crate) mod pretrained;
 pub(crate) mod result_response;
 pub(crate) mod search;
 pub(crate) mod serving;
+pub(crate) mod statistics;
 pub(crate) mod text;
 pub(crate) mod text_request;
 pub(crate) mod text_response;

@@ -20,6 +20,7 @@
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //!     diffusion ── plan, noise, picture        noise -> images, step by step
+//!   statistics                     what versions were asked and how they answered, counted
 //! ```
 
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ mod engine;
 mod problem;
 mod slot;
 mod slots;
+pub mod statistics;
 mod tensors;
 mod text;
 mod vision;

@@ -9,6 +9,7 @@ use seedhouse_core::{Digest, Error, Result};
 
 use crate::diffusion::DiffusionPipeline;
 use crate::problem::{self, SolveRequest, Solved};
+use crate::statistics::VersionCounters;
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
@@ -30,6 +31,7 @@ pub struct Slot {
     model: LoadedModel,
     runtime: String,
     load_seconds: f64,
+    counters: Option<Arc<VersionCounters>>,
 }
 
 enum Task {
@@ -86,7 +88,8 @@ impl Slot {
         };
         let load_seconds = started.elapsed().as_secs_f64();
         let runtime = String::new();
-        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, runtime, load_seconds })
+        let (model_id, digest, counters) = (model_id.clone(), *digest, None);
+        Ok(Slot { model_id, digest, task, tensors, model, runtime, load_seconds, counters })
     }
 
     /// Notes the runtime that loaded it; what computes it has a name of its own where that runtime has several ways.
@@ -98,6 +101,15 @@ impl Slot {
     /// Returns what computes it, e.g. `native` or `onnxruntime 1.32.0`.
     pub fn runtime(&self) -> &str {
         &self.runtime
+    }
+
+    /// Says where it is counted how often the slot was found, loaded and evicted.
+    pub(crate) fn counted_by(self, counters: Option<Arc<VersionCounters>>) -> Slot {
+        Slot { counters, ..self }
+    }
+
+    pub(crate) fn counters(&self) -> Option<&VersionCounters> {
+        self.counters.as_deref()
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seedhouse_api::{AllowedHost, AllowedOrigin};
+use seedhouse_api::{AllowedHost, AllowedOrigin, MetricsAliases};
 use seedhouse_core::{
     Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Share,
     Status, Timestamp, TokenName, Version,
@@ -16,7 +16,9 @@ use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
 use crate::onnx_library::OnnxLibrary;
 use crate::output::Output;
+use crate::remote::ServerArguments;
 use crate::short_time::short_time;
+use crate::telemetry::Collector;
 
 /// Keeps, proves and serves machine-learning models.
 ///
@@ -133,6 +135,12 @@ pub(crate) enum Command {
     /// Install and list what computes models beside the program itself
     #[command(subcommand)]
     Runtime(RuntimeCommand),
+    /// List what a running server has loaded
+    Ps(PsArguments),
+    /// Have a running server load a version, so that the next request finds it warm
+    Load(LoadArguments),
+    /// Have a running server unload a version; requests in progress end on it
+    Unload(LoadArguments),
     /// Make, list and revoke the tokens that let others in
     #[command(subcommand)]
     Token(TokenCommand),
@@ -934,6 +942,22 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "TIME", env = "SEEDHOUSE_UNLOAD_AFTER")]
     pub(crate) unload_after: Option<Lifetime>,
 
+    /// Show `/metrics` to everybody who reaches the server; otherwise it takes a token as soon as there is one
+    #[arg(long, env = "SEEDHOUSE_OPEN_METRICS")]
+    pub(crate) open_metrics: bool,
+
+    /// Show metrics also under the names of another server, `triton` or `vllm`; may be repeated
+    #[arg(long, value_name = "SERVER", env = "SEEDHOUSE_METRICS_ALIASES", value_delimiter = ',')]
+    pub(crate) metrics_aliases: Vec<MetricsAliases>,
+
+    /// Send traces to this OpenTelemetry collector (OTLP over HTTP), e.g. `http://127.0.0.1:4318`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<Collector>,
+
+    /// How long the server still answers after the signal to stop, while `/readyz` says 503, so that load balancers notice first
+    #[arg(long, value_name = "TIME", env = "SEEDHOUSE_SHUTDOWN_DELAY")]
+    pub(crate) shutdown_delay: Option<Lifetime>,
+
     /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub(crate) max_uploads: usize,
@@ -960,6 +984,22 @@ pub(crate) struct ServeArguments {
 
     #[command(flatten)]
     pub(crate) language: LanguageArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@champion`, `base@sha256:…`
+    #[arg(value_name = "MODEL")]
+    pub(crate) reference: Reference,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 /// When a beam search ends.

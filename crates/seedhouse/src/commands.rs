@@ -17,7 +17,9 @@ mod import;
 mod jobs;
 mod lineage;
 mod list;
+mod load;
 mod predict;
+mod ps;
 mod register;
 mod restore;
 mod runtime;
@@ -105,6 +107,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Serve(arguments) => serve::run(&cli.root, arguments, &cli.onnx_runtime, output)?,
         Command::Runtime(command) => runtime::run(&cli.root, command, output)?,
+        Command::Ps(arguments) => ps::run(arguments, output)?,
+        Command::Load(arguments) => load::load(arguments, output)?,
+        Command::Unload(arguments) => load::unload(arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,
     }

@@ -71,6 +71,7 @@ impl Service {
         let model_id = entry.record.model_id.clone();
         let deleted = self.change(Action::Delete(Deletion { model_id, guard }), origin)?;
         self.engine.unload(&slot_key(&entry));
+        self.engine.statistics().retain(|model_id| *model_id != entry.record.model_id);
         Ok(deleted)
     }
 

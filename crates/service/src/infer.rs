@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::Service;
 use crate::batch::{BatchInput, BatchOutput};
+use crate::metering::{Measured, describe_text};
 use crate::shadow::CopiedRequest;
 use crate::trial::{CanaryPart, blames_the_version};
 
@@ -67,6 +68,7 @@ impl<T> Answer<T> {
             version: self.version.clone(),
             digest: self.digest,
             load_seconds: self.load_seconds,
+            runtime: self.runtime.clone(),
             canary: self.canary.clone(),
             value,
         }
@@ -97,6 +99,7 @@ impl Service {
         let call =
             Call { may_repeat: &may_repeat, copy: Some(&copy), ..Call::new(reference, "text generation", deadline) };
         self.call(&call, |slot| {
+            describe_text(reference, request);
             let mut on_piece = |piece: Piece<'_>| {
                 is_told.set(is_told.get() || !piece.text.is_empty() || !piece.logprobs.is_empty());
                 on_piece(piece)
@@ -197,7 +200,7 @@ impl Service {
     }
 
     /// Computes with the version that a reference names, or a canary of it. Where a canary fails, `compute` runs once more.
-    pub(crate) fn infer<T>(
+    pub(crate) fn infer<T: Measured>(
         &self,
         reference: &Reference,
         task: &'static str,
@@ -207,11 +210,11 @@ impl Service {
         self.call(&Call::new(reference, task, deadline), compute)
     }
 
-    fn call<T>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
-        let entry = self.store.version(call.reference)?;
+    fn call<T: Measured>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
+        let entry = self.store.version(call.reference).inspect_err(|error| self.count_unresolved(error))?;
         let options = SlotOptions { deadline: call.deadline, ..SlotOptions::default() };
         let Selector::Alias(alias) = &call.reference.selector else {
-            return self.answer(&entry, call.task, options, &mut compute);
+            return self.answer(&entry, call, options, &mut compute);
         };
         self.served_aliases.note(&entry.base, alias);
         if let Some((canary, counters)) = self.trials.drawn(&entry, alias, TrialKind::Canary) {
@@ -229,12 +232,12 @@ impl Service {
                     if !(call.may_repeat)() {
                         return Err(error);
                     }
-                    let answer = self.answer(&entry, call.task, options, &mut compute)?;
+                    let answer = self.answer(&entry, call, options, &mut compute)?;
                     Ok(Answer { canary: Some(CanaryPart::Failed { model_id: canary, code }), ..answer })
                 }
             };
         }
-        let answer = self.answer(&entry, call.task, options, &mut compute)?;
+        let answer = self.answer(&entry, call, options, &mut compute)?;
         if let Some(copy) = call.copy
             && self.shadows.has_workers()
             && let Some((model_id, counters)) = self.trials.drawn(&entry, alias, TrialKind::Shadow)
@@ -246,7 +249,7 @@ impl Service {
     }
 
     /// Computes with a canary, for which the alias's own version is not unloaded.
-    fn try_canary<T>(
+    fn try_canary<T: Measured>(
         &self,
         own: &Entry,
         canary: &ModelId,
@@ -256,20 +259,26 @@ impl Service {
         let entry = self.tried_version(canary)?;
         let _held = self.engine.hold(&slot_key(own));
         let options = SlotOptions { deadline: call.deadline, beside_held: true };
-        self.answer(&entry, call.task, options, compute)
+        self.answer(&entry, call, options, compute)
     }
 
-    /// Computes with a version and remembers that it did.
-    fn answer<T>(
+    /// Computes with a version, counts it under that version and remembers it: every inference passes here.
+    fn answer<T: Measured>(
         &self,
         entry: &Entry,
-        task: &'static str,
+        call: &Call<'_, T>,
         options: SlotOptions,
         compute: &mut dyn FnMut(&Slot) -> Result<T>,
     ) -> Result<Answer<T>> {
         let (at, started) = (self.clock.now(), Instant::now());
-        let answer = self.compute_answer(entry, task, options, compute);
-        self.past_calls.note(entry, task, at, started.elapsed(), answer.as_ref().err().map(Error::code));
+        let mut metered = self.meter(call.reference, entry, call.task);
+        let _inside = metered.span().entered();
+        let answer = self.compute_answer(entry, call.task, options, &mut |slot| {
+            metered.has_slot();
+            compute(slot)
+        });
+        metered.end(answer.as_ref().map(|answer| &answer.value));
+        self.past_calls.note(entry, call.task, at, started.elapsed(), answer.as_ref().err().map(Error::code));
         answer
     }
 
@@ -302,6 +311,8 @@ impl Service {
 
     /// The same, whatever the status of the version is.
     pub(crate) fn load_slot(&self, entry: &Entry, options: SlotOptions) -> Result<Lease> {
+        // So that what happens to the slot is counted.
+        let _counters = self.counters_of(entry);
         // What was fetched is needed until the engine has loaded.
         let fetched = RefCell::new(None);
         self.engine.slot(&slot_key(entry), options, &|| {

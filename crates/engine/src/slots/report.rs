@@ -70,6 +70,18 @@ pub enum SlotState {
     Draining,
 }
 
+impl SlotState {
+    /// Returns its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SlotState::Waiting => "waiting",
+            SlotState::Loading => "loading",
+            SlotState::Ready => "ready",
+            SlotState::Draining => "draining",
+        }
+    }
+}
+
 impl MemoryReport {
     pub(super) fn new(state: &State, budget_bytes: Option<u64>) -> MemoryReport {
         let resident = |resident: &super::state::Resident| SlotReport {

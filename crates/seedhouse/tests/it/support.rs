@@ -1,11 +1,13 @@
 //! What the tests stand on: the program in a folder of its own, a server on a free port, forms, and the real models.
 
+mod exposition;
 mod form;
 mod program;
 mod raw_http;
 mod real_models;
 mod server;
 
+pub(crate) use exposition::Exposition;
 pub(crate) use form::Form;
 pub(crate) use program::{Run, Seedhouse};
 pub(crate) use raw_http::{RawAnswer, RawRequest};
