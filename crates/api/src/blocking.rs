@@ -5,12 +5,13 @@ use seedhouse_service::core::{Error, Result};
 
 use crate::admission::Permit;
 
-/// Runs a blocking call on a thread that may block.
+/// Runs a blocking call on a thread that may block, within the span of the request.
 ///
 /// # Errors
 /// Those of the call; [`Error::Internal`] when it panicked, which ends only this request.
 pub(crate) async fn run<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(call).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(call)).await {
         Ok(result) => result,
         Err(error) => Err(Error::Internal(format!("a request's thread ended early: {error}"))),
     }

@@ -21,11 +21,13 @@ use utoipa_axum::routes;
 use crate::access::{Doors, Guard};
 use crate::admission::Admission;
 use crate::limits::Limits;
+use crate::metrics::MetricsSettings;
+use crate::metrics::requests::{self, HttpStatistics};
 use crate::native::upload_headers;
 use crate::origin::cors;
 use crate::problem::{self, Failure};
 use crate::route_table::{RouteTable, SECURITY_SCHEMES};
-use crate::{leftover, native, system};
+use crate::{leftover, metrics, native, system, trace};
 
 /// The head of the OpenAPI document; paths and schemas are collected from the route table.
 #[derive(OpenApi)]
@@ -61,7 +63,7 @@ impl Modify for Security {
 }
 
 /// The whole API, one line per path and permission.
-fn routes() -> RouteTable {
+fn routes(metrics: &MetricsSettings) -> RouteTable {
     RouteTable::new(ApiDocument::openapi(), |error| Failure(error).into_response())
         .routes(Permission::Read, routes!(native::models::list))
         .routes(Permission::Write, routes!(native::models::create))
@@ -127,6 +129,7 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::image::classify))
         .routes(Permission::Read, routes!(native::image_features::features))
         .routes(Permission::Read, routes!(native::optimization::solve))
+        .routes(Permission::Read, routes!(native::image_generation::generate))
         .routes(Permission::Read, routes!(native::inference::infer))
         .routes(Permission::Read, routes!(native::inference::predict))
         .routes(Permission::Read, routes!(native::tabular::predict))
@@ -148,24 +151,33 @@ fn routes() -> RouteTable {
         .routes(Permission::Read, routes!(native::jobs::show))
         .routes(Permission::Read, routes!(native::jobs::events))
         .routes(Permission::Administer, routes!(native::jobs::cancel))
+        .routes(Permission::Read, routes!(native::statistics::short))
+        .routes(Permission::Read, routes!(native::statistics::show))
+        .routes(metrics.permission(), routes!(metrics::show))
         .routes(Permission::Open, routes!(system::health))
+        .routes(Permission::Open, routes!(system::livez))
+        .routes(Permission::Open, routes!(system::readyz))
+        .routes(Permission::Open, routes!(system::version))
         .routes(Permission::Open, routes!(system::openapi))
 }
 
 /// Returns the OpenAPI document of this API.
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
-    routes().split().1
+    routes(&MetricsSettings::default()).split().1
 }
 
 /// Returns the router that answers every protocol.
-pub fn router(service: Arc<Service>, limits: Limits, doors: Doors) -> Router {
-    let (router, document) = routes().split();
+pub fn router(service: Arc<Service>, limits: Limits, doors: Doors, metrics: MetricsSettings) -> Router {
+    let (router, document) = routes(&metrics).split();
+    let counted = Arc::new(HttpStatistics::new());
     let cors = cors(&doors);
     let router = router
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(Extension(Admission::new(&limits)))
         .layer(Extension(limits))
+        .layer(Extension(Arc::new(metrics)))
+        .layer(Extension(counted.clone()))
         .layer(Extension(Arc::new(document)))
         .layer(Extension(Guard::new(service.clone(), doors)))
         // Every reader of a body has a limit of its own, with an error that names both values.
@@ -173,6 +185,8 @@ pub fn router(service: Arc<Service>, limits: Limits, doors: Doors) -> Router {
         .layer(middleware::from_fn(upload_headers::speak))
         .layer(middleware::from_fn(leftover::drain))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(counted, requests::count))
+        .layer(middleware::from_fn(trace::follow))
         .with_state(service);
     // Layers of a router run after routing: a path can only be rewritten around it, and only there is `Allow` known.
     Router::new()

@@ -448,6 +448,24 @@ pub enum Error {
         /// Why not now.
         reason: String,
     },
+    /// A server that was to be asked does not answer.
+    #[error("no server answers at `{url}`: {reason}")]
+    NoServer {
+        /// Where.
+        url: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// Another server said no.
+    #[error("{message}")]
+    Remote {
+        /// What kind of no.
+        code: Code,
+        /// Its message.
+        message: String,
+        /// Its hint.
+        hint: Option<String>,
+    },
     /// The operating system refused something.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -561,7 +579,8 @@ impl Error {
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Cancelled => Code::Cancelled,
             Error::DeadlineExceeded { .. } => Code::Deadline,
-            Error::Unavailable { .. } => Code::Unavailable,
+            Error::Unavailable { .. } | Error::NoServer { .. } => Code::Unavailable,
+            Error::Remote { code, .. } => *code,
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
             Error::Io { .. } | Error::Store { .. } | Error::Internal(_) => Code::Internal,
         }
@@ -657,6 +676,10 @@ impl Error {
                 Some("`seedhouse serve --memory-budget SIZE` gives more; fewer pins leave more of it".into())
             }
             Error::Exhausted { .. } => Some("send it again when others are done".into()),
+            Error::NoServer { .. } => {
+                Some("`seedhouse serve` starts one; `--server URL` or SEEDHOUSE_SERVER names another".into())
+            }
+            Error::Remote { hint, .. } => hint.clone(),
             _ => None,
         }
     }

@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
+mod denoiser;
 mod plans;
 mod problem;
 mod tensor;
 mod text_executor;
 
+pub use denoiser::{Denoiser, DenoiserInfo, Prediction};
 pub use plans::{PlanStatistics, StoredPlan};
 pub use problem::{
     Conflict, ConstraintInfo, ConstraintValue, DeclaredProblem, Direction, Outcome, ParameterInfo, ProblemInfo,
@@ -129,11 +131,17 @@ pub struct Inspection {
     pub tensor_types: BTreeMap<String, u64>,
     /// Why this runtime cannot load the model; `None` when it can.
     pub not_servable_because: Option<String>,
+    /// Why it could not without a library that has to be installed; `None` when it can. The files alone decide, whether the library is
+    /// there or not.
+    pub needs_library_because: Option<String>,
 }
 
 impl Inspection {
     /// Returns the record's field `inspected`, with the reason why the version cannot be served, if there is one.
+    ///
+    /// What is served only with a library has its reason in any case: the record stays as true when the library comes or goes.
     pub fn to_field(&self, not_servable_because: Option<&str>) -> Value {
+        let not_servable_because = not_servable_because.or(self.needs_library_because.as_deref());
         json!({
             "architecture": self.architecture,
             "tensor_count": self.tensor_count,
@@ -153,6 +161,8 @@ pub enum LoadedModel {
     Tensor(Arc<dyn TensorModel>),
     /// Parameters in, a solution out.
     Problem(Arc<dyn DeclaredProblem>),
+    /// Noisy images in, what the noise is out.
+    Diffusion(Arc<dyn Denoiser>),
 }
 
 impl LoadedModel {
@@ -162,6 +172,15 @@ impl LoadedModel {
             LoadedModel::Text(model) => model.memory_bytes(),
             LoadedModel::Tensor(model) => model.memory_bytes(),
             LoadedModel::Problem(problem) => problem.memory_bytes(),
+            LoadedModel::Diffusion(model) => model.memory_bytes(),
+        }
+    }
+
+    /// Returns what computes it, where its runtime has several ways.
+    pub fn computed_by(&self) -> Option<&str> {
+        match self {
+            LoadedModel::Text(_) | LoadedModel::Problem(_) | LoadedModel::Diffusion(_) => None,
+            LoadedModel::Tensor(model) => model.computed_by(),
         }
     }
 }
@@ -332,4 +351,9 @@ pub trait TensorModel: Send + Sync {
 
     /// Returns the bytes that the model holds between calls. Cheap: it is asked often.
     fn memory_bytes(&self) -> u64;
+
+    /// Returns what computes it, with its version, where a runtime has several ways.
+    fn computed_by(&self) -> Option<&str> {
+        None
+    }
 }

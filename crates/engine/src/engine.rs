@@ -8,6 +8,7 @@ use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFiles, PlanStatistic
 use seedhouse_core::{Digest, Error, Framework, Result};
 
 use crate::slots::{Prepared, Slots};
+use crate::statistics::Statistics;
 use crate::{
     BatchSettings, BatchStatistics, Hold, Lease, MemoryReport, MemorySettings, Slot, SlotOptions, SolveRequest, Solved,
     TextSettings, TextStatistics, problem,
@@ -19,6 +20,7 @@ pub struct Engine {
     slots: Slots,
     text_settings: TextSettings,
     batch_settings: BatchSettings,
+    statistics: Statistics,
 }
 
 /// What to load.
@@ -39,7 +41,13 @@ impl Engine {
     /// them is taken: a folder may hold a model in two formats.
     pub fn new(runtimes: Vec<Arc<dyn Runtime>>) -> Engine {
         let slots = slots(&runtimes, MemorySettings::default());
-        Engine { runtimes, slots, text_settings: TextSettings::default(), batch_settings: BatchSettings::default() }
+        Engine {
+            runtimes,
+            slots,
+            text_settings: TextSettings::default(),
+            batch_settings: BatchSettings::default(),
+            statistics: Statistics::default(),
+        }
     }
 
     /// Changes how much the scheduler of a language model does at once.
@@ -90,9 +98,10 @@ impl Engine {
             let request = prepare()?;
             let (model_id, estimate) = (request.model_id.clone(), file_bytes(&request.files));
             let load = move || {
-                let slot = self.load_since(started, &request)?;
+                let counters = self.statistics.find(&request.model_id);
+                let slot = self.load_since(started, &request)?.counted_by(counters);
                 let (model, seconds, bytes) = (slot.model_id(), slot.load_seconds(), slot.memory_bytes());
-                tracing::info!(model.id = model, seconds, bytes, "loaded a version");
+                tracing::info!(model.id = model, runtime = slot.runtime(), seconds, bytes, "loaded a version");
                 Ok(slot)
             };
             Ok(Prepared { model_id, estimate, load })
@@ -201,6 +210,11 @@ impl Engine {
         statistics
     }
 
+    /// Returns what versions were asked. Slots of those that have counters count there, too.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     /// Returns what is loaded and what it takes.
     pub fn memory(&self) -> MemoryReport {
         self.slots.report()
@@ -259,7 +273,8 @@ impl Engine {
             return Err(cannot_serve(reason));
         }
         let model = runtime.load(&request.files, &request.options)?;
-        Slot::new(request, model, self.text_settings, self.batch_settings, started)
+        let slot = Slot::new(request, model, self.text_settings, self.batch_settings, started)?;
+        Ok(slot.loaded_by(runtime.name()))
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Instant;
 use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
+use crate::diffusion::DiffusionPipeline;
 use crate::named::{NamedAnswer, NamedRequest};
 use crate::problem::{self, SolveRequest, Solved};
+use crate::statistics::VersionCounters;
 use crate::tabular::{TabularAnswer, TabularModel, TabularRequest, TabularTask};
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
@@ -16,8 +18,9 @@ use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    BatchSettings, BatchStatistics, Classification, ClassifyRequest, GenerateRequest, Generation, ImageFeatures,
-    ImageInput, LoadRequest, Patience, Piece, PixelImage, TextSettings, TextStatistics,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, GenerateRequest,
+    Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
+    TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
@@ -28,12 +31,15 @@ pub struct Slot {
     /// The queue of a model that takes tensors.
     tensors: Option<Arc<ServedTensors>>,
     model: LoadedModel,
+    runtime: String,
     load_seconds: f64,
+    counters: Option<Arc<VersionCounters>>,
 }
 
 enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
+    Diffusion(DiffusionPipeline),
     Tabular(Box<TabularModel>),
     /// None of these, and why.
     Other(NoTask),
@@ -44,6 +50,9 @@ struct NoTask {
     images: String,
     rows: String,
 }
+
+/// Why a diffusion model does nothing else.
+const DRAWS: &str = "it draws images";
 
 /// What a slot can be asked for.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +67,8 @@ pub enum Takes<'s> {
     Tensors(&'s [TensorSpec]),
     /// Parameters of a problem.
     Parameters,
+    /// How many images are to be drawn, and of what.
+    Wishes,
 }
 
 impl Slot {
@@ -90,9 +101,34 @@ impl Slot {
                     }
                 }
             }
+            LoadedModel::Diffusion(model) => {
+                Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
+            }
         };
         let load_seconds = started.elapsed().as_secs_f64();
-        Ok(Slot { model_id: model_id.clone(), digest: *digest, task, tensors, model, load_seconds })
+        let runtime = String::new();
+        let (model_id, digest, counters) = (model_id.clone(), *digest, None);
+        Ok(Slot { model_id, digest, task, tensors, model, runtime, load_seconds, counters })
+    }
+
+    /// Notes the runtime that loaded it; what computes it has a name of its own where that runtime has several ways.
+    pub(crate) fn loaded_by(mut self, runtime: &str) -> Slot {
+        self.runtime = self.model.computed_by().unwrap_or(runtime).to_owned();
+        self
+    }
+
+    /// Returns what computes it, e.g. `native` or `onnxruntime 1.32.0`.
+    pub fn runtime(&self) -> &str {
+        &self.runtime
+    }
+
+    /// Says where it is counted how often the slot was found, loaded and evicted.
+    pub(crate) fn counted_by(self, counters: Option<Arc<VersionCounters>>) -> Slot {
+        Slot { counters, ..self }
+    }
+
+    pub(crate) fn counters(&self) -> Option<&VersionCounters> {
+        self.counters.as_deref()
     }
 
     /// Continues a prompt, giving text to `on_piece` as it becomes certain.
@@ -157,6 +193,7 @@ impl Slot {
         let reason = match &self.task {
             Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
+            Task::Diffusion(_) => DRAWS.to_owned(),
             Task::Tabular(_) => {
                 "it takes rows of named features (`seedhouse predict`, /api/inference/tabular)".to_owned()
             }
@@ -175,6 +212,7 @@ impl Slot {
             Task::Tabular(model) => return model.answer(request, patience),
             Task::Text(_) => "it is a language model",
             Task::Image(_) => "it takes images",
+            Task::Diffusion(_) => DRAWS,
             Task::Other(none) => &none.rows,
         };
         Err(self.wrong_task("rows of features", reason))
@@ -194,6 +232,27 @@ impl Slot {
         self.predict(&request.tensors()?, patience).map(NamedAnswer::Tensors)
     }
 
+    /// Draws images, telling `on_step` after each step how far it is.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a diffusion model, [`Error::Invalid`] when a value of the request breaks a rule or does not
+    /// fit the model, [`Error::Cancelled`] when `on_step` breaks it off, [`Error::DeadlineExceeded`] when the time is up.
+    pub fn imagine(
+        &self,
+        request: &ImagineRequest,
+        on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Drawing> {
+        let reason = match &self.task {
+            Task::Diffusion(pipeline) => return pipeline.draw(request, on_step),
+            Task::Text(_) => "it is a language model",
+            Task::Image(_) => "it classifies images",
+            Task::Tabular(_) => "it takes rows of named features",
+            Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
+            Task::Other(_) => "it takes tensors that nobody declared",
+        };
+        Err(self.wrong_task("image generation", reason))
+    }
+
     /// Computes named tensors from named tensors.
     ///
     /// # Errors
@@ -211,6 +270,7 @@ impl Slot {
             None if self.is_problem() => {
                 Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
             }
+            None if matches!(self.task, Task::Diffusion(_)) => Err(self.wrong_task("tensor inference", DRAWS)),
             None => Err(self.wrong_task("tensor inference", "it is a language model")),
         }
     }
@@ -226,6 +286,7 @@ impl Slot {
             LoadedModel::Problem(declared) => problem::solve(declared.as_ref(), request, limits),
             LoadedModel::Text(_) => Err(self.wrong_task("optimisation", "it is a language model")),
             LoadedModel::Tensor(_) => Err(self.wrong_task("optimisation", "it takes tensors, not parameters")),
+            LoadedModel::Diffusion(_) => Err(self.wrong_task("optimisation", DRAWS)),
         }
     }
 
@@ -249,11 +310,10 @@ impl Slot {
     fn served_text(&self) -> Result<&ServedText> {
         match &self.task {
             Task::Text(text) => Ok(text),
-            Task::Image(_) | Task::Tabular(_) | Task::Other(_) => Err(Error::WrongTask {
-                model_id: self.model_id.clone(),
-                task: "text generation",
-                reason: "it takes tensors, not tokens".into(),
-            }),
+            Task::Image(_) | Task::Tabular(_) | Task::Other(_) => {
+                Err(self.wrong_task("text generation", "it takes tensors, not tokens"))
+            }
+            Task::Diffusion(_) => Err(self.wrong_task("text generation", DRAWS)),
         }
     }
 
@@ -264,6 +324,7 @@ impl Slot {
             Task::Text(_) => Takes::Text,
             Task::Image(_) => Takes::Images(inputs),
             Task::Tabular(_) => Takes::Rows(inputs),
+            Task::Diffusion(_) => Takes::Wishes,
             Task::Other(_) if self.is_problem() => Takes::Parameters,
             Task::Other(_) => Takes::Tensors(inputs),
         }
@@ -283,13 +344,13 @@ impl Slot {
     pub fn memory_bytes(&self) -> u64 {
         let tables = match &self.task {
             Task::Text(text) => text.pipeline.table_bytes(),
-            Task::Image(_) | Task::Tabular(_) | Task::Other(_) => 0,
+            Task::Image(_) | Task::Tabular(_) | Task::Diffusion(_) | Task::Other(_) => 0,
         };
         self.model.memory_bytes() + tables
     }
 
-    /// Computes something small of what the version is for: one token after one token, the class of a black image, an ordinary row, or
-    /// what a problem's own parameters give.
+    /// Computes something small of what the version is for: one token after one token, the class of a black image, an ordinary row, an
+    /// image in one step, or what a problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -303,10 +364,11 @@ impl Slot {
                 classifier.classify(&request, &Patience::default()).map(drop)
             }
             Task::Tabular(model) => model.warm_up(),
+            Task::Diffusion(pipeline) => pipeline.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
                 // Nobody knows what its tensors mean.
-                LoadedModel::Tensor(_) | LoadedModel::Text(_) => Ok(()),
+                LoadedModel::Tensor(_) | LoadedModel::Text(_) | LoadedModel::Diffusion(_) => Ok(()),
             },
         }
     }

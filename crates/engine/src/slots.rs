@@ -33,6 +33,7 @@ pub use self::report::{MemoryReport, SlotReport, SlotState};
 pub use self::settings::MemorySettings;
 use self::state::{Load, Loaded, Measured, Place, State};
 use crate::Slot;
+use crate::statistics::VersionCounters;
 
 /// How a version is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +88,9 @@ impl Slots {
             let flight = match state.places.get(key) {
                 Some(Place::Loaded(id)) => {
                     let id = *id;
-                    return Ok(Lease::new(shared, id, state.take(id)));
+                    let loaded = state.take(id);
+                    count(&loaded, VersionCounters::count_hit);
+                    return Ok(Lease::new(shared, id, loaded));
                 }
                 Some(Place::Loading(flight)) => Arc::clone(flight),
                 None => {
@@ -100,7 +103,10 @@ impl Slots {
             };
             shared.check_crowd(&state)?;
             match shared.wait_for(state, &flight, options.deadline)? {
-                End::Made(id, loaded) => return Ok(Lease::new(shared, id, loaded)),
+                End::Made(id, loaded) => {
+                    count(&loaded, VersionCounters::count_wait);
+                    return Ok(Lease::new(shared, id, loaded));
+                }
                 End::Failed(error) => return Err(error),
                 // Somebody else loads, in the same turn.
                 End::GivenUp => turn = Some(flight.turn),
@@ -273,6 +279,7 @@ impl Attempt<'_> {
             }
         };
         let (id, loaded) = state.insert(*self.key, slot, 1 + self.flight.waiters());
+        count(&loaded, |counters| counters.count_load(loaded.slot.load_seconds()));
         self.flight.set(End::Made(id, Arc::clone(&loaded)));
         let replaced = state.close_earlier(id);
         let evicted = self.shared.over_budget(&mut state);
@@ -341,6 +348,12 @@ impl Shared {
         (self.freed)();
         self.lock().freeing -= bytes;
         self.changed.notify_all();
+    }
+}
+
+fn count(loaded: &Loaded, count: impl FnOnce(&VersionCounters)) {
+    if let Some(counters) = loaded.slot.counters() {
+        count(counters);
     }
 }
 

@@ -2,7 +2,7 @@
 //! image before it names classes can be asked for as well.
 
 mod jpeg_end;
-mod labels;
+pub(crate) mod labels;
 mod picture;
 pub(crate) mod pixel_image;
 mod preprocess;

@@ -195,6 +195,15 @@ impl Activations {
         });
     }
 
+    /// Replaces the rows by whatever the caller writes to them: f32, each row so many numbers after the one before (the first value).
+    /// What lies between the width and the next row must be zeros.
+    pub(crate) fn floats_mut(&mut self, rows: usize, width: usize) -> (usize, &mut [f32]) {
+        (self.form, self.rows, self.width) = (ActivationForm::F32, rows, width);
+        self.reserve(0, 0);
+        let stride = self.stride();
+        (stride, quantise::as_floats(&mut self.words[..rows * stride]))
+    }
+
     /// Returns the bytes that they have grown to.
     pub(crate) fn grown_bytes(&self) -> usize {
         size_of_val(&self.words[..])

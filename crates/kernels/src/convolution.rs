@@ -16,13 +16,15 @@ const TILE_ROWS: usize = 12;
 #[derive(Debug, Default)]
 pub struct ConvolutionBuffers {
     rounding: ImageRounding,
-    strip: Activations,
+    pub(crate) strip: Activations,
+    /// What has to be moved or summed up before it is the output.
+    pub(crate) products: Vec<f32>,
 }
 
 impl ConvolutionBuffers {
     /// Returns the bytes that they have grown to.
     pub fn bytes(&self) -> usize {
-        self.rounding.bytes() + self.strip.grown_bytes()
+        self.rounding.bytes() + self.strip.grown_bytes() + size_of_val(&self.products[..])
     }
 }
 

@@ -55,9 +55,13 @@ mod images;
 #[cfg(test)]
 mod images_tests;
 mod pooling;
+mod transposed;
+mod winograd;
 
 pub use convolution::{ConvolutionBuffers, convolve};
 pub use depthwise::{Depthwise, convolve_depthwise};
-pub use group_norm::{GroupNorm, group_norm};
+pub use group_norm::{GroupNorm, GroupNormBuffers, group_norm};
 pub use images::{Images, Window};
 pub use pooling::{average_pool, global_average_pool, max_pool};
+pub use transposed::{Phase, TransposedWindow, convolve_transposed};
+pub use winograd::{WinogradWeights, convolve_winograd};

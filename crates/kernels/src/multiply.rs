@@ -103,6 +103,25 @@ pub fn multiply_then(
     });
 }
 
+/// Writes the products of some rows, one after the other, on the thread that calls. A number is the one that [`multiply`] computes.
+///
+/// # Panics
+/// As [`multiply`].
+pub(crate) fn multiply_rows(
+    level: Level,
+    weights: &PackedMatrix,
+    input: &Activations,
+    rows: Range<usize>,
+    output: &mut [f32],
+) {
+    let outputs = weights.outputs();
+    assert_eq!(input.width(), weights.inputs(), "activations are as wide as the weights have inputs");
+    assert!(rows.end <= input.rows() && output.len() == rows.len() * outputs, "{rows:?} of {}", input.rows());
+    assert!(weights.format().accepts(input.form()), "{:?} with {:?}", weights.format(), input.form());
+    let finish = Finish::new(weights, input, Disjoint::new(output), Epilogue::default(), None).from_row(rows.start);
+    Product::new(level, weights, input, finish).part(rows, 0..outputs.div_ceil(PANEL));
+}
+
 /// Runs `work` with the instructions of a level, which is available: levels come from a pool that has checked.
 pub(crate) fn enter<W: Work>(level: Level, work: W) {
     debug_assert!(level.is_available());

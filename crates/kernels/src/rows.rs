@@ -11,6 +11,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use activation::silu_of;
 pub use activation::{exp, gelu_erf, gelu_erf_gated, gelu_tanh, gelu_tanh_gated, sigmoid, silu, silu_gated, tanh};
 pub(crate) use exponential::exp2;
 pub use norm::{layer_norm, rms_norm};

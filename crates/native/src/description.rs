@@ -16,5 +16,6 @@ pub(crate) fn undescribed(framework: Framework, reason: String) -> Inspection {
         parameter_count: 0,
         tensor_types: BTreeMap::new(),
         not_servable_because: Some(reason),
+        needs_library_because: None,
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> 
         parameter_count: gguf.tensors.values().map(|tensor| tensor.element_count).sum(),
         tensor_types,
         not_servable_because,
+        needs_library_because: None,
     })
 }
 

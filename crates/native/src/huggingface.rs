@@ -71,6 +71,7 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
         tensor_types: count_types(all()),
         hyper_parameters,
         not_servable_because: refusal.map(|refusal| refusal.to_string()),
+        needs_library_because: None,
     }))
 }
 

@@ -4,23 +4,28 @@
 //! tensors      named tensors of a file, held against what a family expects of them
 //! precision    how weights are kept, and what they are multiplied with
 //! map          the activations of a batch between two layers
+//! group_norm, upsampling    layers of networks that draw images
 //! ```
 
 use seedhouse_core::Result;
 use seedhouse_kernels::{
     ActivationForm, Activations, ConvolutionBuffers, Depthwise, Epilogue, Level, Nonlinearity, PackedMatrix, Step,
-    WeightFormat, Window, convolve, convolve_depthwise, multiply_then, rows,
+    WeightFormat, Window, WinogradWeights, convolve, convolve_depthwise, convolve_winograd, multiply_then, rows,
 };
 
 use crate::torch::checkpoint::DataType;
 
+mod group_norm;
 mod map;
 mod precision;
 mod tensors;
+mod upsampling;
 
+pub(crate) use group_norm::GroupNorm;
 pub(crate) use map::Map;
 pub(crate) use precision::Compile;
 pub(crate) use tensors::{Expected, Tensors, Weights};
+pub(crate) use upsampling::Upsampling;
 
 /// A matrix, and what is added to its products.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ pub(crate) enum Padding {
 }
 
 /// A square window.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Square {
     pub(crate) size: usize,
     pub(crate) stride: usize,
@@ -103,11 +108,22 @@ impl Square {
     }
 }
 
+/// The weights of a convolution, as its kernel takes them.
+#[derive(Debug)]
+enum ConvolutionWeights {
+    Rows(PackedMatrix),
+    /// For windows of 3 x 3 in f32.
+    Winograd(WinogradWeights),
+}
+
+/// Channels from which on transforming tiles costs less than it saves.
+const LEAST_WINOGRAD_CHANNELS: usize = 16;
+
 /// A convolution over all channels.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     square: Square,
-    matrix: PackedMatrix,
+    weights: ConvolutionWeights,
     bias: Vec<f32>,
     form: ActivationForm,
     then: Option<Nonlinearity>,
@@ -136,7 +152,24 @@ impl Convolution {
                 pixel.iter_mut().zip(of_output[place..].iter().step_by(area)).for_each(|(to, from)| *to = *from);
             }
         });
-        Convolution { square, matrix, bias, form: compile.form(format), then }
+        let weights = ConvolutionWeights::Rows(matrix);
+        Convolution { square, weights, bias, form: compile.form(format), then }
+    }
+
+    /// Reads `NAME.weight` and `NAME.bias`. In f32 a window of 3 x 3 that looks at every pixel is computed in tiles.
+    pub(crate) fn read(weights: &Weights<'_>, compile: &Compile, name: &str, square: Square) -> Result<Convolution> {
+        let weight = format!("{name}.weight");
+        let (values, bias) = (weights.values(&weight)?, weights.values(&format!("{name}.bias"))?);
+        let format = compile.format(weights.data_type(&weight)?);
+        let (form, channels) = (compile.form(format), values.len() / (bias.len() * square.size * square.size));
+        let is_wide = channels.min(bias.len()) >= LEAST_WINOGRAD_CHANNELS;
+        if is_wide && square == Square::new(3, 1, 1) && (format, form) == (WeightFormat::F32, ActivationForm::F32) {
+            let weights = WinogradWeights::pack(bias.len(), channels, &|output, channel| {
+                std::array::from_fn(|place| values[(output * channels + channel) * 9 + place])
+            });
+            return Ok(Convolution { square, weights: ConvolutionWeights::Winograd(weights), bias, form, then: None });
+        }
+        Ok(Convolution::new(compile, weights.data_type(&weight)?, square, (&values, bias), None))
     }
 
     /// Reads a convolution and folds the batch normalisation after it in.
@@ -153,7 +186,11 @@ impl Convolution {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.matrix.bytes().len() + size_of_val(&self.bias[..])
+        let weights = match &self.weights {
+            ConvolutionWeights::Rows(matrix) => matrix.bytes().len(),
+            ConvolutionWeights::Winograd(weights) => weights.bytes(),
+        };
+        weights + size_of_val(&self.bias[..])
     }
 
     /// Replaces the output.
@@ -173,8 +210,15 @@ impl Convolution {
 
     fn run(&self, step: &mut Step<'_>, buffers: &mut ConvolutionBuffers, input: &Map, output: &mut Map, add: bool) {
         let window = self.square.over(input.sides);
-        let end = (Epilogue { bias: Some(&self.bias), add }, self.then);
-        convolve(step, input.images(), window, &self.matrix, self.form, buffers, output.numbers_mut(), end);
+        let (epilogue, output) = (Epilogue { bias: Some(&self.bias), add }, output.numbers_mut());
+        match &self.weights {
+            ConvolutionWeights::Rows(matrix) => {
+                convolve(step, input.images(), window, matrix, self.form, buffers, output, (epilogue, self.then));
+            }
+            ConvolutionWeights::Winograd(weights) => {
+                convolve_winograd(step, input.images(), weights, buffers, output, epilogue);
+            }
+        }
     }
 }
 

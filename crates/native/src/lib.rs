@@ -10,8 +10,9 @@
 //! plan               decoders compiled for this machine, and the sequences that run on them
 //! text_models        from a decoder in a file to one that the engine drives
 //! safetensors_file   one file of tensors without a configuration
-//! problem            declared optimisation problems: read, checked, solved, verified
 //! layers             what networks are made of: tensors by name, layers on the kernels
+//! diffusion          U-Nets that draw images
+//! problem            declared optimisation problems: read, checked, solved, verified
 //! tabular            networks for tables: features and classes in the file, scaling inside the network
 //! vision             image classifiers: names, shapes, forward passes
 //! ```
@@ -21,6 +22,7 @@
 
 mod decoder;
 mod description;
+mod diffusion;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gguf;

@@ -12,7 +12,7 @@ use crate::huggingface::safetensors;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
-use crate::{tabular, vision};
+use crate::{diffusion, tabular, vision};
 
 /// Returns the one safetensors file among others that are none, such as licences.
 pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {
@@ -26,7 +26,7 @@ pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {
 /// [`seedhouse_core::Error::Malformed`] naming the file and both values.
 pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
     let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
-    let entries = safetensors::read(path, &bytes)?;
+    let (entries, texts) = safetensors::read_with_texts(path, &bytes)?;
     let mut tensor_types = BTreeMap::new();
     entries.iter().for_each(|tensor| *tensor_types.entry(tensor.dtype.clone()).or_default() += 1);
     let mut inspection = Inspection {
@@ -34,12 +34,13 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
         parameter_count: entries.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types,
         not_servable_because: None,
+        needs_library_because: None,
         ..undescribed(Framework::Safetensors, String::new())
     };
-    let texts = safetensors::read_texts(path, &bytes)?;
     let described =
         Tensors::of_safetensors(path, &[(path, &bytes)]).and_then(|tensors| match tabular::declaration_of(&texts) {
             Some(text) => tabular::describe(path, text, &tensors, &mut inspection),
+            None if diffusion::recognises(&tensors) => Ok(diffusion::describe(&tensors, &mut inspection)),
             None => Ok(vision::describe(&tensors, &mut inspection)),
         });
     match described {
@@ -57,8 +58,9 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
 pub(crate) fn load(file: &LocalFile, metadata: &Map<String, Value>, models: &TextModels) -> Result<LoadedModel> {
     let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
     let tensors = Tensors::of_safetensors(path, &[(path, &bytes)])?;
-    match tabular::declaration_of(&safetensors::read_texts(path, &bytes)?) {
+    match tabular::declaration_of(&safetensors::read_with_texts(path, &bytes)?.1) {
         Some(text) => tabular::load(path, text, &tensors, models),
+        None if diffusion::recognises(&tensors) => diffusion::load(&tensors, metadata, models),
         None => vision::load(&tensors, metadata, models),
     }
 }

@@ -23,6 +23,7 @@ use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
 use self::checkpoint::Checkpoint;
 use crate::decoder::original;
 use crate::description::undescribed;
+use crate::diffusion;
 use crate::huggingface::text;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
@@ -56,12 +57,17 @@ pub(crate) fn inspect(file: &ManifestPath, bytes: &[u8], files: &LocalFiles) -> 
         parameter_count: checkpoint.tensors().values().map(|tensor| tensor.element_count() as u64).sum(),
         tensor_types: count_types(&checkpoint),
         not_servable_because: None,
+        needs_library_because: None,
         ..undescribed(Framework::Pytorch, String::new())
     };
     if original::recognises(&checkpoint) {
         describe_decoder(&checkpoint, files, &mut inspection);
-    } else {
-        vision::describe(&Tensors::of_checkpoint(checkpoint), &mut inspection);
+        return Ok(inspection);
+    }
+    let tensors = Tensors::of_checkpoint(checkpoint);
+    match diffusion::recognises(&tensors) {
+        true => diffusion::describe(&tensors, &mut inspection),
+        false => vision::describe(&tensors, &mut inspection),
     }
     Ok(inspection)
 }
@@ -95,7 +101,11 @@ pub(crate) fn load(
         let text = text::read(files, model.spec.vocab_size)?;
         return models.load(files, &model, text.tokenizer, text.chat_template);
     }
-    vision::load(&Tensors::of_checkpoint(checkpoint), &options.metadata, models)
+    let tensors = Tensors::of_checkpoint(checkpoint);
+    match diffusion::recognises(&tensors) {
+        true => diffusion::load(&tensors, &options.metadata, models),
+        false => vision::load(&tensors, &options.metadata, models),
+    }
 }
 
 fn count_types(checkpoint: &Checkpoint<'_>) -> BTreeMap<String, u64> {

@@ -4,7 +4,8 @@
 //! twice, tensors always as little-endian bytes in the file, no shapes claimed for values in the middle (the optimiser would believe
 //! them), free dimensions without names, since exporters give one name (`?`) to dimensions that differ.
 //!
-//! Two things that the runtime computes otherwise than the format says are expressed by other operators on the way ([`rewrite`]).
+//! For the built-in runtime, what it computes otherwise than the format says is expressed by other operators on the way ([`rewrite`]).
+//! ONNX Runtime is given the operators as they are.
 
 mod message;
 mod rewrite;
@@ -17,24 +18,29 @@ use crate::proto::{AttributeValue, Graph, Model, Node, TensorProto, ValueInfo, V
 use crate::structure::free_inputs;
 use crate::wire::Broken;
 
-/// Writes a model.
-pub(crate) fn write(model: &Model<'_>, contents: &Contents, path: &ManifestPath) -> Result<Vec<u8>> {
-    let mut message = Message::default();
-    write_model(&mut message, model, contents).map_err(|broken| broken.in_file(path))?;
-    Ok(message.bytes)
+/// Who reads what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// The runtime that is compiled in.
+    BuiltIn,
+    /// ONNX Runtime.
+    Library,
 }
 
-fn write_model(message: &mut Message, model: &Model<'_>, contents: &Contents) -> Result<(), Broken> {
-    let mut writer = Writer { contents, opset: own_opset(model), made: 0 };
-    message.integer(1, model.ir_version.max(1));
-    for (domain, version) in &model.opset_imports {
-        message.message(8, |import| {
-            import.text(1, domain);
-            import.integer(2, *version);
-            Ok(())
-        })?;
-    }
-    message.message(7, |message| writer.graph(message, &model.graph, Place::Outermost))
+/// Before this version of the format an initializer had to be an input as well; here it is none.
+const CONSTANT_INITIALIZERS: i64 = 4;
+
+/// Writes a model.
+pub(crate) fn write(
+    model: &Model<'_>,
+    contents: &Contents,
+    path: &ManifestPath,
+    audience: Audience,
+) -> Result<Vec<u8>> {
+    let mut message = Message::default();
+    let mut writer = Writer { contents, audience, opset: own_opset(model), made: 0 };
+    writer.model(&mut message, model).map_err(|broken| broken.in_file(path))?;
+    Ok(message.bytes)
 }
 
 /// Returns the version of ONNX's own operators.
@@ -44,6 +50,7 @@ pub(crate) fn own_opset(model: &Model<'_>) -> i64 {
 
 struct Writer<'c> {
     contents: &'c Contents,
+    audience: Audience,
     opset: i64,
     /// How many names were made up.
     made: usize,
@@ -56,6 +63,18 @@ enum Place {
 }
 
 impl Writer<'_> {
+    fn model(&mut self, message: &mut Message, model: &Model<'_>) -> Result<(), Broken> {
+        message.integer(1, model.ir_version.max(CONSTANT_INITIALIZERS));
+        for (domain, version) in &model.opset_imports {
+            message.message(8, |import| {
+                import.text(1, domain);
+                import.integer(2, *version);
+                Ok(())
+            })?;
+        }
+        message.message(7, |message| self.graph(message, &model.graph, Place::Outermost))
+    }
+
     fn graph(&mut self, message: &mut Message, graph: &Graph<'_>, place: Place) -> Result<(), Broken> {
         for node in &graph.nodes {
             self.node(message, node)?;
@@ -74,16 +93,18 @@ impl Writer<'_> {
     }
 
     fn node(&mut self, message: &mut Message, node: &Node<'_>) -> Result<(), Broken> {
-        if self.rewritten(message, node)? {
+        let is_for_us = self.audience == Audience::BuiltIn;
+        if is_for_us && self.rewritten(message, node)? {
             return Ok(());
         }
+        let defaults = if is_for_us { rewrite::defaults(node) } else { Vec::new() };
         message.message(1, |message| {
             node.inputs.iter().for_each(|name| message.text(1, name));
             node.outputs.iter().for_each(|name| message.text(2, name));
             message.name(3, node.name);
             message.text(4, node.operator);
-            for (name, value) in rewrite::defaults(node) {
-                message.message(5, |message| self.attribute(message, name, &value))?;
+            for (name, value) in &defaults {
+                message.message(5, |message| self.attribute(message, name, value))?;
             }
             for attribute in &node.attributes {
                 message.message(5, |message| self.attribute(message, attribute.name, &attribute.value))?;

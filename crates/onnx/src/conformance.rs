@@ -1,7 +1,8 @@
 //! The single-operator cases of the `onnx` package, which `scripts/make_onnx_cases.py` writes into a folder.
 //!
-//! A case is claimed when inspection finds nothing in it that is not computed, and the library does not name an attribute when it loads it. Of the claimed ones, those that do not pass are listed in
-//! `conformance/known_failures.txt`; the test fails when the list is wrong in either direction.
+//! A case is claimed when inspection finds nothing in it that is not computed, and the library does not name an attribute when it loads it.
+//! Of the claimed ones, those that do not pass are listed in `conformance/`, one list for each runtime; a test fails when its list is wrong in
+//! either direction.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,29 +11,42 @@ use seedhouse_core::runtime::{
     LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorData, TensorType,
 };
 use seedhouse_core::{Digest, Error};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::OnnxRuntime;
 use crate::proto::{Payload, Reader};
+use crate::test_library::{runtime_with_library, skip_unless};
 
 const KNOWN: &str = include_str!("conformance/known_failures.txt");
+const KNOWN_OF_ONNX_RUNTIME: &str = include_str!("conformance/known_failures_onnxruntime.txt");
 
 #[test]
 fn cases_of_the_onnx_package_pass() {
-    let Some(folder) = std::env::var_os("SEEDHOUSE_TEST_ONNX_CASES").filter(|folder| !folder.is_empty()) else {
-        println!("SKIPPED: SEEDHOUSE_TEST_ONNX_CASES does not name the folder that scripts/make_onnx_cases.py writes");
-        return;
-    };
+    check_cases(&OnnxRuntime::new(), KNOWN, "rten");
+}
+
+#[test]
+fn cases_of_the_onnx_package_pass_with_onnx_runtime() {
+    let Some(runtime) = runtime_with_library() else { return };
+    check_cases(&runtime, KNOWN_OF_ONNX_RUNTIME, "onnxruntime");
+}
+
+/// Runs every case on one of the runtimes alone.
+fn check_cases(runtime: &OnnxRuntime, known: &str, name: &str) {
+    let folder = std::env::var_os("SEEDHOUSE_TEST_ONNX_CASES").filter(|folder| !folder.is_empty());
+    let reason = "SEEDHOUSE_TEST_ONNX_CASES does not name the folder that scripts/make_onnx_cases.py writes";
+    let Some(folder) = skip_unless(folder, "onnx-cases", reason) else { return };
+    let options = LoadOptions { metadata: Map::from_iter([("runtime".to_owned(), name.into())]) };
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(Path::new(&folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort_unstable();
     assert!(!cases.is_empty(), "no cases in `{}`", Path::new(&folder).display());
     let known: BTreeSet<&str> =
-        KNOWN.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "#").collect();
+        known.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "#").collect();
     let (mut claimed, mut passed, mut unexpected, mut failed) = (0, 0, Vec::new(), BTreeSet::new());
     for case in &cases {
         let name = case.file_name().unwrap().to_str().unwrap();
-        match outcome(case) {
+        match outcome(runtime, &options, case) {
             Outcome::NotClaimed(reason) => println!("not claimed: {name}: {reason}"),
             Outcome::Passed => {
                 claimed += 1;
@@ -61,10 +75,9 @@ enum Outcome {
     Failed(String),
 }
 
-fn outcome(case: &Path) -> Outcome {
+fn outcome(runtime: &OnnxRuntime, options: &LoadOptions, case: &Path) -> Outcome {
     let path = "model.onnx".parse().unwrap();
     let files = LocalFiles(vec![LocalFile { path, local: case.join("model.onnx"), digest: Digest::of("case") }]);
-    let runtime = OnnxRuntime::new();
     match runtime.inspect(&files) {
         Ok(Some(inspection)) => {
             if let Some(reason) = inspection.not_servable_because {
@@ -74,7 +87,7 @@ fn outcome(case: &Path) -> Outcome {
         Ok(None) => return Outcome::Failed("not recognised".into()),
         Err(error) => return Outcome::Failed(error.to_string()),
     }
-    let loaded = match runtime.load(&files, &LoadOptions::default()) {
+    let loaded = match runtime.load(&files, options) {
         Ok(LoadedModel::Tensor(model)) => model,
         Ok(_) => return Outcome::Failed("loaded as something else than a graph".into()),
         // The library names an attribute that it does not compute with, and registration loads once: such a graph is not served.

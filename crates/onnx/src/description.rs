@@ -8,12 +8,19 @@ use serde_json::{Map, Value, json};
 
 use crate::proto::{Model, ValueInfo, ValueKind};
 use crate::structure::{Facts, free_inputs};
+use crate::support::Obstacle;
 
 /// The name under which ONNX's own operators are shown.
 const OWN_DOMAIN: &str = "ai.onnx";
 
-/// Describes a graph.
-pub(crate) fn describe(model: &Model<'_>, facts: &Facts, not_servable_because: Option<String>) -> Inspection {
+/// Describes a graph. Whether there is a library decides whether it is served now, and nothing of what is recorded.
+pub(crate) fn describe(model: &Model<'_>, facts: &Facts, obstacle: Option<Obstacle>, has_library: bool) -> Inspection {
+    let reason = obstacle.as_ref().map(Obstacle::reason);
+    let (not_servable_because, needs_library_because) = match obstacle {
+        Some(Obstacle::WithoutLibrary(_)) if has_library => (None, reason),
+        Some(Obstacle::WithoutLibrary(_)) => (reason.clone(), reason),
+        Some(Obstacle::Always(_)) | None => (reason, None),
+    };
     let tensor_types: BTreeMap<String, u64> =
         facts.tensor_types.iter().map(|(element, count)| (element.name(), *count)).collect();
     Inspection {
@@ -25,6 +32,7 @@ pub(crate) fn describe(model: &Model<'_>, facts: &Facts, not_servable_because: O
         parameter_count: facts.parameter_count,
         tensor_types,
         not_servable_because,
+        needs_library_because,
     }
 }
 
@@ -39,6 +47,7 @@ pub(crate) fn undescribed(reason: String) -> Inspection {
         parameter_count: 0,
         tensor_types: BTreeMap::new(),
         not_servable_because: Some(reason),
+        needs_library_because: None,
     }
 }
 

@@ -36,6 +36,7 @@ const NAMES: [&str; 23] = [
 impl ElementType {
     pub(crate) const FLOAT: ElementType = ElementType(1);
     pub(crate) const BOOL: ElementType = ElementType(9);
+    pub(crate) const DOUBLE: ElementType = ElementType(11);
 
     /// Returns the name of the format.
     pub(crate) fn name(self) -> String {
@@ -46,7 +47,7 @@ impl ElementType {
         }
     }
 
-    /// Returns our type, if the runtime computes with it. f64 is not one: the runtime would make it f32 without a word.
+    /// Returns our type, if tensors of it are taken and given. f64 is not one: the built-in runtime would make it f32 without a word.
     pub(crate) fn tensor_type(self) -> Option<TensorType> {
         Some(match self.0 {
             1 => TensorType::F32,
@@ -60,13 +61,14 @@ impl ElementType {
         })
     }
 
-    /// Returns how many bytes a value has, for the types that are computed with.
+    /// Returns how many bytes a value has; `None` for texts, complex numbers, those that share a byte, and unknown types.
     pub(crate) fn size_bytes(self) -> Option<usize> {
-        Some(match self.tensor_type()? {
-            TensorType::F32 | TensorType::I32 => 4,
-            TensorType::I64 => 8,
-            TensorType::F16 => 2,
-            TensorType::I8 | TensorType::U8 | TensorType::Bool => 1,
+        Some(match self.0 {
+            2 | 3 | 9 | 17..=20 => 1,
+            4 | 5 | 10 | 16 => 2,
+            1 | 6 | 12 => 4,
+            7 | 11 | 13 => 8,
+            _ => return None,
         })
     }
 }

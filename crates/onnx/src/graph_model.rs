@@ -1,17 +1,19 @@
-//! A loaded graph.
+//! A graph loaded by the built-in runtime.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use half::f16;
-use rten::{LoadErrorKind, ModelOptions, NodeId, Value};
+use rten::{LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use rten_tensor::Tensor as Dense;
 use rten_tensor::prelude::*;
 use seedhouse_core::runtime::{Tensor, TensorData, TensorModel, TensorSpec, TensorType, check_inputs};
 use seedhouse_core::{Error, ManifestPath, Result};
 
-use crate::proto::{Model, ValueInfo, ValueKind};
-use crate::structure::free_inputs;
+use crate::guarded::guarded;
+use crate::ports::Ports;
+
+/// The name of the built-in runtime.
+pub(crate) const BUILT_IN: &str = "rten";
 
 /// A graph that computes. Calls may run at the same time; they share the runtime's threads.
 pub(crate) struct GraphModel {
@@ -19,27 +21,19 @@ pub(crate) struct GraphModel {
     ports: Ports,
     inputs: Vec<NodeId>,
     outputs: Vec<NodeId>,
+    threads: Option<Arc<ThreadPool>>,
     /// The graph with its weights, of which the runtime holds a copy.
     bytes: u64,
 }
 
-/// What a graph takes and gives.
-pub(crate) struct Ports {
-    inputs: Vec<TensorSpec>,
-    outputs: Vec<TensorSpec>,
-}
-
 impl GraphModel {
-    /// Returns what a graph that can be served takes and gives.
-    pub(crate) fn ports(model: &Model<'_>) -> Ports {
-        Ports {
-            inputs: free_inputs(&model.graph).filter_map(spec).collect(),
-            outputs: model.graph.outputs.iter().filter_map(spec).collect(),
-        }
-    }
-
     /// Hands a clean graph to the runtime.
-    pub(crate) fn load(path: &ManifestPath, clean: Vec<u8>, ports: Ports) -> Result<GraphModel> {
+    pub(crate) fn load(
+        path: &ManifestPath,
+        clean: Vec<u8>,
+        ports: Ports,
+        threads: Option<Arc<ThreadPool>>,
+    ) -> Result<GraphModel> {
         let what = || format!("file `{path}`");
         let bytes = clean.len() as u64;
         let model = guarded(|| ModelOptions::with_all_ops().load(clean))
@@ -55,7 +49,7 @@ impl GraphModel {
         };
         let inputs: Result<Vec<NodeId>> = ports.inputs.iter().map(find).collect();
         let outputs: Result<Vec<NodeId>> = ports.outputs.iter().map(find).collect();
-        Ok(GraphModel { inputs: inputs?, outputs: outputs?, model, ports, bytes })
+        Ok(GraphModel { inputs: inputs?, outputs: outputs?, model, ports, threads, bytes })
     }
 
     fn tensor(spec: &TensorSpec, value: Value) -> Result<Tensor> {
@@ -96,30 +90,25 @@ impl TensorModel for GraphModel {
         self.bytes
     }
 
+    fn computed_by(&self) -> Option<&str> {
+        Some(BUILT_IN)
+    }
+
     fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let tensors = check_inputs(&self.ports.inputs, inputs)?;
         let mut values = Vec::with_capacity(tensors.len());
         for ((spec, id), tensor) in self.ports.inputs.iter().zip(&self.inputs).zip(&tensors) {
             values.push((*id, value_of(spec, tensor)?.into()));
         }
-        let shapes = || {
-            let shape = |(spec, tensor): (&TensorSpec, &&Tensor)| format!("`{}` {:?}", spec.name, tensor.shape);
-            self.ports.inputs.iter().zip(&tensors).map(shape).collect::<Vec<_>>().join(", ")
-        };
-        let outputs = guarded(|| self.model.run(values, &self.outputs, None))
+        let shapes = || self.ports.shapes_of(&tensors);
+        let options = RunOptions::default().with_thread_pool(self.threads.clone());
+        let outputs = guarded(|| self.model.run(values, &self.outputs, Some(options)))
             .map_err(|panic| Error::Internal(format!("the graph stopped with inputs {}: {panic}", shapes())))?
             .map_err(|error| {
                 Error::invalid("inputs", shapes(), format!("the graph cannot compute with them: {error}"))
             })?;
         self.ports.outputs.iter().zip(outputs).map(|(spec, value)| GraphModel::tensor(spec, value)).collect()
     }
-}
-
-/// Describes an input or output; `None` for what [`support`](crate::support) refuses.
-fn spec(value: &ValueInfo<'_>) -> Option<TensorSpec> {
-    let ValueKind::Tensor { element, shape } = &value.kind else { return None };
-    let shape = shape.clone().unwrap_or_default();
-    Some(TensorSpec { name: value.name.to_owned(), tensor_type: element.tensor_type()?, shape })
 }
 
 /// Returns an input as the runtime takes it: it has whole numbers of 32 and 8 bits, and f32.
@@ -149,13 +138,4 @@ fn value_of(spec: &TensorSpec, tensor: &Tensor) -> Result<Value> {
 
 fn taken<T: Clone>(values: Dense<T>, data: impl FnOnce(Vec<T>) -> TensorData) -> (Vec<usize>, TensorData) {
     (values.shape().to_vec(), data(values.into_data()))
-}
-
-/// Runs what may panic inside the library, and returns the panic's message: it is the request's mistake or the library's, and no
-/// reason to end the thread of the caller. Nothing of ours is changed inside.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        text.unwrap_or("no message").to_owned()
-    })
 }

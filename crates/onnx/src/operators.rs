@@ -163,3 +163,13 @@ pub(crate) fn of_domain(domain: &str) -> Option<&'static [&'static str]> {
         _ => None,
     }
 }
+
+/// Returns whether a runtime may compute an operator: those of ONNX itself and of ONNX Runtime, except the ones that bring compiled code
+/// or name files of their own.
+pub(crate) fn is_known_domain(domain: &str, operator: &str) -> bool {
+    match domain {
+        "" | "ai.onnx.ml" => true,
+        "com.microsoft" => !matches!(operator, "ATen" | "EPContext" | "PyOp" | "PythonOp" | "TritonOp"),
+        _ => false,
+    }
+}

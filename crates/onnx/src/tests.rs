@@ -1,5 +1,6 @@
 //! Graphs through the runtime port, whole and hostile.
 
+mod accelerated;
 mod hostile;
 
 use std::path::Path;

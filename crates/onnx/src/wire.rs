@@ -150,7 +150,20 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// The same for f32.
+    /// Adds the bytes of numbers of 64 bits.
+    pub(crate) fn eights(self, what: &str, into: &mut Vec<u8>) -> Result<(), Broken> {
+        match self {
+            Wire::Fixed64(bytes) => into.extend(bytes),
+            Wire::Bytes(packed) if packed.len().is_multiple_of(8) => into.extend(packed),
+            Wire::Bytes(packed) => {
+                return Err(Broken::new(format!("{what} has {} bytes, which is no multiple of 8", packed.len())));
+            }
+            _ => return Err(Broken::new(format!("{what} is no number of 64 bits"))),
+        }
+        Ok(())
+    }
+
+    /// Adds the values of a repeated field of f32.
     pub(crate) fn floats(self, what: &str, into: &mut Vec<f32>) -> Result<(), Broken> {
         match self {
             Wire::Fixed32(bytes) => into.push(f32::from_le_bytes(bytes)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use seedhouse_api::{AllowedHost, AllowedOrigin};
+use seedhouse_api::{AllowedHost, AllowedOrigin, MetricsAliases};
 use seedhouse_core::{
     Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Share,
     Status, Timestamp, TokenName, Version,
@@ -16,8 +16,11 @@ use serde::de::DeserializeOwned;
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
+use crate::onnx_library::OnnxLibrary;
 use crate::output::Output;
+use crate::remote::ServerArguments;
 use crate::short_time::short_time;
+use crate::telemetry::Collector;
 
 /// Keeps, proves and serves machine-learning models.
 ///
@@ -38,6 +41,11 @@ pub(crate) struct Cli {
     /// Form of the log lines on standard error
     #[arg(long, global = true, value_enum, env = "SEEDHOUSE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+
+    /// The shared library of ONNX Runtime that computes ONNX graphs: a file, `off`, or `auto` for what `seedhouse runtime
+    /// install` put into the registry's folder
+    #[arg(long, global = true, value_name = "PATH|off|auto", env = "SEEDHOUSE_ONNX_RUNTIME", default_value = "auto")]
+    pub(crate) onnx_runtime: OnnxLibrary,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -118,12 +126,23 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Classify images, or print vectors of their features
     Classify(ClassifyArguments),
+    /// Draw images with a diffusion model
+    Imagine(ImagineArguments),
     /// Compute named tensors from named tensors, or classes or targets from rows of features
     Predict(PredictArguments),
     /// Solve a registered problem of optimisation
     Solve(SolveArguments),
     /// Serve the HTTP API
     Serve(ServeArguments),
+    /// Install and list what computes models beside the program itself
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
+    /// List what a running server has loaded
+    Ps(PsArguments),
+    /// Have a running server load a version, so that the next request finds it warm
+    Load(LoadArguments),
+    /// Have a running server unload a version; requests in progress end on it
+    Unload(LoadArguments),
     /// Make, list and revoke the tokens that let others in
     #[command(subcommand)]
     Token(TokenCommand),
@@ -296,6 +315,29 @@ pub(crate) struct UpdateArguments {
     /// Why; kept in the history
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuntimeCommand {
+    /// Download a runtime of a pinned version through pip, check its digest, and put it into the registry's folder
+    ///
+    /// Servers use it from their next start on.
+    Install {
+        /// Which: ONNX Runtime computes ONNX graphs, most of them sooner, and operators that the built-in runtime lacks
+        name: RuntimeName,
+        /// Take it from this wheel instead of the network; it must be the pinned one
+        #[arg(long, value_name = "FILE.whl")]
+        from: Option<PathBuf>,
+    },
+    /// List what is installed in the registry's folder, and what is wrong with it
+    List,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeName {
+    /// ONNX Runtime
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
 }
 
 #[derive(Debug, Subcommand)]
@@ -734,6 +776,55 @@ pub(crate) struct ClassifyArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImagineArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// The PNG file to write; several samples stand side by side in it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// What is to be seen: a label or a number, of a model that was trained with classes
+    #[arg(long, value_name = "LABEL|NUMBER")]
+    pub(crate) class: Option<String>,
+
+    /// How many images
+    #[arg(long, default_value_t = 1)]
+    pub(crate) samples: usize,
+
+    /// How many timesteps are gone through; by default 50, or all where the model was trained with fewer
+    #[arg(long)]
+    pub(crate) steps: Option<usize>,
+
+    /// The same seed gives the same images
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// How far the class is followed beyond what the model draws without it, 0 to 100; by default 7.5, 1 is not beyond
+    #[arg(long)]
+    pub(crate) guidance: Option<f64>,
+
+    /// How one step leads to the next
+    #[arg(long, value_enum, default_value = "ddim")]
+    pub(crate) sampler: SamplerArgument,
+
+    /// With ddim: how much noise each step adds, from 0 (none) to 1 (as much as ddpm)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) eta: f64,
+
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SamplerArgument {
+    /// The shortest way; few steps do
+    Ddim,
+    /// With all the noise that the model was trained with
+    Ddpm,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PredictArguments {
     /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
     pub(crate) reference: Reference,
@@ -879,6 +970,22 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "TIME", env = "SEEDHOUSE_UNLOAD_AFTER")]
     pub(crate) unload_after: Option<Lifetime>,
 
+    /// Show `/metrics` to everybody who reaches the server; otherwise it takes a token as soon as there is one
+    #[arg(long, env = "SEEDHOUSE_OPEN_METRICS")]
+    pub(crate) open_metrics: bool,
+
+    /// Show metrics also under the names of another server, `triton` or `vllm`; may be repeated
+    #[arg(long, value_name = "SERVER", env = "SEEDHOUSE_METRICS_ALIASES", value_delimiter = ',')]
+    pub(crate) metrics_aliases: Vec<MetricsAliases>,
+
+    /// Send traces to this OpenTelemetry collector (OTLP over HTTP), e.g. `http://127.0.0.1:4318`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<Collector>,
+
+    /// How long the server still answers after the signal to stop, while `/readyz` says 503, so that load balancers notice first
+    #[arg(long, value_name = "TIME", env = "SEEDHOUSE_SHUTDOWN_DELAY")]
+    pub(crate) shutdown_delay: Option<Lifetime>,
+
     /// The most registrations and parts of uploads at once; the next one is refused
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub(crate) max_uploads: usize,
@@ -905,6 +1012,22 @@ pub(crate) struct ServeArguments {
 
     #[command(flatten)]
     pub(crate) language: LanguageArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@champion`, `base@sha256:…`
+    #[arg(value_name = "MODEL")]
+    pub(crate) reference: Reference,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
 }
 
 /// When a beam search ends.

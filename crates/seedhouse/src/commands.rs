@@ -12,13 +12,17 @@ mod export;
 mod gc;
 mod generate;
 mod history;
+mod imagine;
 mod import;
 mod jobs;
 mod lineage;
 mod list;
+mod load;
 mod predict;
+mod ps;
 mod register;
 mod restore;
+mod runtime;
 mod scrub;
 mod serve;
 mod show;
@@ -44,7 +48,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let output = cli.output();
     match &cli.command {
         Command::Register(arguments) => {
-            let registry = Registry::open_or_create_with(&cli.root, of(&arguments.language)?)?;
+            let registry = Registry::open_or_create_with(&cli.root, of(cli, &arguments.language)?)?;
             register::run(&registry.service, arguments, output)?;
             registry.close()?;
         }
@@ -77,23 +81,35 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let default = JobsCommand::default();
             jobs::run(&Registry::open(&cli.root)?.service, command.as_ref().unwrap_or(&default), output)?;
         }
-        Command::Adopt(arguments) => adopt::run(&cli.root, arguments, output)?,
+        Command::Adopt(arguments) => adopt::run(&cli.root, &cli.onnx_runtime, arguments, output)?,
         Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
         Command::Restore(arguments) => restore::run(&cli.root, arguments, output)?,
         Command::Export(arguments) => export::run(&Registry::open(&cli.root)?.service, arguments, output)?,
         Command::Import(arguments) => {
-            let registry = Registry::open_or_create(&cli.root)?;
+            let registry = Registry::open_or_create_with(&cli.root, loading(cli))?;
             import::run(&registry.service, arguments, output)?;
             registry.close()?;
         }
         Command::Generate(arguments) => {
-            let registry = Registry::open_with(&cli.root, of(&arguments.language)?)?;
+            let registry = Registry::open_with(&cli.root, of(cli, &arguments.language)?)?;
             generate::run(&registry.service, arguments, output)?;
         }
-        Command::Classify(arguments) => classify::run(&Registry::open(&cli.root)?.service, arguments, output)?,
-        Command::Predict(arguments) => predict::run(&Registry::open(&cli.root)?.service, arguments, output)?,
+        Command::Imagine(arguments) => {
+            let registry = Registry::open_with(&cli.root, of(cli, &arguments.language)?)?;
+            imagine::run(&registry.service, arguments, output)?;
+        }
+        Command::Classify(arguments) => {
+            classify::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
+        }
+        Command::Predict(arguments) => {
+            predict::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
+        }
         Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
-        Command::Serve(arguments) => serve::run(&cli.root, arguments, output)?,
+        Command::Serve(arguments) => serve::run(&cli.root, arguments, &cli.onnx_runtime, output)?,
+        Command::Runtime(command) => runtime::run(&cli.root, command, output)?,
+        Command::Ps(arguments) => ps::run(arguments, output)?,
+        Command::Load(arguments) => load::load(arguments, output)?,
+        Command::Unload(arguments) => load::unload(arguments, output)?,
         Command::Token(command) => token::run(&cli.root, command, output)?,
         Command::Demo(arguments) => demo::run(arguments, output)?,
     }
@@ -101,13 +117,18 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// What a command of its own asks of language models.
-fn of(language: &LanguageArguments) -> Result<Serving> {
-    Ok(Serving { native: language.options()?, ..Serving::default() })
+fn of(cli: &Cli, language: &LanguageArguments) -> Result<Serving> {
+    Ok(Serving { native: language.options()?, ..loading(cli) })
+}
+
+/// What a command asks that loads models.
+fn loading(cli: &Cli) -> Serving {
+    Serving { onnx: cli.onnx_runtime.clone(), ..Serving::default() }
 }
 
 /// Runs a command that changes a registry that exists, and brings `metadata.json` up to date.
 fn changing(cli: &Cli, run: impl FnOnce(&Service) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let registry = Registry::open(&cli.root)?;
+    let registry = Registry::open_with(&cli.root, loading(cli))?;
     run(&registry.service)?;
     registry.close()?;
     Ok(())

@@ -11,9 +11,11 @@ mod failure;
 mod language_settings;
 mod lifetime;
 mod memory_budget;
+mod onnx_library;
 mod output;
 mod progress_bar;
 mod registry;
+mod remote;
 mod short_time;
 mod telemetry;
 
@@ -26,9 +28,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };
-    telemetry::start(&cli);
-    match commands::run(&cli) {
+    let telemetry = telemetry::start(&cli);
+    let code = match commands::run(&cli) {
         Ok(code) => code,
         Err(error) => failure::report(&error, cli.output()),
-    }
+    };
+    telemetry.end();
+    code
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
 use seedhouse_engine::Engine;
 use seedhouse_native::{NativeOptions, NativeRuntime};
-use seedhouse_onnx::OnnxRuntime;
+use seedhouse_onnx::{OnnxRuntime, OnnxSettings};
 use seedhouse_service::{BatchSettings, Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
+
+use crate::onnx_library::OnnxLibrary;
 
 /// How models are served and computed.
 #[derive(Debug, Default)]
@@ -16,6 +18,7 @@ pub(crate) struct Serving {
     pub(crate) text: TextSettings,
     pub(crate) batching: BatchSettings,
     pub(crate) native: NativeOptions,
+    pub(crate) onnx: OnnxLibrary,
     pub(crate) memory: MemorySettings,
     pub(crate) kept: Kept,
 }
@@ -23,6 +26,7 @@ pub(crate) struct Serving {
 /// An open registry. Closing it brings `metadata.json` up to date.
 pub(crate) struct Registry {
     pub(crate) service: Arc<Service>,
+    onnx: Arc<OnnxRuntime>,
     metadata_file: MetadataFile,
 }
 
@@ -40,15 +44,17 @@ impl Registry {
         let artifacts = Arc::new(LocalArtifacts::open(root)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
+        let library = serving.onnx.choice(root);
+        let onnx = Arc::new(OnnxRuntime::with(&OnnxSettings { library, threads: Some(serving.native.pool.threads) })?);
         let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..serving.native };
-        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), Arc::new(OnnxRuntime::new())])
+        let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), onnx.clone()])
             .with_text_settings(serving.text)
             .with_batch_settings(serving.batching)
             .with_memory_settings(serving.memory);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
         let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root)).with_kept(serving.kept);
-        Ok(Registry { service: Arc::new(service), metadata_file })
+        Ok(Registry { service: Arc::new(service), onnx, metadata_file })
     }
 
     /// Opens the registry under `root`; a mistyped folder is an error, not an empty registry.
@@ -67,6 +73,14 @@ impl Registry {
     /// Returns whether there is a registry under `root`.
     pub(crate) fn exists(root: &Path) -> bool {
         root.join(DATABASE).exists()
+    }
+
+    /// Opens ONNX Runtime, if there is one, instead of with the first graph: what is wrong with it is said at once.
+    pub(crate) fn open_onnx_library(&self) -> Result<()> {
+        if let Some(name) = self.onnx.open_library()? {
+            tracing::info!(runtime = name, "ONNX graphs have an accelerator");
+        }
+        Ok(())
     }
 
     /// Brings `metadata.json` up to date.

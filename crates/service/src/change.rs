@@ -5,6 +5,8 @@ use seedhouse_core::{
     HoldKind, ModelId, ModelName, Reference, Result, Status, Update,
 };
 
+use seedhouse_engine::SlotOptions;
+
 use crate::Service;
 use crate::infer::slot_key;
 
@@ -31,7 +33,7 @@ impl Service {
         origin: Origin,
     ) -> Result<Entry> {
         let entry = self.store.version(reference)?;
-        edits.iter().try_for_each(|edit| check_servable_status(&entry, edit))?;
+        edits.iter().try_for_each(|edit| self.check_servable_status(&entry, edit))?;
         let model_id = entry.record.model_id;
         self.change(Action::Update(Update { model_id, expected_revision, edits }), origin)
     }
@@ -69,6 +71,7 @@ impl Service {
         let model_id = entry.record.model_id.clone();
         let deleted = self.change(Action::Delete(Deletion { model_id, guard }), origin)?;
         self.engine.unload(&slot_key(&entry));
+        self.engine.statistics().retain(|model_id| *model_id != entry.record.model_id);
         Ok(deleted)
     }
 
@@ -97,14 +100,30 @@ impl Service {
         self.store.deleted()
     }
 
+    /// `ready` means that the version can be served. A word of the user cannot make it so, but a library that was missing at
+    /// registration may be installed by now: then loading it is the proof.
+    fn check_servable_status(&self, entry: &Entry, edit: &Edit) -> Result<()> {
+        let recorded = check_recorded_status(entry, edit);
+        let (Err(_), Edit::Status(status @ Status::Ready), Some(_)) = (&recorded, edit, entry.record.digest()) else {
+            return recorded;
+        };
+        match self.load_slot(entry, SlotOptions::default()) {
+            Ok(_) => Ok(()),
+            Err(Error::WrongTask { reason, .. } | Error::Unsupported { reason, .. }) => {
+                Err(Error::invalid("status", status, format!("{reason}, so it cannot be served")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn change(&self, action: Action, origin: Origin) -> Result<Entry> {
         let change = Change { at: self.clock.now(), actor: origin.actor, reason: origin.reason, action };
         Ok(self.store.apply(change)?.entry)
     }
 }
 
-/// `ready` means that the version can be served. A word of the user cannot make it so.
-fn check_servable_status(entry: &Entry, edit: &Edit) -> Result<()> {
+/// Checks a status against what was found out about the files when they were registered.
+fn check_recorded_status(entry: &Entry, edit: &Edit) -> Result<()> {
     let Edit::Status(status) = edit else { return Ok(()) };
     let inspected = entry.record.fields.get("inspected").and_then(|inspected| inspected.as_object());
     let reason = match inspected {

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, TrialKind, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, Lease,
-    LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions, TabularAnswer, TabularRequest, TensorOutputs,
+    Classification, ClassifyRequest, Drawing, DrawingProgress, FinishReason, GenerateRequest, Generation,
+    ImageFeatures, ImageInput, ImagineRequest, Lease, LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions,
+    TabularAnswer, TabularRequest, TensorOutputs,
 };
 use serde_json::json;
 
 use crate::Service;
 use crate::batch::{BatchInput, BatchOutput};
+use crate::metering::{Measured, describe_text};
 use crate::shadow::CopiedRequest;
 use crate::trial::{CanaryPart, blames_the_version};
 
@@ -28,6 +30,8 @@ pub struct Answer<T> {
     pub version: Version,
     /// The digest of its manifest.
     pub digest: Digest,
+    /// What computed it, e.g. `native` or `onnxruntime 1.32.0`.
+    pub runtime: String,
     /// How long the version took to load when it was loaded, be it for this answer or an earlier one: verification, mapping
     /// and checks.
     pub load_seconds: f64,
@@ -64,6 +68,7 @@ impl<T> Answer<T> {
             version: self.version.clone(),
             digest: self.digest,
             load_seconds: self.load_seconds,
+            runtime: self.runtime.clone(),
             canary: self.canary.clone(),
             value,
         }
@@ -94,6 +99,7 @@ impl Service {
         let call =
             Call { may_repeat: &may_repeat, copy: Some(&copy), ..Call::new(reference, "text generation", deadline) };
         self.call(&call, |slot| {
+            describe_text(reference, request);
             let mut on_piece = |piece: Piece<'_>| {
                 is_told.set(is_told.get() || !piece.text.is_empty() || !piece.logprobs.is_empty());
                 on_piece(piece)
@@ -190,8 +196,30 @@ impl Service {
         self.infer(reference, "image features", patience.deadline(), |slot| slot.features(images, patience))
     }
 
+    /// Draws images, calling `on_step` after each step; breaking off cancels. Where a canary fails, steps begin anew.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate); [`Error::Cancelled`] when it was broken off.
+    pub fn imagine(
+        &self,
+        reference: &Reference,
+        request: &ImagineRequest,
+        on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer<Drawing>> {
+        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.infer(reference, "image generation", deadline, |slot| match deadline {
+            None => slot.imagine(request, on_step),
+            // Loading, and waiting for it, was a part of the time.
+            Some(deadline) => {
+                let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+                let answer = slot.imagine(&ImagineRequest { timeout, ..request.clone() }, on_step);
+                answer.map_err(|error| with_whole_time(error, request.timeout))
+            }
+        })
+    }
+
     /// Computes with the version that a reference names, or a canary of it. Where a canary fails, `compute` runs once more.
-    pub(crate) fn infer<T>(
+    pub(crate) fn infer<T: Measured>(
         &self,
         reference: &Reference,
         task: &'static str,
@@ -201,11 +229,11 @@ impl Service {
         self.call(&Call::new(reference, task, deadline), compute)
     }
 
-    fn call<T>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
-        let entry = self.store.version(call.reference)?;
+    fn call<T: Measured>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
+        let entry = self.store.version(call.reference).inspect_err(|error| self.count_unresolved(error))?;
         let options = SlotOptions { deadline: call.deadline, ..SlotOptions::default() };
         let Selector::Alias(alias) = &call.reference.selector else {
-            return self.answer(&entry, call.task, options, &mut compute);
+            return self.answer(&entry, call, options, &mut compute);
         };
         self.served_aliases.note(&entry.base, alias);
         if let Some((canary, counters)) = self.trials.drawn(&entry, alias, TrialKind::Canary) {
@@ -223,12 +251,12 @@ impl Service {
                     if !(call.may_repeat)() {
                         return Err(error);
                     }
-                    let answer = self.answer(&entry, call.task, options, &mut compute)?;
+                    let answer = self.answer(&entry, call, options, &mut compute)?;
                     Ok(Answer { canary: Some(CanaryPart::Failed { model_id: canary, code }), ..answer })
                 }
             };
         }
-        let answer = self.answer(&entry, call.task, options, &mut compute)?;
+        let answer = self.answer(&entry, call, options, &mut compute)?;
         if let Some(copy) = call.copy
             && self.shadows.has_workers()
             && let Some((model_id, counters)) = self.trials.drawn(&entry, alias, TrialKind::Shadow)
@@ -240,7 +268,7 @@ impl Service {
     }
 
     /// Computes with a canary, for which the alias's own version is not unloaded.
-    fn try_canary<T>(
+    fn try_canary<T: Measured>(
         &self,
         own: &Entry,
         canary: &ModelId,
@@ -250,20 +278,26 @@ impl Service {
         let entry = self.tried_version(canary)?;
         let _held = self.engine.hold(&slot_key(own));
         let options = SlotOptions { deadline: call.deadline, beside_held: true };
-        self.answer(&entry, call.task, options, compute)
+        self.answer(&entry, call, options, compute)
     }
 
-    /// Computes with a version and remembers that it did.
-    fn answer<T>(
+    /// Computes with a version, counts it under that version and remembers it: every inference passes here.
+    fn answer<T: Measured>(
         &self,
         entry: &Entry,
-        task: &'static str,
+        call: &Call<'_, T>,
         options: SlotOptions,
         compute: &mut dyn FnMut(&Slot) -> Result<T>,
     ) -> Result<Answer<T>> {
         let (at, started) = (self.clock.now(), Instant::now());
-        let answer = self.compute_answer(entry, task, options, compute);
-        self.past_calls.note(entry, task, at, started.elapsed(), answer.as_ref().err().map(Error::code));
+        let mut metered = self.meter(call.reference, entry, call.task);
+        let _inside = metered.span().entered();
+        let answer = self.compute_answer(entry, call.task, options, &mut |slot| {
+            metered.has_slot();
+            compute(slot)
+        });
+        metered.end(answer.as_ref().map(|answer| &answer.value));
+        self.past_calls.note(entry, call.task, at, started.elapsed(), answer.as_ref().err().map(Error::code));
         answer
     }
 
@@ -281,6 +315,7 @@ impl Service {
             model_id: entry.record.model_id.clone(),
             version: entry.record.version.clone(),
             digest,
+            runtime: slot.runtime().to_owned(),
             load_seconds: slot.load_seconds(),
             canary: None,
             value,
@@ -295,6 +330,8 @@ impl Service {
 
     /// The same, whatever the status of the version is.
     pub(crate) fn load_slot(&self, entry: &Entry, options: SlotOptions) -> Result<Lease> {
+        // So that what happens to the slot is counted.
+        let _counters = self.counters_of(entry);
         // What was fetched is needed until the engine has loaded.
         let fetched = RefCell::new(None);
         self.engine.slot(&slot_key(entry), options, &|| {

@@ -23,6 +23,11 @@ impl Service {
     /// Loads what is to be loaded at the start. What cannot be loaded is logged: the server is there for everything else.
     pub fn preload(&self) {
         self.tend_slots();
+        self.load_preloaded();
+        self.health.preload_is_over();
+    }
+
+    fn load_preloaded(&self) {
         for reference in &self.kept.preloaded {
             if self.stop.is_set() {
                 return;
@@ -34,12 +39,16 @@ impl Service {
         }
     }
 
-    /// Brings the pins up to date, since aliases move, and unloads what was idle for too long.
+    /// Brings the pins up to date, since aliases move, unloads what was idle for too long, and forgets what was counted of versions
+    /// that are gone.
     pub fn tend_slots(&self) {
         let pinned = self.pinned_keys();
         self.engine.pin(pinned.clone());
         if let Some(idle) = self.kept.unload_after {
             self.engine.unload_idle(idle, &pinned);
+        }
+        if let Err(error) = self.forget_deleted() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot see which versions were deleted");
         }
     }
 

@@ -29,6 +29,8 @@
 //! jobs       long work with a durable record: ask, look, cancel, and the workers
 //! bundle     export and import of versions, records and bytes together
 //! oci        one version as an OCI image layout
+//! metering   what inferences took, counted by version
+//! health     whether the server should be asked
 //! solve      a declared problem, for parameters
 //! agriculture  light recipes, spectra, plans and growth of crops
 //! batch      several inputs for one version, each with its own answer or error
@@ -54,12 +56,14 @@ mod find;
 mod folders;
 mod garbage;
 mod handover;
+mod health;
 mod history;
 mod infer;
 mod jobs;
 mod keep;
 mod lineage;
 mod local_import;
+mod metering;
 mod new_file;
 mod oci;
 mod past_calls;
@@ -76,11 +80,13 @@ mod uploads;
 mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSources, TokenStore};
 use seedhouse_engine::Engine;
 
 use deploy::ServedAliases;
+use health::Health;
 use past_calls::PastCalls;
 use shadow::Shadows;
 use trial::Trials;
@@ -105,19 +111,22 @@ pub use jobs::{
 };
 pub use keep::Kept;
 pub use lineage::{KnownRelative, Lineage, Relative};
+pub use metering::{ServingFigures, TRACES};
 pub use past_calls::PastCall;
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubRequest};
 // Front ends depend on this crate alone: the words they speak come through it.
 pub use seedhouse_core as core;
+pub use seedhouse_engine::statistics;
 pub use seedhouse_engine::{
-    BatchSettings, BatchStatistics, Beams, Cancel, Cell, ChosenToken, Classification, ClassifyRequest, Continuation,
-    EarlyStopping, FinishReason, Flag, GenerateRequest, Generation, ImageFeatures, ImageInput, MemoryReport,
-    MemorySettings, Message, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience, Piece, PixelImage,
-    PixelRows, PredictRequest, Prediction, Prompt, Row, RowAnswer, RowOutcome, Sampling, SamplingParameters, Slot,
-    SlotReport, SlotState, SolveRequest, Solved, TabularAnswer, TabularPolicies, TabularRequest, Takes, TensorOutputs,
-    TextSettings, TextStatistics, TokenLogprob, UnknownCategory, UnknownFeature, Values,
+    BatchSettings, BatchStatistics, Beams, Cancel, Cell, ChosenToken, ClassChoice, Classification, ClassifyRequest,
+    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, FinishReason, Flag, GenerateRequest, Generation,
+    ImageFeatures, ImageInput, ImagineRequest, MemoryReport, MemorySettings, Message, NamedInput, NamedRequest,
+    NestedTensor, Numbers, OutOfRange, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Row,
+    RowAnswer, RowOutcome, Sampler, Sampling, SamplingParameters, Slot, SlotReport, SlotState, SolveRequest, Solved,
+    TabularAnswer, TabularPolicies, TabularRequest, Takes, TensorOutputs, TextSettings, TextStatistics, TokenLogprob,
+    UnknownCategory, UnknownFeature, Values,
 };
 pub use serving::Unloaded;
 pub use solve::Computed;
@@ -143,6 +152,9 @@ pub struct Service {
     shadows: Shadows,
     past_calls: PastCalls,
     kept: Kept,
+    health: Health,
+    /// At which revision of the registry it was last looked which versions are gone.
+    metered_revision: AtomicU64,
 }
 
 /// What the service stands on; the binary chooses the adapters.
@@ -181,6 +193,8 @@ impl Service {
             shadows: Shadows::default(),
             past_calls: PastCalls::default(),
             kept: Kept::default(),
+            health: Health::default(),
+            metered_revision: AtomicU64::new(0),
         }
     }
 

@@ -164,6 +164,7 @@ impl Runtime for FakeRuntime {
             parameter_count: 0,
             tensor_types: BTreeMap::new(),
             not_servable_because: None,
+            needs_library_because: None,
         }))
     }
 

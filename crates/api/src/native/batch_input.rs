@@ -35,6 +35,11 @@ pub(crate) fn read(field: &str, json: &str, slot: &Slot, client: &str) -> Result
         Takes::Rows(inputs) if !reader.has_one_of(inputs)? => reader.row(),
         Takes::Images(inputs) | Takes::Rows(inputs) | Takes::Tensors(inputs) => reader.tensors(inputs),
         Takes::Parameters => reader.parameters(),
+        Takes::Wishes => Err(Error::WrongTask {
+            model_id: slot.model_id().to_owned(),
+            task: "a batch of inputs",
+            reason: "it draws images, several at once with `num_samples`".into(),
+        }),
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct ResultResponse {
     pub(crate) confidence: Option<f64>,
     /// Seconds from the request to the answer, loading included.
     pub(crate) processing_time: f64,
-    /// `model_id`, `version` and `digest` of what answered, and figures of the task.
+    /// `model_id`, `version`, `digest` and `runtime` of what answered, and figures of the task.
     #[schema(value_type = Object)]
     pub(crate) metadata: Map<String, Value>,
 }
@@ -27,6 +27,7 @@ impl ResultResponse {
         metadata.insert("model_id".into(), answer.model_id.as_str().into());
         metadata.insert("version".into(), answer.version.to_string().into());
         metadata.insert("digest".into(), answer.digest.to_string().into());
+        metadata.insert("runtime".into(), answer.runtime.as_str().into());
         metadata.insert("load_seconds".into(), json!(answer.load_seconds));
         match &answer.canary {
             None => {}

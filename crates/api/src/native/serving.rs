@@ -106,7 +106,7 @@ pub(crate) async fn unload(
 
 /// Shows what is loaded, being loaded and being drained: bytes, requests in progress, when it was last used; and the budget.
 #[utoipa::path(get, path = "/api/slots", tag = "models",
-    responses((status = 200, body = Object, description = "budget_bytes, used_bytes, loads, failed_loads, evictions, waiting_requests, slots [{model_id, digest, state (waiting, loading, ready, draining), bytes, in_use, requests, pinned, load_seconds, loaded_at, last_used_at}]")))]
+    responses((status = 200, body = Object, description = "budget_bytes, used_bytes, loads, failed_loads, evictions, waiting_requests, slots [{model_id, digest, state (waiting, loading, ready, draining), bytes, in_use, requests, pinned, runtime, load_seconds, loaded_at, last_used_at}]")))]
 pub(crate) async fn slots(State(service): State<Arc<Service>>) -> Result<Json<MemoryReport>, Failure> {
     Ok(Json(blocking::run(move || Ok(service.memory())).await?))
 }

@@ -223,6 +223,7 @@ fn inspection() -> Inspection {
         parameter_count: 1,
         tensor_types: [].into(),
         not_servable_because: None,
+        needs_library_because: None,
     }
 }
 

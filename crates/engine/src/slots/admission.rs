@@ -133,8 +133,7 @@ fn evict_idle(state: &mut State, excess: u64, stays: impl Fn(u64, &Resident) -> 
             break;
         }
         bytes += state.residents[&id].bytes();
-        state.evictions += 1;
-        evicted.extend(state.close(id));
+        evicted.extend(state.evict(id));
     }
     evicted
 }
@@ -157,8 +156,8 @@ fn close_in_use(state: &mut State, excess: u64) -> Decision {
             continue;
         }
         bytes += resident.bytes();
-        state.evictions += 1;
-        state.close(id);
+        // In use, so it is freed later.
+        state.evict(id);
     }
     Decision::Wait(if bytes >= excess { None } else { spared })
 }

@@ -42,6 +42,9 @@ pub struct SlotReport {
     pub requests: u64,
     /// Whether it is never unloaded to make room.
     pub pinned: bool,
+    /// What computes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// How long loading took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_seconds: Option<f64>,
@@ -67,6 +70,18 @@ pub enum SlotState {
     Draining,
 }
 
+impl SlotState {
+    /// Returns its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SlotState::Waiting => "waiting",
+            SlotState::Loading => "loading",
+            SlotState::Ready => "ready",
+            SlotState::Draining => "draining",
+        }
+    }
+}
+
 impl MemoryReport {
     pub(super) fn new(state: &State, budget_bytes: Option<u64>) -> MemoryReport {
         let resident = |resident: &super::state::Resident| SlotReport {
@@ -77,6 +92,7 @@ impl MemoryReport {
             in_use: resident.in_use as u64,
             requests: resident.requests,
             pinned: state.is_pinned(resident),
+            runtime: Some(resident.loaded.slot.runtime().to_owned()),
             load_seconds: Some(resident.loaded.slot.load_seconds()),
             loaded_at: Some(resident.loaded.loaded_at),
             last_used_at: Some(resident.last_used_at),
@@ -89,6 +105,7 @@ impl MemoryReport {
             in_use: 0,
             requests: 0,
             pinned: false,
+            runtime: None,
             load_seconds: None,
             loaded_at: None,
             last_used_at: None,

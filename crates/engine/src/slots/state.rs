@@ -154,6 +154,15 @@ impl State {
         self.residents.remove(&id).map(|resident| resident.loaded)
     }
 
+    /// Lets nobody new in, to make room. Returns the slot when nobody is in.
+    pub(super) fn evict(&mut self, id: u64) -> Option<Arc<Loaded>> {
+        self.evictions += 1;
+        if let Some(counters) = self.residents[&id].loaded.slot.counters() {
+            counters.count_eviction();
+        }
+        self.close(id)
+    }
+
     /// Lets nobody new in. Returns the slot when nobody is in.
     pub(super) fn close(&mut self, id: u64) -> Option<Arc<Loaded>> {
         let resident = self.residents.get_mut(&id)?;

@@ -102,6 +102,8 @@ pub struct Generation {
     pub prompt_tokens: usize,
     /// How many of its tokens were computed for an earlier request.
     pub cached_tokens: usize,
+    /// Time to wait for a place among those that the model advances.
+    pub queue_seconds: f64,
     /// Time to wait for the model, encode and read the prompt.
     pub prompt_seconds: f64,
     /// Time for everything after that.
@@ -160,6 +162,17 @@ pub enum FinishReason {
     Cancelled,
 }
 
+impl FinishReason {
+    /// Returns its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// A language model that answers many callers at once.
 pub(crate) struct ServedText {
     pub(crate) pipeline: Arc<TextPipeline>,
@@ -199,11 +212,12 @@ impl ServedText {
         let figures = read(&ticket, &mut answers, on_piece)?;
         let seconds = started.elapsed().as_secs_f64();
         let figures =
-            figures.unwrap_or(Figures { cached_tokens: 0, prompt_seconds: seconds, first_token_seconds: seconds });
+            figures.unwrap_or(Figures { prompt_seconds: seconds, first_token_seconds: seconds, ..Figures::default() });
         Ok(Generation {
             answers,
             prompt_tokens,
             cached_tokens: figures.cached_tokens,
+            queue_seconds: figures.queue_seconds,
             prompt_seconds: figures.prompt_seconds,
             decode_seconds: seconds - figures.prompt_seconds,
             first_token_seconds: figures.first_token_seconds,

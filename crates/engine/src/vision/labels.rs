@@ -48,6 +48,11 @@ impl Labels {
         })
     }
 
+    /// Returns the class of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|known| known == name)
+    }
+
     /// Returns the name of a class that [`check_count`](Labels::check_count) allows.
     pub(crate) fn name(&self, class_id: usize) -> &str {
         &self.0[class_id]

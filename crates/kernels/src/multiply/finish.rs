@@ -16,6 +16,8 @@ pub(super) struct Finish<'a> {
     weights: &'a PackedMatrix,
     input: &'a Activations,
     output: Disjoint<'a, f32>,
+    /// The row that the output begins with.
+    first_row: usize,
     epilogue: Epilogue<'a>,
     then: Option<Nonlinearity>,
 }
@@ -28,7 +30,12 @@ impl<'a> Finish<'a> {
         epilogue: Epilogue<'a>,
         then: Option<Nonlinearity>,
     ) -> Finish<'a> {
-        Finish { weights, input, output, epilogue, then }
+        Finish { weights, input, output, first_row: 0, epilogue, then }
+    }
+
+    /// Lets the output begin with another row than the first.
+    pub(super) fn from_row(self, first_row: usize) -> Finish<'a> {
+        Finish { first_row, ..self }
     }
 
     /// Writes the outputs of up to [`MOST_PANELS`] panels for some rows. `sums` has 32 of each row for the first panel, then for
@@ -67,7 +74,7 @@ impl<'a> Finish<'a> {
     /// As for [`Finish::write`], and the processor has the instructions of `V`.
     #[inline(always)]
     unsafe fn write_row<V: Vector>(&self, level: Level, row: usize, end: &PanelEnd, sums: &[u32; PANEL]) {
-        let first = row * self.weights.outputs() + end.first;
+        let first = (row - self.first_row) * self.weights.outputs() + end.first;
         // SAFETY: by the contract of this function.
         let output = unsafe { self.output.piece(first..first + end.width) };
         if let Ok(output) = <&mut [f32; PANEL]>::try_from(&mut *output) {

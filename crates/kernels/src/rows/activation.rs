@@ -50,6 +50,12 @@ pub fn gelu_tanh_gated(level: Level, gate: &[f32], up: &[f32], output: &mut [f32
     map_gated(level, GeluTanh, gate, up, output);
 }
 
+/// Returns x / (1 + e^-x), for operations that end with it.
+#[inline(always)]
+pub(crate) fn silu_of<L: Lanes>(lanes: L, x: L::F32s) -> L::F32s {
+    swish(lanes, x, x)
+}
+
 /// A function of one number.
 trait Function {
     fn of<L: Lanes>(&self, lanes: L, x: L::F32s) -> L::F32s;

@@ -10,9 +10,6 @@ use serde::Deserialize;
 /// The limit of the format.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 
-/// The name of the texts in the header.
-const METADATA: &str = "__metadata__";
-
 /// A tensor as the header describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TensorEntry {
@@ -41,33 +38,11 @@ enum HeaderValue {
 
 /// Reads the header of the file called `path` and holds it against the file's length.
 pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Vec<TensorEntry>> {
-    let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
-    let (header, data_start) = header(path, bytes)?;
-    let data_bytes = (bytes.len() - data_start) as u64;
-    let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
-    for (name, value) in header {
-        match value {
-            HeaderValue::Tensor(described) => tensors.push((name, described)),
-            HeaderValue::Texts(texts) if name == METADATA => drop(texts),
-            HeaderValue::Texts(_) => {
-                return Err(malformed(format!("tensor `{}` has no type, shape and place", name.escape_debug())));
-            }
-        }
-    }
-    check_places(&mut tensors, data_bytes).map_err(&malformed)?;
-    tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed)).collect()
+    read_with_texts(path, bytes).map(|(tensors, _)| tensors)
 }
 
-/// Reads the texts that stand in the header beside the tensors.
-pub(crate) fn read_texts(path: &str, bytes: &[u8]) -> Result<HashMap<String, String>> {
-    match header(path, bytes)?.0.remove(METADATA) {
-        Some(HeaderValue::Texts(texts)) => Ok(texts),
-        Some(HeaderValue::Tensor(_)) | None => Ok(HashMap::new()),
-    }
-}
-
-/// Returns the header of the file called `path`, and where the bytes of the tensors begin.
-fn header(path: &str, bytes: &[u8]) -> Result<(HashMap<String, HeaderValue>, usize)> {
+/// Does the same, and returns what whoever wrote the file noted in `__metadata__`.
+pub(crate) fn read_with_texts(path: &str, bytes: &[u8]) -> Result<(Vec<TensorEntry>, HashMap<String, String>)> {
     let malformed = |reason: String| Error::malformed(format!("file `{path}`"), reason);
     let (length, rest) = bytes
         .split_first_chunk::<8>()
@@ -76,9 +51,24 @@ fn header(path: &str, bytes: &[u8]) -> Result<(HashMap<String, HeaderValue>, usi
     let header = usize::try_from(length).ok().filter(|_| length <= MOST_HEADER_BYTES).and_then(|end| rest.get(..end));
     let header = header
         .ok_or_else(|| malformed(format!("its header says that it has {length} bytes, and {} follow", rest.len())))?;
+    let data_bytes = (rest.len() - header.len()) as u64;
     let data_start = bytes.len() - rest.len() + header.len();
-    let header = serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
-    Ok((header, data_start))
+    let header: HashMap<String, HeaderValue> =
+        serde_json::from_slice(header).map_err(|error| malformed(format!("its header: {error}")))?;
+    let mut tensors: Vec<(String, Described)> = Vec::with_capacity(header.len());
+    let mut noted = HashMap::new();
+    for (name, value) in header {
+        match value {
+            HeaderValue::Tensor(described) => tensors.push((name, described)),
+            HeaderValue::Texts(texts) if name == "__metadata__" => noted = texts,
+            HeaderValue::Texts(_) => {
+                return Err(malformed(format!("tensor `{}` has no type, shape and place", name.escape_debug())));
+            }
+        }
+    }
+    check_places(&mut tensors, data_bytes).map_err(&malformed)?;
+    let entries = tensors.into_iter().map(|(name, described)| entry(name, described, data_start).map_err(&malformed));
+    Ok((entries.collect::<Result<_>>()?, noted))
 }
 
 /// The tensors stand one after the other from the first byte to the last.

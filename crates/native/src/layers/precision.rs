@@ -25,6 +25,13 @@ impl Compile {
         }
     }
 
+    /// Returns how layers are compiled that are not rounded, whatever is asked for.
+    pub(crate) fn exact(&self) -> Compile {
+        let options =
+            PlanOptions { weights: WeightPrecision::F32, activations: ActivationPrecision::F32, ..self.options };
+        Compile { options, ..*self }
+    }
+
     /// Returns the form of the activations that meet weights of a format.
     pub(crate) fn form(&self, format: WeightFormat) -> ActivationForm {
         match self.options.activations {

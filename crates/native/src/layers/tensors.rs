@@ -19,6 +19,8 @@ const COUNTER: &str = "num_batches_tracked";
 pub(crate) struct Tensors<'a> {
     subject: String,
     tensors: BTreeMap<String, TensorView<'a>>,
+    /// What whoever wrote the files noted in them.
+    notes: BTreeMap<String, String>,
 }
 
 impl<'a> Tensors<'a> {
@@ -26,7 +28,7 @@ impl<'a> Tensors<'a> {
     pub(crate) fn of_checkpoint(checkpoint: Checkpoint<'a>) -> Tensors<'a> {
         let subject = checkpoint.file().to_owned();
         let tensors = checkpoint.into_tensors().into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
-        Tensors { subject, tensors: tensors.collect() }
+        Tensors { subject, tensors: tensors.collect(), notes: BTreeMap::new() }
     }
 
     /// Reads those of safetensors files; errors call all of them `subject`.
@@ -34,9 +36,11 @@ impl<'a> Tensors<'a> {
     /// # Errors
     /// [`Error::Malformed`] for a broken header, [`Error::Unsupported`] for a type that no checkpoint has.
     pub(crate) fn of_safetensors(subject: &str, files: &[(&str, &'a [u8])]) -> Result<Tensors<'a>> {
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut notes) = (BTreeMap::new(), BTreeMap::new());
         for (path, bytes) in files {
-            for entry in safetensors::read(path, bytes)? {
+            let (entries, noted) = safetensors::read_with_texts(path, bytes)?;
+            notes.extend(noted);
+            for entry in entries {
                 let Some(data_type) = DataType::of_name(&entry.dtype) else {
                     let reason = format!("it is {}; F32, F16 and BF16 are computed with", quote(&entry.dtype));
                     return Err(Error::unsupported(format!("tensor {} of `{path}`", quote(&entry.name)), reason));
@@ -52,12 +56,17 @@ impl<'a> Tensors<'a> {
                 }
             }
         }
-        Ok(Tensors { subject: subject.to_owned(), tensors })
+        Ok(Tensors { subject: subject.to_owned(), tensors, notes })
     }
 
     /// Returns whether there is a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Returns what whoever wrote the files noted under a name.
+    pub(crate) fn note(&self, name: &str) -> Option<&str> {
+        self.notes.get(name).map(String::as_str)
     }
 
     /// Returns the names, sorted.

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
-use seedhouse_kernels::{Activations, ConvolutionBuffers, Level, Pool, Step};
+use seedhouse_kernels::{Activations, ConvolutionBuffers, Pool, Step};
 use serde_json::{Map as JsonMap, Value};
 
-use crate::layers::{Expected, Linear, Map, Weights};
+use crate::layers::{Compile, Expected, Linear, Map, Weights};
 
 const INPUT: &str = "image";
 const LOGITS: &str = "logits";

@@ -12,10 +12,16 @@ const SOFTMAX_OF_ONE_DIMENSION: i64 = 13;
 impl Writer<'_> {
     /// Writes other nodes in the place of one, and returns whether it did.
     pub(super) fn rewritten(&mut self, message: &mut Message, node: &Node<'_>) -> Result<bool, Broken> {
-        let ([input], [output]) = (&node.inputs[..], &node.outputs[..]) else { return Ok(false) };
         if !node.domain.is_empty() {
             return Ok(false);
         }
+        if let ("Pad", &[input, pads, value, axes], &[output]) = (node.operator, &node.inputs[..], &node.outputs[..])
+            && !axes.is_empty()
+        {
+            self.pad_of_axes(message, node, [input, pads, value, axes, output])?;
+            return Ok(true);
+        }
+        let ([input], [output]) = (&node.inputs[..], &node.outputs[..]) else { return Ok(false) };
         match node.operator {
             "Cast" if integer(node, "to") == Some(ElementType::BOOL.0) => self.cast_to_bool(message, input, output)?,
             "Softmax" | "LogSoftmax" if self.opset < SOFTMAX_OF_ONE_DIMENSION => {
@@ -37,6 +43,37 @@ impl Writer<'_> {
         write(message, "Constant", &[], &zero, &[("value_float", Setting::Float(0.0))])?;
         write(message, "Equal", &[&float, &zero], &is_zero, &[])?;
         write(message, "Not", &[&is_zero], output, &[])
+    }
+
+    /// The runtime pads all dimensions or none: those that are not named get 0.
+    fn pad_of_axes(
+        &mut self,
+        message: &mut Message,
+        node: &Node<'_>,
+        [input, pads, value, axes, output]: [&str; 5],
+    ) -> Result<(), Broken> {
+        let [shape, rank, upwards, places, two, two_rows, row] = [(); 7].map(|()| self.name());
+        write(message, "Shape", &[input], &shape, &[])?;
+        write(message, "Shape", &[&shape], &rank, &[])?;
+        // Axes that count from the end, from the beginning.
+        write(message, "Add", &[axes, &rank], &upwards, &[])?;
+        write(message, "Mod", &[&upwards, &rank], &places, &[])?;
+        // What is put before and after each dimension, in two rows.
+        write(message, "Constant", &[], &two, &[("value_ints", Setting::Integers(&[2]))])?;
+        write(message, "Constant", &[], &two_rows, &[("value_ints", Setting::Integers(&[2, -1]))])?;
+        write(message, "Constant", &[], &row, &[("value_ints", Setting::Integers(&[-1]))])?;
+        let [rows, rows_shape, row_places, all_shape, zero, zeros, all, all_pads] = [(); 8].map(|()| self.name());
+        write(message, "Reshape", &[pads, &two_rows], &rows, &[])?;
+        write(message, "Shape", &[&rows], &rows_shape, &[])?;
+        write(message, "Expand", &[&places, &rows_shape], &row_places, &[])?;
+        write(message, "Concat", &[&two, &rank], &all_shape, &[("axis", Setting::Integer(0))])?;
+        write(message, "Constant", &[], &zero, &[("value_int", Setting::Integer(0))])?;
+        write(message, "Expand", &[&zero, &all_shape], &zeros, &[])?;
+        write(message, "ScatterElements", &[&zeros, &row_places, &rows], &all, &[("axis", Setting::Integer(1))])?;
+        write(message, "Reshape", &[&all, &row], &all_pads, &[])?;
+        let mode = text(node, "mode").unwrap_or("constant");
+        let inputs: &[&str] = if value.is_empty() { &[input, &all_pads] } else { &[input, &all_pads, value] };
+        write(message, "Pad", inputs, output, &[("mode", Setting::Text(mode))])
     }
 
     fn flat_softmax(
@@ -82,9 +119,11 @@ pub(super) fn defaults(node: &Node<'_>) -> Vec<(&'static str, AttributeValue<'st
     made
 }
 
-enum Setting {
+enum Setting<'s> {
     Integer(i64),
+    Integers(&'s [i64]),
     Float(f32),
+    Text(&'s str),
 }
 
 fn write(
@@ -92,7 +131,7 @@ fn write(
     operator: &str,
     inputs: &[&str],
     output: &str,
-    settings: &[(&str, Setting)],
+    settings: &[(&str, Setting<'_>)],
 ) -> Result<(), Broken> {
     message.message(1, |message| {
         inputs.iter().for_each(|name| message.text(1, name));
@@ -106,9 +145,17 @@ fn write(
                         message.integer(3, *value);
                         message.integer(20, 2);
                     }
+                    Setting::Integers(values) => {
+                        values.iter().for_each(|value| message.integer(8, *value));
+                        message.integer(20, 7);
+                    }
                     Setting::Float(value) => {
                         message.float(2, *value);
                         message.integer(20, 1);
+                    }
+                    Setting::Text(text) => {
+                        message.text(4, text);
+                        message.integer(20, 3);
                     }
                 }
                 Ok(())
@@ -121,6 +168,13 @@ fn write(
 fn integer(node: &Node<'_>, name: &str) -> Option<i64> {
     node.attributes.iter().find_map(|attribute| match attribute.value {
         AttributeValue::Integer(value) if attribute.name == name => Some(value),
+        _ => None,
+    })
+}
+
+fn text<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
+    node.attributes.iter().find_map(|attribute| match attribute.value {
+        AttributeValue::Text(value) if attribute.name == name => Some(value),
         _ => None,
     })
 }

@@ -27,7 +27,7 @@ pub(crate) enum Payload<'a> {
     Bytes(Cow<'a, [u8]>),
     /// In another file.
     External(External<'a>),
-    /// Of a type that is not computed with, so that they were not read.
+    /// Of a type that no runtime computes with, so that they were not read.
     Unread,
 }
 
@@ -44,6 +44,8 @@ pub(crate) struct External<'a> {
 struct Typed {
     floats: Vec<f32>,
     integers: Vec<i64>,
+    /// The bytes of f64.
+    doubles: Vec<u8>,
 }
 
 impl Reader {
@@ -56,9 +58,10 @@ impl Reader {
                 1 => value.integers("the shape of a tensor", &mut dimensions)?,
                 2 => element = ElementType(value.integer("the type of a tensor")?),
                 4 => value.floats("the values of a tensor", &mut typed.floats)?,
-                5 | 7 => value.integers("the values of a tensor", &mut typed.integers)?,
+                5 | 7 | 11 => value.integers("the values of a tensor", &mut typed.integers)?,
                 8 => name = value.text("the name of a tensor")?,
                 9 => raw = Some(value.bytes("the values of a tensor")?),
+                10 => value.eights("the values of a tensor", &mut typed.doubles)?,
                 13 => read_external(value.bytes("the place of a tensor")?, external.get_or_insert_default())?,
                 14 => is_external = value.integer("the place of a tensor")? == 1,
                 _ => {}
@@ -131,7 +134,7 @@ fn read_external<'a>(bytes: &'a [u8], external: &mut External<'a>) -> Result<(),
 impl Typed {
     /// Returns the values as they would stand in `raw_data`.
     fn into_bytes(self, element: ElementType) -> Result<Vec<u8>, Broken> {
-        let Some(tensor_type) = element.tensor_type() else { return Ok(Vec::new()) };
+        let Some(tensor_type) = element.tensor_type() else { return self.into_other_bytes(element) };
         let out_of_range = |value: &i64| Broken::new(format!("has the value {value}, which is no {}", element.name()));
         let integers = self.integers.iter();
         let mut bytes = Vec::new();
@@ -161,6 +164,24 @@ impl Typed {
                 }
             }
             TensorType::Bool => bytes.extend(integers.map(|value| u8::from(*value != 0))),
+        }
+        Ok(bytes)
+    }
+
+    /// The same for types that only ONNX Runtime computes with. Whole numbers hold their value or their bits.
+    fn into_other_bytes(self, element: ElementType) -> Result<Vec<u8>, Broken> {
+        if element == ElementType::DOUBLE {
+            return Ok(self.doubles);
+        }
+        let Some(size) = element.size_bytes() else { return Ok(Vec::new()) };
+        let bits = 8 * size as u32;
+        let mut bytes = Vec::new();
+        for value in &self.integers {
+            let fits = bits == 64 || (-(1 << (bits - 1))..1 << bits).contains(value);
+            if !fits {
+                return Err(Broken::new(format!("has the value {value}, which is no {}", element.name())));
+            }
+            bytes.extend(&value.to_le_bytes()[..size]);
         }
         Ok(bytes)
     }

@@ -3,6 +3,7 @@
 use seedhouse_testkit::tiny_onnx::{bytes_field, graph_attribute, integer_field};
 
 use super::*;
+use crate::test_library::{library_if_there, runtime_with_library};
 
 fn io(graph: TinyOnnx) -> TinyOnnx {
     graph.input("x", FLOAT, &[Dimension::Size(1)]).output("y", FLOAT, &[Dimension::Size(1)])
@@ -11,7 +12,11 @@ fn io(graph: TinyOnnx) -> TinyOnnx {
 fn expect_malformed(what: &str, version: &Version, expected: &str) {
     let inspected = version.inspect().err().unwrap_or_else(|| panic!("{what} passed inspection"));
     let loaded = version.load().err().unwrap_or_else(|| panic!("{what} was loaded"));
-    for error in [inspected, loaded] {
+    let by_library = library_if_there().map(|runtime| {
+        let loaded = runtime.load(&version.files, &LoadOptions::default());
+        loaded.err().unwrap_or_else(|| panic!("{what} was loaded by ONNX Runtime"))
+    });
+    for error in [inspected, loaded].into_iter().chain(by_library) {
         assert_eq!(error.code(), Code::Invalid, "{what}: {error}");
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("model.onnx"), "{what}: {text}\nexpected: {expected}");
@@ -175,13 +180,24 @@ fn file_cut_anywhere_is_refused_or_not_recognised() {
 
 #[test]
 fn file_with_any_byte_changed_ends_in_an_answer() {
+    change_every_byte(&OnnxRuntime::new());
+}
+
+#[test]
+fn file_with_any_byte_changed_ends_in_an_answer_of_onnx_runtime() {
+    let Some(runtime) = runtime_with_library() else { return };
+    change_every_byte(&runtime);
+}
+
+fn change_every_byte(runtime: &OnnxRuntime) {
     let whole = tiny_linear().bytes();
     for (index, change) in (0..whole.len()).flat_map(|index| [1, 0x80, 0xff].map(|change| (index, change))) {
         let mut bytes = whole.clone();
         bytes[index] ^= change;
         let version = Version::new(&[("model.onnx", &bytes)]);
-        let Ok(Some(Inspection { not_servable_because: None, .. })) = version.inspect() else { continue };
-        let Ok(model) = version.load() else { continue };
+        let inspected = runtime.inspect(&version.files);
+        let Ok(Some(Inspection { not_servable_because: None, .. })) = inspected else { continue };
+        let Ok(LoadedModel::Tensor(model)) = runtime.load(&version.files, &LoadOptions::default()) else { continue };
         let tensor = Tensor::new(vec![1, 2], vec![1.0; 2]);
         let inputs: Vec<(&str, &Tensor)> = model.inputs().iter().map(|spec| (spec.name.as_str(), &tensor)).collect();
         // An answer or a refusal; that it comes back at all is the claim.

@@ -10,18 +10,19 @@ use seedhouse_core::{Error, Kind, ManifestPath, RegistryFile, Result};
 use seedhouse_service::{AdoptMode, AdoptReport, AdoptRequest};
 
 use crate::cli::AdoptArguments;
+use crate::onnx_library::OnnxLibrary;
 use crate::output::{Output, print_json};
-use crate::registry::Registry;
+use crate::registry::{Registry, Serving};
 
-pub(super) fn run(root: &Path, arguments: &AdoptArguments, output: Output) -> anyhow::Result<()> {
-    let report = adopt(root, arguments)?;
+pub(super) fn run(root: &Path, onnx: &OnnxLibrary, arguments: &AdoptArguments, output: Output) -> anyhow::Result<()> {
+    let report = adopt(root, onnx, arguments)?;
     match output {
         Output::Json => print_json(&report),
         Output::Text => Ok(report::print(&report)?),
     }
 }
 
-fn adopt(root: &Path, arguments: &AdoptArguments) -> anyhow::Result<AdoptReport> {
+fn adopt(root: &Path, onnx: &OnnxLibrary, arguments: &AdoptArguments) -> anyhow::Result<AdoptReport> {
     // Before the registry is opened: that makes one where there is none, and sets a `metadata.json` of others in its own
     // folder aside.
     let files = arguments.files.iter().map(|path| read(path)).collect::<Result<_>>()?;
@@ -33,7 +34,8 @@ fn adopt(root: &Path, arguments: &AdoptArguments) -> anyhow::Result<AdoptReport>
         let elsewhere = tempfile::Builder::new().prefix("seedhouse-dry-run-").tempdir()?;
         return Ok(Registry::open_or_create(elsewhere.path())?.service.adopt(&request, &find)?);
     }
-    let registry = Registry::open_or_create(root)?;
+    let serving = Serving { onnx: onnx.clone(), ..Serving::default() };
+    let registry = Registry::open_or_create_with(root, serving)?;
     let report = registry.service.adopt(&request, &find)?;
     registry.close()?;
     Ok(report)

@@ -45,6 +45,7 @@ fn print_classes(answer: &Answer<Vec<Classification>>, paths: &[PathBuf], output
         several => json.insert("images".into(), several.iter().map(predictions).collect()),
     };
     json.insert("input_shape".into(), json!(shape));
+    json.insert("runtime".into(), json!(answer.runtime));
     json.insert("load_seconds".into(), json!(answer.load_seconds));
     json.insert("seconds".into(), json!(seconds));
     print_json(&Value::Object(json))
@@ -62,6 +63,7 @@ fn print_features(answer: &Answer<ImageFeatures>, output: Output) -> anyhow::Res
     let mut json = version_json(answer);
     json.insert("features".into(), json!(vectors));
     json.insert("input_shape".into(), json!(input_shape));
+    json.insert("runtime".into(), json!(answer.runtime));
     json.insert("load_seconds".into(), json!(answer.load_seconds));
     json.insert("seconds".into(), json!(seconds));
     print_json(&Value::Object(json))

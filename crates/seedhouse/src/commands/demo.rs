@@ -9,7 +9,7 @@ use seedhouse_service::{GenerateRequest, Message, Prompt, Service};
 use serde_json::{Value, json};
 
 use crate::cli::{DemoArguments, RegisterArguments};
-use crate::commands::serve::{self, Allowed, BackgroundOptions, Listener};
+use crate::commands::serve::{self, BackgroundOptions, FrontOptions, Listener};
 use crate::commands::{classify, register, verify};
 use crate::output::{Output, entry_json, human_size, print_json, print_line};
 use crate::registry::Registry;
@@ -38,8 +38,8 @@ pub(super) fn run(arguments: &DemoArguments, output: Output) -> anyhow::Result<(
     }
     if let Some(listener) = listener {
         demo.print_usage(&listener.url()?)?;
-        let (limits, allowed, background) = (Limits::default(), Allowed::default(), BackgroundOptions::default());
-        serve::serve_until_stopped(registry.service.clone(), listener, limits, allowed, &background, output)?;
+        let (limits, front, background) = (Limits::default(), FrontOptions::default(), BackgroundOptions::default());
+        serve::serve_until_stopped(registry.service.clone(), listener, limits, front, &background, output)?;
     }
     registry.close()?;
     Ok(())

@@ -136,6 +136,7 @@ fn answer_json(answer: &Answer<Generation>) -> Value {
         "prompt_tokens": generation.prompt_tokens,
         "generated_tokens": generation.new_tokens(),
         "finish": first.finish,
+        "runtime": answer.runtime,
         "load_seconds": answer.load_seconds,
         "prompt_seconds": generation.prompt_seconds,
         "first_token_seconds": generation.first_token_seconds,

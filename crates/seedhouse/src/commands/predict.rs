@@ -32,6 +32,7 @@ fn run_tensors(service: &Service, arguments: &PredictArguments, output: Output) 
             "version": answer.version,
             "digest": answer.digest,
             "outputs": outputs,
+            "runtime": answer.runtime,
             "load_seconds": answer.load_seconds,
             "seconds": answer.value.seconds,
         })),

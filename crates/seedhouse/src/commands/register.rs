@@ -40,6 +40,7 @@ fn print_registered(entry: &Entry) -> std::io::Result<()> {
     }
     let reason = record.fields.get("inspected").and_then(|inspected| inspected.get("not_servable_because"));
     match reason.and_then(Value::as_str) {
+        Some(reason) if record.status.is_servable() => print_line(&format!("  note     not servable {reason}")),
         Some(reason) => print_line(&format!("  note     kept and verified, but not servable: {reason}")),
         None if record.framework == seedhouse_core::Framework::Unknown => {
             print_line("  note     kept and verified, but not servable: no runtime recognises the format")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, router};
+use seedhouse_api::{AllowedHost, AllowedOrigin, Doors, Limits, MetricsSettings, router};
 use seedhouse_core::{Error, Result};
 use seedhouse_service::{BatchSettings, Kept, MemorySettings, Reach, Service, TextSettings};
 use serde_json::json;
@@ -17,22 +17,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
 use crate::memory_budget::MemoryBudget;
+use crate::onnx_library::OnnxLibrary;
 use crate::output::{Output, print_line};
 use crate::registry::{Registry, Serving};
 use background::Background;
 pub(super) use background::BackgroundOptions;
 
-pub(super) fn run(root: &Path, arguments: &ServeArguments, output: Output) -> anyhow::Result<()> {
-    let registry = Registry::open_or_create_with(root, serving(arguments)?)?;
+pub(super) fn run(root: &Path, arguments: &ServeArguments, onnx: &OnnxLibrary, output: Output) -> anyhow::Result<()> {
+    let serving = Serving { onnx: onnx.clone(), ..serving(arguments)? };
+    let registry = Registry::open_or_create_with(root, serving)?;
+    registry.open_onnx_library()?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
-    let allowed = Allowed { hosts: arguments.allow_host.clone(), origins: arguments.allow_origin.clone() };
+    let front = FrontOptions {
+        hosts: arguments.allow_host.clone(),
+        origins: arguments.allow_origin.clone(),
+        metrics: MetricsSettings { is_open: arguments.open_metrics, aliases: arguments.metrics_aliases.clone() },
+        shutdown_delay: arguments.shutdown_delay.map_or(Duration::ZERO, |delay| delay.0),
+    };
     let background = BackgroundOptions {
         workers: arguments.job_workers,
         lease: arguments.job_lease.0,
         scrub_every: arguments.scrub_every.map(|every| every.0),
     };
-    serve_until_stopped(registry.service.clone(), listener, limits(arguments), allowed, &background, output)?;
+    serve_until_stopped(registry.service.clone(), listener, limits(arguments), front, &background, output)?;
     registry.close()?;
     Ok(())
 }
@@ -54,7 +62,14 @@ fn serving(arguments: &ServeArguments) -> Result<Serving> {
         delay: arguments.batch_delay,
         queued: arguments.max_waiting_requests,
     };
-    Ok(Serving { text: text_settings(arguments), batching, native: arguments.language.options()?, memory, kept })
+    Ok(Serving {
+        text: text_settings(arguments),
+        batching,
+        native: arguments.language.options()?,
+        memory,
+        kept,
+        ..Serving::default()
+    })
 }
 
 fn text_settings(arguments: &ServeArguments) -> TextSettings {
@@ -114,11 +129,17 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long jobs may take to notice that the server stops.
 const JOBS_LEAVE: Duration = Duration::from_secs(10);
 
-/// Which names and web pages are allowed besides the server's own.
+/// How the server meets those who ask.
 #[derive(Default)]
-pub(super) struct Allowed {
+pub(super) struct FrontOptions {
+    /// Names that are allowed besides the server's own.
     pub(super) hosts: Vec<AllowedHost>,
+    /// Web pages that may send requests.
     pub(super) origins: Vec<AllowedOrigin>,
+    /// Who sees metrics, and under which names.
+    pub(super) metrics: MetricsSettings,
+    /// How long requests are answered after the signal to stop, while the server says that it is not ready.
+    pub(super) shutdown_delay: Duration,
 }
 
 /// Serves and does jobs until SIGTERM or SIGINT, then lets requests in flight finish and gives jobs back; a second signal
@@ -127,12 +148,12 @@ pub(super) fn serve_until_stopped(
     service: Arc<Service>,
     listener: Listener,
     limits: Limits,
-    allowed: Allowed,
+    front: FrontOptions,
     background: &BackgroundOptions,
     output: Output,
 ) -> anyhow::Result<()> {
     let background = Background::start(&service, background)?;
-    let served = answer_until_stopped(&service, listener, limits, allowed, output);
+    let served = answer_until_stopped(&service, listener, limits, front, output);
     service.stop().set();
     background.join_within(JOBS_LEAVE);
     served
@@ -142,15 +163,15 @@ fn answer_until_stopped(
     service: &Arc<Service>,
     listener: Listener,
     limits: Limits,
-    allowed: Allowed,
+    front: FrontOptions,
     output: Output,
 ) -> anyhow::Result<()> {
-    let doors = Doors { reach: listener.reach, hosts: allowed.hosts, origins: allowed.origins };
+    let doors = Doors { reach: listener.reach, hosts: front.hosts, origins: front.origins };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(limits.blocking_threads())
         .build()?;
-    let grace = runtime.block_on(async {
+    let grace: anyhow::Result<Duration> = runtime.block_on(async {
         let mut signals = Signals::new()?;
         print_listening(&listener.url()?, output)?;
         listener.socket.set_nonblocking(true)?;
@@ -161,15 +182,22 @@ fn answer_until_stopped(
                 tracing::warn!(%error, "cannot set TCP_NODELAY");
             }
         });
-        let server = axum::serve(listener, router(service.clone(), limits, doors)).with_graceful_shutdown(async {
-            // A dropped sender means the same as a message: stop.
-            let _ = stopped.await;
-        });
+        let server = axum::serve(listener, router(service.clone(), limits, doors, front.metrics))
+            .with_graceful_shutdown(async {
+                // A dropped sender means the same as a message: stop.
+                let _ = stopped.await;
+            });
         let server = tokio::spawn(server.into_future());
         tracing::info!("stopping on {}", signals.next().await);
+        service.leave();
+        let is_hurried = signals.come_within(front.shutdown_delay).await;
         service.stop().set();
         drop(stop);
         let mut grace = Duration::from_secs(1);
+        if is_hurried {
+            tracing::warn!("ending at once on a second signal");
+            return Ok(Duration::ZERO);
+        }
         tokio::select! {
             ended = server => ended??,
             () = tokio::time::sleep(DRAIN) => {
@@ -180,8 +208,9 @@ fn answer_until_stopped(
                 grace = Duration::ZERO;
             }
         }
-        Ok::<_, anyhow::Error>(grace)
-    })?;
+        Ok(grace)
+    });
+    let grace = grace?;
     // A thread that works on has lost its client; the registry is whole at every moment.
     runtime.shutdown_timeout(grace);
     Ok(())
@@ -196,6 +225,11 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits this long and says whether a signal came.
+    async fn come_within(&mut self, longest: Duration) -> bool {
+        !longest.is_zero() && tokio::time::timeout(longest, self.next()).await.is_ok()
     }
 
     async fn next(&mut self) -> &'static str {

@@ -2,26 +2,39 @@
 //! `reference/onnx-zoo.json`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use seedhouse_core::Digest;
 use seedhouse_core::runtime::{
     LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorData, TensorModel, TensorType,
 };
-use seedhouse_onnx::OnnxRuntime;
-use serde_json::Value;
+use seedhouse_onnx::{LibraryChoice, OnnxRuntime, OnnxSettings};
+use serde_json::{Map, Value};
 
-use crate::support::{OnnxModels, reference};
+use crate::support::{OnnxModels, OnnxWheel, reference};
 
-fn load(path: PathBuf) -> Arc<dyn TensorModel> {
+/// Loads a graph by every runtime that is there: the built-in one, and ONNX Runtime.
+fn load(path: PathBuf) -> Vec<Arc<dyn TensorModel>> {
     let digest = Digest::of("the service verifies digests; this test does not");
     let files = LocalFiles(vec![LocalFile { path: "model.onnx".parse().unwrap(), local: path, digest }]);
-    let inspection = OnnxRuntime::new().inspect(&files).unwrap().unwrap();
-    assert_eq!(inspection.not_servable_because, None);
-    match OnnxRuntime::new().load(&files, &LoadOptions::default()).unwrap() {
-        LoadedModel::Tensor(model) => model,
-        _ => panic!("a graph takes tensors"),
-    }
+    let load = |(name, runtime): (&str, OnnxRuntime)| {
+        let inspection = runtime.inspect(&files).unwrap().unwrap();
+        assert_eq!(inspection.not_servable_because, None);
+        let options = LoadOptions { metadata: Map::from_iter([("runtime".to_owned(), name.into())]) };
+        match runtime.load(&files, &options).unwrap() {
+            LoadedModel::Tensor(model) => model,
+            _ => panic!("a graph takes tensors"),
+        }
+    };
+    let built_in = ("rten", OnnxRuntime::new());
+    [built_in].into_iter().chain(onnx_runtime().map(|library| ("onnxruntime", library))).map(load).collect()
+}
+
+fn onnx_runtime() -> Option<OnnxRuntime> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| OnnxWheel::find().map(|wheel| wheel.unpacked()));
+    let library = LibraryChoice::File(library.clone()?);
+    Some(OnnxRuntime::with(&OnnxSettings { library, threads: Some(2) }).unwrap())
 }
 
 fn sizes(value: &Value) -> Vec<usize> {
@@ -67,8 +80,10 @@ fn real_graphs_give_the_values_of_onnx_runtime() {
     let Some(models) = OnnxModels::find() else { return };
     let reference = reference("onnx-graphs.json");
     let mut wrong = Vec::new();
-    for (name, case) in reference["graphs"].as_object().unwrap() {
-        let model = load(models.path(name));
+    let cases = reference["graphs"].as_object().unwrap().iter();
+    let loaded = cases.flat_map(|case| load(models.path(case.0)).into_iter().map(move |model| (case, model)));
+    for ((name, case), model) in loaded {
+        let runtime = model.computed_by().unwrap();
         let inputs: Vec<(&str, Tensor)> = model
             .inputs()
             .iter()
@@ -88,12 +103,12 @@ fn real_graphs_give_the_values_of_onnx_runtime() {
                 .map(|(found, expected)| (found - expected.as_f64().unwrap()).abs())
                 .fold(0.0, f64::max);
             let scale = expected["mean_absolute"].as_f64().unwrap();
-            println!("{name} {}: largest difference {worst:.2e}, mean value {scale:.2e}", spec.name);
+            println!("{name} {} by {runtime}: largest difference {worst:.2e}, mean value {scale:.2e}", spec.name);
             // Sums in another order for f32. Graphs that quantise while they run round to 8 bits in every layer, where a last bit of
             // f32 decides; a hundredth of the mean is a fraction of one such step.
             let tolerance = if name.contains("int8") { 2e-2 * scale.max(1.0) } else { 1e-4 * scale.max(1.0) };
             if worst.is_nan() || worst > tolerance {
-                wrong.push(format!("{name} {}: {worst} is above {tolerance}", spec.name));
+                wrong.push(format!("{name} {} by {runtime}: {worst} is above {tolerance}", spec.name));
             }
         }
     }
@@ -103,11 +118,13 @@ fn real_graphs_give_the_values_of_onnx_runtime() {
 #[test]
 fn magika_names_the_content_types_of_the_reference() {
     let Some(models) = OnnxModels::find() else { return };
-    let model = load(models.path("magika-standard-v3-3.onnx"));
+    let loaded = load(models.path("magika-standard-v3-3.onnx"));
     let config: Value =
         serde_json::from_slice(&std::fs::read(models.path("magika-standard-v3-3.config.json")).unwrap()).unwrap();
     let labels = config["target_labels_space"].as_array().unwrap();
-    for case in reference("onnx-zoo.json")["magika standard_v3_3"]["cases"].as_array().unwrap() {
+    let reference = reference("onnx-zoo.json");
+    let cases = reference["magika standard_v3_3"]["cases"].as_array().unwrap();
+    for (model, case) in loaded.iter().flat_map(|model| cases.iter().map(move |case| (model, case))) {
         let bytes = Tensor::new(vec![1, 2048], TensorData::I32(magika_bytes(case["content_utf8"].as_str().unwrap())));
         let output = &model.run(&[("bytes", &bytes)]).unwrap()[0];
         let probabilities = floats(output);
@@ -138,34 +155,41 @@ fn magika_bytes(content: &str) -> Vec<i32> {
 fn text_recognition_gives_the_reference_distribution() {
     let Some(models) = OnnxModels::find() else { return };
     let expected = &reference("onnx-zoo.json")["PP-OCRv4 rec"]["synthetic"];
-    let model = load(models.path("ch_PP-OCRv4_rec_infer.onnx"));
     let image = Tensor::new(vec![1, 3, 48, 320], sines(3 * 48 * 320));
-    let output = &model.run(&[("x", &image)]).unwrap()[0];
-    assert_eq!(output.shape, sizes(&expected["shape"]));
-    for (step, probabilities) in floats(output).chunks(output.shape[2]).enumerate() {
-        let best = (0..probabilities.len()).max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b])).unwrap();
-        assert_eq!(best as u64, expected["argmax_per_step"][step].as_u64().unwrap());
-        let difference = (probabilities[best] - expected["max_per_step"][step].as_f64().unwrap()).abs();
-        assert!(difference < 1e-4, "step {step}: {difference}");
+    for model in load(models.path("ch_PP-OCRv4_rec_infer.onnx")) {
+        let output = &model.run(&[("x", &image)]).unwrap()[0];
+        assert_eq!(output.shape, sizes(&expected["shape"]));
+        for (step, probabilities) in floats(output).chunks(output.shape[2]).enumerate() {
+            let best = (0..probabilities.len()).max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b])).unwrap();
+            assert_eq!(best as u64, expected["argmax_per_step"][step].as_u64().unwrap());
+            let difference = (probabilities[best] - expected["max_per_step"][step].as_f64().unwrap()).abs();
+            assert!(difference < 1e-4, "step {step}: {difference}");
+        }
     }
 }
 
 #[test]
 fn direction_of_text_has_the_reference_probabilities() {
     let Some(models) = OnnxModels::find() else { return };
-    let model = load(models.path("ch_ppocr_mobile_v2.0_cls_infer.onnx"));
     let image = Tensor::new(vec![1, 3, 48, 192], sines(3 * 48 * 192));
-    let output = floats(&model.run(&[("x", &image)]).unwrap()[0]);
     let expected = &reference("onnx-zoo.json")["PP-OCR mobile v2 cls"]["synthetic"]["output"];
-    for (found, expected) in output.iter().zip(expected.as_array().unwrap()) {
-        assert!((found - expected.as_f64().unwrap()).abs() < 1e-5, "{found} instead of {expected}");
+    for model in load(models.path("ch_ppocr_mobile_v2.0_cls_infer.onnx")) {
+        let output = floats(&model.run(&[("x", &image)]).unwrap()[0]);
+        for (found, expected) in output.iter().zip(expected.as_array().unwrap()) {
+            assert!((found - expected.as_f64().unwrap()).abs() < 1e-5, "{found} instead of {expected}");
+        }
     }
 }
 
 #[test]
 fn voice_activity_carries_its_state_from_chunk_to_chunk() {
     let Some(models) = OnnxModels::find() else { return };
-    let model = load(models.path("silero_vad_op18_ifless.onnx"));
+    for model in load(models.path("silero_vad_op18_ifless.onnx")) {
+        carries_its_state(model.as_ref());
+    }
+}
+
+fn carries_its_state(model: &dyn TensorModel) {
     let rate = Tensor::new(vec![], TensorData::I64(vec![16_000]));
     let sample = |index: usize| {
         let (t, turn) = (index as f64 / 16_000.0, 2.0 * std::f64::consts::PI);

@@ -45,6 +45,12 @@ impl Group {
         Error::DeadlineExceeded { what: "the generation".into(), seconds }
     }
 
+    /// Notes that it is let in.
+    pub(super) fn admit(&mut self) {
+        self.is_admitted = true;
+        self.figures.queue_seconds = self.order.started.elapsed().as_secs_f64();
+    }
+
     /// Notes with how many tokens of the prompt its first sequence began.
     pub(super) fn started_with(&mut self, shared: usize) {
         if !self.has_started {

@@ -38,6 +38,7 @@ pub(crate) struct NewTokens {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Figures {
     pub(crate) cached_tokens: usize,
+    pub(crate) queue_seconds: f64,
     pub(crate) prompt_seconds: f64,
     pub(crate) first_token_seconds: f64,
 }

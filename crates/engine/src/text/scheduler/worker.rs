@@ -202,7 +202,7 @@ impl Worker {
     fn admit(&mut self, mut stream: Stream) {
         let Some(group) = self.groups.get_mut(&stream.group) else { return };
         if !group.is_admitted {
-            group.is_admitted = true;
+            group.admit();
             self.counters.one_queued_less();
         }
         match self.made_machine().map(|machine| machine.capacity) {

@@ -56,6 +56,32 @@ impl OnnxModels {
     }
 }
 
+/// The wheel of ONNX Runtime that `seedhouse runtime install` takes; `./check` downloads it.
+pub(crate) struct OnnxWheel(PathBuf);
+
+impl OnnxWheel {
+    /// Returns the wheel, or `None` after saying that the test is skipped.
+    ///
+    /// # Panics
+    /// When `SEEDHOUSE_TEST_REQUIRE` lists `onnx-runtime` and it is missing.
+    pub(crate) fn find() -> Option<OnnxWheel> {
+        let wheel = std::env::var_os("SEEDHOUSE_TEST_ONNX_WHEEL").map(PathBuf::from);
+        let found = wheel.filter(|wheel| wheel.is_file()).map(OnnxWheel);
+        skip_unless(found, "onnx-runtime", "SEEDHOUSE_TEST_ONNX_WHEEL does not name the wheel of ONNX Runtime")
+    }
+
+    /// Returns its path for the command line.
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// Returns the library, which is left beside the wheel.
+    pub(crate) fn unpacked(&self) -> PathBuf {
+        let folder = self.0.with_file_name("unpacked");
+        seedhouse_onnx::Package::for_this_machine().unwrap().unpack(&self.0, &folder).unwrap()
+    }
+}
+
 /// Returns the folder with the original system's metadata files, or `None` after saying that the test is skipped.
 pub(crate) fn original_files() -> Option<PathBuf> {
     let folder = std::env::var_os("SEEDHOUSE_TEST_ORIGINAL").map(PathBuf::from);

@@ -1,0 +1,304 @@
+//! What an inference took: every answer passes here, and is counted under its version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use seedhouse_core::runtime::PlanStatistics;
+use seedhouse_core::{Entry, Error, JobState, Reference, Result};
+use seedhouse_engine::statistics::{
+    Failures, Request, ShortFigures, TokenUsage, Usage, VersionCounters, VersionName, VersionStatistics,
+};
+use seedhouse_engine::{
+    BatchStatistics, Classification, Drawing, FinishReason, GenerateRequest, Generation, ImageFeatures, MemoryReport,
+    Prompt, Solved, TensorOutputs, TextStatistics,
+};
+
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::batch::{BatchItem, BatchOutput};
+use crate::{Computed, Service};
+
+/// An answer that can say what it took.
+pub(crate) trait Measured {
+    /// Returns how many things were answered, how long they waited inside the slot, and tokens.
+    fn usage(&self) -> Usage {
+        Usage { items: 1, ..Usage::default() }
+    }
+}
+
+impl Measured for Classification {}
+
+impl Measured for TensorOutputs {}
+
+impl Measured for Vec<Classification> {
+    fn usage(&self) -> Usage {
+        Usage { items: self.len() as u64, ..Usage::default() }
+    }
+}
+
+impl Measured for ImageFeatures {
+    fn usage(&self) -> Usage {
+        Usage { items: self.vectors.len() as u64, ..Usage::default() }
+    }
+}
+
+impl Measured for Drawing {
+    fn usage(&self) -> Usage {
+        Usage { items: self.images.len() as u64, ..Usage::default() }
+    }
+}
+
+impl Measured for Generation {
+    fn usage(&self) -> Usage {
+        let finishes: Vec<FinishReason> = self.answers.iter().map(|answer| answer.finish).collect();
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let whole = self.prompt_seconds + self.decode_seconds;
+        // Of what a caller broke off it is not known when it began.
+        let is_timed = self.new_tokens() > 0 && finishes.iter().any(|finish| *finish != FinishReason::Cancelled);
+        let tokens = TokenUsage {
+            prompt: self.prompt_tokens as u64,
+            cached: self.cached_tokens as u64,
+            generated: self.new_tokens() as u64,
+            first: is_timed.then(|| seconds(self.first_token_seconds)),
+            rest: is_timed.then(|| seconds(whole - self.first_token_seconds)),
+            finishes,
+        };
+        Usage { items: self.answers.len() as u64, queued: seconds(self.queue_seconds), tokens: Some(tokens) }
+    }
+}
+
+impl Measured for Solved {}
+
+impl Measured for Computed {}
+
+impl Measured for Vec<BatchItem> {
+    /// Only inputs that were answered count as answered.
+    fn usage(&self) -> Usage {
+        let mut sum = Usage::default();
+        for output in self.iter().filter_map(|item| item.result.as_ref().ok()) {
+            sum.items += 1;
+            if let BatchOutput::Text(generation) = output {
+                let tokens = generation.usage().tokens.unwrap_or_default();
+                sum.tokens.get_or_insert_default().join(tokens);
+            }
+        }
+        sum
+    }
+}
+
+/// Returns how a version is named in statistics.
+fn version_name(entry: &Entry) -> VersionName {
+    VersionName {
+        model_id: entry.record.model_id.clone(),
+        base: entry.base.clone(),
+        version: entry.record.version.clone(),
+        ordinal: entry.ordinal,
+    }
+}
+
+/// The target of spans that are for traces and not for logs: their fields have the names of OpenTelemetry's conventions.
+pub const TRACES: &str = "seedhouse_traces";
+
+/// What is counted in a server.
+#[derive(Debug, Clone)]
+pub struct ServingFigures {
+    /// What versions were asked, by id.
+    pub versions: Vec<VersionStatistics>,
+    /// Requests that failed before it was known which version they are about.
+    pub unresolved: Failures,
+    /// What the loaded language models do, by id.
+    pub texts: Vec<(String, TextStatistics)>,
+    /// What the queues of the other loaded models do, by id.
+    pub queues: Vec<(String, BatchStatistics)>,
+    /// What is loaded.
+    pub memory: MemoryReport,
+    /// What came of plans.
+    pub plans: PlanStatistics,
+    /// How many versions there are.
+    pub registered_versions: u64,
+    /// Jobs by state.
+    pub jobs: BTreeMap<JobState, u64>,
+}
+
+/// An inference in progress.
+pub(crate) struct Metered {
+    request: Request,
+    span: Span,
+    /// Until the version was loaded and the request had it.
+    waited: Duration,
+}
+
+impl Metered {
+    /// Notes that the version is loaded.
+    pub(crate) fn has_slot(&mut self) {
+        self.waited = self.request.elapsed();
+    }
+
+    /// Counts how it ended.
+    pub(crate) fn end(self, result: Result<&impl Measured, &Error>) {
+        match result {
+            Ok(answer) => {
+                let mut usage = answer.usage();
+                record(&self.span, &usage);
+                usage.queued += self.waited;
+                if let Some(first) = usage.tokens.as_mut().and_then(|tokens| tokens.first.as_mut()) {
+                    *first += self.waited;
+                }
+                self.request.succeed(&usage);
+            }
+            Err(error) => {
+                self.span.record("error.type", error.code().as_str());
+                self.request.fail(error.code());
+            }
+        }
+    }
+
+    /// Returns the span of the inference.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+}
+
+fn record(span: &Span, usage: &Usage) {
+    let Some(tokens) = &usage.tokens else { return };
+    let reasons: Vec<&str> = tokens.finishes.iter().map(|finish| finish.as_str()).collect();
+    span.record("gen_ai.usage.input_tokens", tokens.prompt);
+    span.record("gen_ai.usage.output_tokens", tokens.generated);
+    span.record("gen_ai.response.finish_reasons", reasons.join(","));
+}
+
+/// Returns the conventions' word for a task; where they have none, ours.
+fn operation(task: &str) -> String {
+    match task {
+        "text generation" => "text_completion".to_owned(),
+        "embedding" => "embeddings".to_owned(),
+        other => other.replace(' ', "_"),
+    }
+}
+
+/// Tells the span of the inference that it is within what is asked of a language model.
+pub(crate) fn describe_text(reference: &Reference, request: &GenerateRequest) {
+    let span = Span::current();
+    if matches!(request.prompt, Prompt::Chat(_)) {
+        span.record("otel.name", format!("chat {reference}"));
+        span.record("gen_ai.operation.name", "chat");
+    }
+    span.record("gen_ai.request.max_tokens", request.max_new_tokens);
+    if request.answers != 1 {
+        span.record("gen_ai.request.choice.count", request.answers);
+    }
+}
+
+/// Returns the span of an inference, with the names of OpenTelemetry's conventions for generative models.
+fn inference_span(reference: &Reference, entry: &Entry, task: &'static str) -> Span {
+    tracing::info_span!(
+        target: TRACES,
+        "inference",
+        otel.name = format!("{} {reference}", operation(task)),
+        gen_ai.operation.name = operation(task),
+        gen_ai.provider.name = "seedhouse",
+        gen_ai.request.model = reference.to_string(),
+        gen_ai.response.model = entry.record.model_id.as_str(),
+        gen_ai.request.max_tokens = Empty,
+        gen_ai.request.choice.count = Empty,
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
+        gen_ai.response.finish_reasons = Empty,
+        error.type = Empty,
+    )
+}
+
+impl Service {
+    /// Begins to count an inference.
+    pub(crate) fn meter(&self, reference: &Reference, entry: &Entry, task: &'static str) -> Metered {
+        let span = inference_span(reference, entry, task);
+        Metered { request: self.counters_of(entry).begin(), span, waited: Duration::ZERO }
+    }
+
+    /// Counts an inference whose reference names no version.
+    pub(crate) fn count_unresolved(&self, error: &Error) {
+        self.engine.statistics().count_unresolved(error.code());
+    }
+
+    pub(crate) fn counters_of(&self, entry: &Entry) -> Arc<VersionCounters> {
+        self.engine.statistics().of(&entry.record.model_id, || version_name(entry))
+    }
+
+    /// Returns what a version was asked and how it answered, since the process was started.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn statistics_of(&self, reference: &Reference) -> Result<VersionStatistics> {
+        let entry = self.store.version(reference)?;
+        Ok(self.counters_of(&entry).report())
+    }
+
+    /// Returns the few figures that the original system has, since [`reset_statistics`](Service::reset_statistics); zeros for what
+    /// is not there or was never asked.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub fn short_statistics_of(&self, reference: &Reference) -> Result<ShortFigures> {
+        match self.store.version(reference) {
+            Ok(entry) => {
+                let counters = self.engine.statistics().find(entry.record.model_id.as_str());
+                Ok(counters.map(|counters| counters.report().since_reset).unwrap_or_default())
+            }
+            Err(Error::NotFound { .. }) => Ok(ShortFigures::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins the figures of [`short_statistics_of`](Service::short_statistics_of) anew. Everything else is counted on: whoever
+    /// collects it takes differences.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn reset_statistics(&self, reference: &Reference) -> Result<Entry> {
+        let entry = self.store.version(reference)?;
+        if let Some(counters) = self.engine.statistics().find(entry.record.model_id.as_str()) {
+            counters.reset();
+        }
+        Ok(entry)
+    }
+
+    /// Does the same for every version.
+    pub fn reset_all_statistics(&self) {
+        self.engine.statistics().reset_all();
+    }
+
+    /// Returns what is counted: everything that a collector of metrics wants to know.
+    ///
+    /// # Errors
+    /// Those of the metadata store and of listing plans.
+    pub fn figures(&self) -> Result<ServingFigures> {
+        Ok(ServingFigures {
+            versions: self.engine.statistics().report(),
+            unresolved: self.engine.statistics().unresolved(),
+            texts: self.engine.text_statistics(),
+            queues: self.engine.batch_statistics(),
+            memory: self.engine.memory(),
+            plans: self.engine.plan_statistics()?,
+            registered_versions: self.store.statistics()?.total_models,
+            jobs: self.jobs.job_counts()?,
+        })
+    }
+
+    /// Forgets what was counted of versions that were deleted, by this process or another one.
+    pub(crate) fn forget_deleted(&self) -> Result<()> {
+        let revision = self.store.revision()?;
+        // Nothing was deleted where nothing was changed.
+        if self.metered_revision.swap(revision, Ordering::Relaxed) == revision {
+            return Ok(());
+        }
+        self.engine.statistics().retain(|model_id| match self.store.version_even_deleted(model_id) {
+            Ok(entry) => entry.record.deleted_at().is_none(),
+            // What cannot be asked now is asked again later.
+            Err(error) => !matches!(error, Error::NotFound { .. }),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+"""Small diffusion models, and what other implementations compute with them."""
