@@ -8,6 +8,7 @@ use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 
 use crate::diffusion::DiffusionPipeline;
+use crate::embedding::{SentenceEncoder, SentenceTask};
 use crate::problem::{self, SolveRequest, Solved};
 use crate::statistics::VersionCounters;
 use crate::tensors::served::ServedTensors;
@@ -16,8 +17,8 @@ use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, GenerateRequest,
-    Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, EmbedRequest, Embeddings,
+    GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
     TextStatistics,
 };
 
@@ -38,12 +39,16 @@ enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
     Diffusion(DiffusionPipeline),
-    /// Neither, and why images cannot be classified with it.
+    Sentences(Box<SentenceEncoder>),
+    /// None of them, and why images cannot be classified with it.
     Other(String),
 }
 
 /// Why a diffusion model does nothing else.
 const DRAWS: &str = "it draws images";
+
+/// Why a sentence encoder does nothing else.
+const ENCODES: &str = "it is a sentence encoder";
 
 /// What a slot can be asked for.
 #[derive(Debug, Clone, Copy)]
@@ -58,11 +63,13 @@ pub enum Takes<'s> {
     Parameters,
     /// How many images are to be drawn, and of what.
     Wishes,
+    /// Sentences.
+    Sentences,
 }
 
 impl Slot {
     pub(crate) fn new(
-        LoadRequest { model_id, digest, options, .. }: &LoadRequest,
+        LoadRequest { model_id, digest, files, options }: &LoadRequest,
         model: LoadedModel,
         settings: TextSettings,
         batching: BatchSettings,
@@ -75,16 +82,21 @@ impl Slot {
             }
             LoadedModel::Problem(_) => Task::Other("it is a problem of optimisation".into()),
             LoadedModel::Tensor(model) => {
+                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files)?;
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
-                match ImageClassifier::of_model(model_id, served, &options.metadata)? {
-                    ImageTask::Ready(classifier) => Task::Image(classifier),
-                    ImageTask::Impossible(reason) => Task::Other(reason),
+                match sentences {
+                    SentenceTask::Ready(encoder) => Task::Sentences(encoder),
+                    SentenceTask::Undeclared => match ImageClassifier::of_model(model_id, served, &options.metadata)? {
+                        ImageTask::Ready(classifier) => Task::Image(classifier),
+                        ImageTask::Impossible(reason) => Task::Other(reason),
+                    },
                 }
             }
             LoadedModel::Diffusion(model) => {
                 Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
             }
+            LoadedModel::Embedding(model) => Task::Sentences(Box::new(SentenceEncoder::new(model_id, model)?)),
         };
         let load_seconds = started.elapsed().as_secs_f64();
         let runtime = String::new();
@@ -175,6 +187,7 @@ impl Slot {
             Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
             Task::Diffusion(_) => DRAWS.to_owned(),
+            Task::Sentences(_) => ENCODES.to_owned(),
             Task::Other(reason) => reason.clone(),
         };
         Err(Error::WrongTask { model_id: self.model_id.clone(), task, reason })
@@ -194,6 +207,7 @@ impl Slot {
             Task::Diffusion(pipeline) => return pipeline.draw(request, on_step),
             Task::Text(_) => "it is a language model",
             Task::Image(_) => "it classifies images",
+            Task::Sentences(_) => ENCODES,
             Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
             Task::Other(_) => "it takes tensors that nobody declared",
         };
@@ -213,6 +227,7 @@ impl Slot {
                 Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
             }
             None if matches!(self.task, Task::Diffusion(_)) => Err(self.wrong_task("tensor inference", DRAWS)),
+            None if matches!(self.task, Task::Sentences(_)) => Err(self.wrong_task("tensor inference", ENCODES)),
             None => Err(self.wrong_task("tensor inference", "it is a language model")),
         }
     }
@@ -229,7 +244,25 @@ impl Slot {
             LoadedModel::Text(_) => Err(self.wrong_task("optimisation", "it is a language model")),
             LoadedModel::Tensor(_) => Err(self.wrong_task("optimisation", "it takes tensors, not parameters")),
             LoadedModel::Diffusion(_) => Err(self.wrong_task("optimisation", DRAWS)),
+            LoadedModel::Embedding(_) => Err(self.wrong_task("optimisation", ENCODES)),
         }
+    }
+
+    /// Returns the vectors of texts; each is the same as if its text were alone.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a sentence encoder; [`Error::Invalid`] for too many or too long texts and an unknown
+    /// prompt; [`Error::DeadlineExceeded`] when the time is up; [`Error::Internal`] for numbers that are not finite.
+    pub fn embed(&self, request: &EmbedRequest) -> Result<Embeddings> {
+        let reason = match &self.task {
+            Task::Sentences(encoder) => return encoder.embed(request),
+            Task::Text(_) => "it is a language model",
+            Task::Image(_) => "it is an image classifier",
+            Task::Diffusion(_) => DRAWS,
+            Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
+            Task::Other(_) => "its record does not declare `pooling` and `normalize`",
+        };
+        Err(self.wrong_task("sentence embedding", reason))
     }
 
     /// Returns whether this is a declared problem.
@@ -254,6 +287,7 @@ impl Slot {
             Task::Text(text) => Ok(text),
             Task::Image(_) | Task::Other(_) => Err(self.wrong_task("text generation", "it takes tensors, not tokens")),
             Task::Diffusion(_) => Err(self.wrong_task("text generation", DRAWS)),
+            Task::Sentences(_) => Err(self.wrong_task("text generation", ENCODES)),
         }
     }
 
@@ -264,6 +298,7 @@ impl Slot {
             Task::Text(_) => Takes::Text,
             Task::Image(_) => Takes::Images(inputs),
             Task::Diffusion(_) => Takes::Wishes,
+            Task::Sentences(_) => Takes::Sentences,
             Task::Other(_) if self.is_problem() => Takes::Parameters,
             Task::Other(_) => Takes::Tensors(inputs),
         }
@@ -283,13 +318,14 @@ impl Slot {
     pub fn memory_bytes(&self) -> u64 {
         let tables = match &self.task {
             Task::Text(text) => text.pipeline.table_bytes(),
+            Task::Sentences(encoder) => encoder.table_bytes(),
             Task::Image(_) | Task::Diffusion(_) | Task::Other(_) => 0,
         };
         self.model.memory_bytes() + tables
     }
 
     /// Computes something small of what the version is for: one token after one token, the class of a black image, an image in one
-    /// step, or what a problem's own parameters give.
+    /// step, the vector of a letter, or what a problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -303,10 +339,14 @@ impl Slot {
                 classifier.classify(&request, &Patience::default()).map(drop)
             }
             Task::Diffusion(pipeline) => pipeline.warm_up(),
+            Task::Sentences(encoder) => encoder.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
                 // Nobody knows what its tensors mean.
-                LoadedModel::Tensor(_) | LoadedModel::Text(_) | LoadedModel::Diffusion(_) => Ok(()),
+                LoadedModel::Tensor(_)
+                | LoadedModel::Text(_)
+                | LoadedModel::Diffusion(_)
+                | LoadedModel::Embedding(_) => Ok(()),
             },
         }
     }

@@ -37,6 +37,11 @@ pub(crate) fn read(field: &str, json: &str, slot: &Slot, client: &str) -> Result
             task: "a batch of inputs",
             reason: "it draws images, several at once with `num_samples`".into(),
         }),
+        Takes::Sentences => Err(Error::WrongTask {
+            model_id: slot.model_id().to_owned(),
+            task: "a batch of inputs",
+            reason: "it gives vectors, of several texts at once with `/api/inference/embeddings`".into(),
+        }),
     }
 }
 
