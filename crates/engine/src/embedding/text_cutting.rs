@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seedhouse_core::runtime::EmbedderInfo;
 use seedhouse_core::{Error, Result};
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence as Normalizers};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// A byte of `tokenizer.json` takes about so many in the library's tables.
@@ -13,7 +14,6 @@ const BYTES_PER_BYTE: u64 = 6;
 /// Makes tokens of texts.
 pub(super) struct TextCutting {
     tokenizer: Tokenizer,
-    lower_case: bool,
     file_bytes: u64,
 }
 
@@ -40,7 +40,13 @@ impl TextCutting {
         let said = tokenizer.get_truncation().cloned().unwrap_or_default();
         let truncation = TruncationParams { max_length: info.longest_sequence, stride: 0, ..said };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| malformed(error.to_string()))?;
-        let cutting = TextCutting { tokenizer, lower_case: info.lower_case, file_bytes: info.tokenizer.len() as u64 };
+        if info.lower_case {
+            // A step of the tokenizer, because special tokens in a text are found before it.
+            let said = tokenizer.get_normalizer().cloned();
+            let steps = [NormalizerWrapper::Lowercase(Lowercase)].into_iter().chain(said).collect();
+            tokenizer.with_normalizer(Some(Normalizers::new(steps)));
+        }
+        let cutting = TextCutting { tokenizer, file_bytes: info.tokenizer.len() as u64 };
         cutting.refuse_kinds_of_tokens()?;
         Ok(cutting)
     }
@@ -59,11 +65,7 @@ impl TextCutting {
 
     /// Returns the tokens of a prompt and a text.
     pub(super) fn sequence(&self, prompt: &str, text: &str) -> Result<Sequence> {
-        let whole = match (prompt, self.lower_case) {
-            ("", false) => None,
-            (_, false) => Some(format!("{prompt}{text}")),
-            (_, true) => Some(format!("{prompt}{text}").to_lowercase()),
-        };
+        let whole = (!prompt.is_empty()).then(|| format!("{prompt}{text}"));
         let text = whole.as_deref().unwrap_or(text);
         let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| internal(&error))?;
         Ok(Sequence { tokens: encoding.get_ids().to_vec(), is_cut: !encoding.get_overflowing().is_empty() })
