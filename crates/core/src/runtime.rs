@@ -186,10 +186,9 @@ impl LoadedModel {
     /// Returns what computes it, where its runtime has several ways.
     pub fn computed_by(&self) -> Option<&str> {
         match self {
-            LoadedModel::Text(_)
-            | LoadedModel::Problem(_)
-            | LoadedModel::Diffusion(_)
-            | LoadedModel::Embedding(_) => None,
+            LoadedModel::Text(_) | LoadedModel::Problem(_) | LoadedModel::Diffusion(_) | LoadedModel::Embedding(_) => {
+                None
+            }
             LoadedModel::Tensor(model) => model.computed_by(),
         }
     }

@@ -11,7 +11,7 @@ mod tests;
 mod text_cutting;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use seedhouse_core::runtime::{Embedder, LocalFiles, TensorModel};
 use seedhouse_core::{Error, Result};
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use self::graph_encoder::GraphEncoder;
 use self::text_cutting::TextCutting;
+use crate::Patience;
 
 /// The most texts of one request.
 const MOST_TEXTS: usize = 2048;
@@ -29,7 +30,7 @@ const MOST_TOKENS: usize = 131_072;
 /// The most bytes of a text. What lies beyond the longest sequence would be cut, but is made tokens of first.
 const MOST_TEXT_BYTES: usize = 1 << 20;
 
-/// Tokens after which a request looks at the time.
+/// Tokens after which a request looks whether it is still wanted.
 const TOKENS_BETWEEN_LOOKS: usize = 4096;
 
 /// Texts whose vectors are wanted.
@@ -39,8 +40,6 @@ pub struct EmbedRequest {
     pub texts: Vec<String>,
     /// The name of what stands before each text, among those that the model knows; the model's own choice without it.
     pub prompt: Option<String>,
-    /// How long it may take.
-    pub timeout: Option<Duration>,
 }
 
 /// The vector of a text.
@@ -109,8 +108,9 @@ impl SentenceEncoder {
     ///
     /// # Errors
     /// [`Error::Invalid`] for too many or too long texts, with both values, and for a prompt that the model does not know;
-    /// [`Error::DeadlineExceeded`]; [`Error::Internal`] when the model gives numbers that are not finite.
-    pub(crate) fn embed(&self, request: &EmbedRequest) -> Result<Embeddings> {
+    /// [`Error::DeadlineExceeded`] and [`Error::Cancelled`] when the patience is over; [`Error::Internal`] when the model gives
+    /// numbers that are not finite.
+    pub(crate) fn embed(&self, request: &EmbedRequest, patience: &Patience) -> Result<Embeddings> {
         let started = Instant::now();
         let texts = &request.texts;
         if texts.is_empty() || texts.len() > MOST_TEXTS {
@@ -138,7 +138,7 @@ impl SentenceEncoder {
             return Err(Error::invalid("input", format!("{tokens} tokens"), rule));
         }
         let tokens: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.tokens[..]).collect();
-        let vectors = self.compute(&tokens, request.timeout, started)?;
+        let vectors = self.compute(&tokens, patience)?;
         let embedding = |(sequence, vector): (&text_cutting::Sequence, Vec<f32>)| Embedding {
             vector,
             tokens: sequence.tokens.len(),
@@ -157,7 +157,7 @@ impl SentenceEncoder {
     /// As [`embed`](SentenceEncoder::embed).
     pub(crate) fn warm_up(&self) -> Result<()> {
         let request = EmbedRequest { texts: vec!["a".into()], ..EmbedRequest::default() };
-        self.embed(&request).map(drop)
+        self.embed(&request, &Patience::default()).map(drop)
     }
 
     /// Returns about how many bytes the tokenizer takes.
@@ -176,15 +176,12 @@ impl SentenceEncoder {
         })
     }
 
-    /// Computes some sequences at a time, so that a request whose time is up does not go on.
-    fn compute(&self, sequences: &[&[u32]], timeout: Option<Duration>, started: Instant) -> Result<Vec<Vec<f32>>> {
+    /// Computes some sequences at a time, so that a request that nobody waits for does not go on.
+    fn compute(&self, sequences: &[&[u32]], patience: &Patience) -> Result<Vec<Vec<f32>>> {
         let mut vectors = Vec::with_capacity(sequences.len());
         let mut left = sequences;
         while !left.is_empty() {
-            if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {
-                let what = format!("computing {} vectors with `{}`", sequences.len(), self.model_id);
-                return Err(Error::DeadlineExceeded { what, seconds: timeout.as_secs_f64() });
-            }
+            patience.check(&self.model_id)?;
             let (together, rest) = left.split_at(first_share(left));
             vectors.extend(self.model.embed(together)?);
             left = rest;

@@ -17,9 +17,9 @@ use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, EmbedRequest, Embeddings,
-    GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
-    TextStatistics,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, EmbedRequest,
+    Embeddings, GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece,
+    PixelImage, TextSettings, TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
@@ -252,10 +252,11 @@ impl Slot {
     ///
     /// # Errors
     /// [`Error::WrongTask`] when this is not a sentence encoder; [`Error::Invalid`] for too many or too long texts and an unknown
-    /// prompt; [`Error::DeadlineExceeded`] when the time is up; [`Error::Internal`] for numbers that are not finite.
-    pub fn embed(&self, request: &EmbedRequest) -> Result<Embeddings> {
+    /// prompt; [`Error::DeadlineExceeded`] and [`Error::Cancelled`] when the patience is over; [`Error::Internal`] for numbers that are
+    /// not finite.
+    pub fn embed(&self, request: &EmbedRequest, patience: &Patience) -> Result<Embeddings> {
         let reason = match &self.task {
-            Task::Sentences(encoder) => return encoder.embed(request),
+            Task::Sentences(encoder) => return encoder.embed(request, patience),
             Task::Text(_) => "it is a language model",
             Task::Image(_) => "it is an image classifier",
             Task::Diffusion(_) => DRAWS,

@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Classify(ClassifyArguments),
     /// Draw images with a diffusion model
     Imagine(ImagineArguments),
+    /// Print a vector for each text
+    Embed(EmbedArguments),
     /// Compute named tensors from named tensors
     Predict(PredictArguments),
     /// Solve a registered problem of optimisation
@@ -820,6 +822,25 @@ pub(crate) enum SamplerArgument {
     Ddim,
     /// With all the noise that the model was trained with
     Ddpm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// Texts; several are computed together
+    #[arg(required_unless_present = "file", value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+
+    /// A file with a text per line, after those of the command line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// What stands before each text, by its name among those that the model was trained with (e.g. `query`); the model's own choice
+    /// when left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -121,11 +121,11 @@ pub use seedhouse_core as core;
 pub use seedhouse_engine::statistics;
 pub use seedhouse_engine::{
     BatchSettings, BatchStatistics, Beams, Cancel, ChosenToken, ClassChoice, Classification, ClassifyRequest,
-    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, FinishReason, GenerateRequest, Generation,
-    ImageFeatures, ImageInput, ImagineRequest, MemoryReport, MemorySettings, Message, NestedTensor, Numbers, Patience,
-    Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Sampler, Sampling, SamplingParameters, Slot,
-    SlotReport, SlotState, SolveRequest, Solved, Takes, TensorOutputs, TextSettings, TextStatistics, TokenLogprob,
-    Values,
+    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, EmbedRequest, Embedding, Embeddings,
+    FinishReason, GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, MemoryReport, MemorySettings,
+    Message, NestedTensor, Numbers, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt,
+    Sampler, Sampling, SamplingParameters, Slot, SlotReport, SlotState, SolveRequest, Solved, Takes, TensorOutputs,
+    TextSettings, TextStatistics, TokenLogprob, Values,
 };
 pub use serving::Unloaded;
 pub use solve::Computed;

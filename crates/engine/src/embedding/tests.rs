@@ -1,5 +1,7 @@
 //! Sentence encoders whose vectors a test computes in its head.
 
+use std::time::Duration;
+
 use seedhouse_core::Code;
 use seedhouse_core::runtime::{LocalFile, Tensor, TensorData, TensorSpec, TensorType};
 use seedhouse_core::{Digest, runtime::check_inputs};
@@ -8,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Cancel;
 
 fn encoder(change: impl FnOnce(&mut FakeEmbedder)) -> SentenceEncoder {
     let mut model = FakeEmbedder::new();
@@ -19,14 +22,18 @@ fn request(texts: &[&str]) -> EmbedRequest {
     EmbedRequest { texts: texts.iter().map(|text| (*text).to_owned()).collect(), ..EmbedRequest::default() }
 }
 
+fn embed(encoder: &SentenceEncoder, request: &EmbedRequest) -> Result<Embeddings> {
+    encoder.embed(request, &Patience::default())
+}
+
 fn error(encoder: &SentenceEncoder, request: &EmbedRequest) -> Error {
-    encoder.embed(request).unwrap_err()
+    embed(encoder, request).unwrap_err()
 }
 
 #[test]
 fn every_text_has_the_vector_of_its_own_tokens() {
     let encoder = encoder(|_| {});
-    let answer = encoder.embed(&request(&["wheat rice", "", "maize", "wheat [SEP]"])).unwrap();
+    let answer = embed(&encoder, &request(&["wheat rice", "", "maize", "wheat [SEP]"])).unwrap();
     // What is not known is token 0; the ends are 1 and 2. A text alone is not filled up, whatever the tokenizer's file says.
     let expected = [([4.0, 10.0, 4.0], 4), ([2.0, 3.0, 1.0], 2), ([3.0, 3.0, 0.0], 3), ([4.0, 8.0, 2.0], 4)];
     assert_eq!(answer.dimensions, 3);
@@ -34,14 +41,14 @@ fn every_text_has_the_vector_of_its_own_tokens() {
         assert_eq!(found, &Embedding { vector: vector.to_vec(), tokens, truncated: false });
     }
     for (place, text) in ["wheat rice", "", "maize", "wheat [SEP]"].into_iter().enumerate() {
-        assert_eq!(encoder.embed(&request(&[text])).unwrap().embeddings[0], answer.embeddings[place]);
+        assert_eq!(embed(&encoder, &request(&[text])).unwrap().embeddings[0], answer.embeddings[place]);
     }
 }
 
 #[test]
 fn text_that_is_too_long_is_cut_and_keeps_its_ends() {
     let encoder = encoder(|_| {});
-    let answer = encoder.embed(&request(&["wheat wheat wheat rice", "wheat wheat wheat rice rice"])).unwrap();
+    let answer = embed(&encoder, &request(&["wheat wheat wheat rice", "wheat wheat wheat rice rice"])).unwrap();
     // Six tokens are the model's limit; the file's own limit is five.
     let whole = Embedding { vector: vec![6.0, 16.0, 4.0], tokens: 6, truncated: false };
     assert_eq!(answer.embeddings, [whole.clone(), Embedding { truncated: true, ..whole }]);
@@ -52,7 +59,7 @@ fn prompt_stands_before_every_text() {
     let with = |prompt: Option<&str>, default: Option<&str>| {
         let encoder = encoder(|model| model.info.prompts.default = default.map(str::to_owned));
         let request = EmbedRequest { prompt: prompt.map(str::to_owned), ..request(&["rice"]) };
-        encoder.embed(&request).map(|answer| answer.embeddings[0].vector.clone())
+        embed(&encoder, &request).map(|answer| answer.embeddings[0].vector.clone())
     };
     let (plain, asked) = (vec![3.0, 7.0, 4.0], vec![4.0, 12.0, 4.0]);
     assert_eq!(with(None, None).unwrap(), plain);
@@ -67,7 +74,7 @@ fn prompt_stands_before_every_text() {
 fn texts_are_written_small_where_the_model_says_so() {
     for (lower_case, last) in [(false, 0.0), (true, 3.0)] {
         let encoder = encoder(|model| model.info.lower_case = lower_case);
-        assert_eq!(encoder.embed(&request(&["WHEAT"])).unwrap().embeddings[0].vector[2], last);
+        assert_eq!(embed(&encoder, &request(&["WHEAT"])).unwrap().embeddings[0].vector[2], last);
     }
 }
 
@@ -87,7 +94,7 @@ fn too_many_texts_or_tokens_are_refused_with_both_values() {
         assert_eq!((error.code(), error.field()), (Code::Invalid, Some(field)), "{error}");
         assert!(values.iter().all(|value| error.to_string().contains(value)), "{error}");
     }
-    assert_eq!(encoder.embed(&request(&vec![""; MOST_TEXTS])).unwrap().embeddings.len(), MOST_TEXTS);
+    assert_eq!(embed(&encoder, &request(&vec![""; MOST_TEXTS])).unwrap().embeddings.len(), MOST_TEXTS);
 }
 
 #[test]
@@ -108,8 +115,9 @@ fn vector_that_is_not_finite_is_an_error_and_no_answer() {
 
 #[test]
 fn time_that_is_up_ends_a_request() {
-    let request = EmbedRequest { timeout: Some(Duration::ZERO), ..request(&["wheat"]) };
-    assert_eq!(error(&encoder(|_| {}), &request).code(), Code::Deadline);
+    let patience = Patience::new(Some(Duration::ZERO), Cancel::default());
+    let error = encoder(|_| {}).embed(&request(&["wheat"]), &patience).unwrap_err();
+    assert_eq!(error.code(), Code::Deadline);
 }
 
 #[test]
@@ -212,14 +220,15 @@ fn graph_is_pooled_and_normalised_as_its_record_declares() {
             for (pooling, normalize, expected) in cases {
                 let graph = FakeGraph::new(names, tensor_type, &PER_TOKEN);
                 let metadata = json!({"pooling": pooling, "normalize": normalize});
-                let answer = of_graph(graph, metadata, &word_tokenizer()).unwrap().embed(&request(&["wheat"])).unwrap();
+                let encoder = of_graph(graph, metadata, &word_tokenizer()).unwrap();
+                let answer = embed(&encoder, &request(&["wheat"])).unwrap();
                 assert_eq!(answer.embeddings[0].vector, expected, "{pooling} {normalize}");
             }
         }
     }
     let graph = FakeGraph::new(&["input_ids"], TensorType::I64, &[None, Some(3)]);
     let encoder = of_graph(graph, json!({"pooling": "none", "normalize": false}), &word_tokenizer()).unwrap();
-    assert_eq!(encoder.embed(&request(&["wheat"])).unwrap().embeddings[0].vector, [2.0, 2.0, -2.0]);
+    assert_eq!(embed(&encoder, &request(&["wheat"])).unwrap().embeddings[0].vector, [2.0, 2.0, -2.0]);
 }
 
 #[test]
@@ -230,7 +239,7 @@ fn graph_cuts_texts_where_its_record_says_or_else_its_tokenizer() {
         metadata["normalize"] = json!(true);
         let graph = FakeGraph::new(&["input_ids"], TensorType::I64, &PER_TOKEN);
         let encoder = of_graph(graph, metadata, &word_tokenizer()).unwrap();
-        let answer = encoder.embed(&request(&["wheat wheat wheat wheat"])).unwrap();
+        let answer = embed(&encoder, &request(&["wheat wheat wheat wheat"])).unwrap();
         assert_eq!((answer.embeddings[0].tokens, answer.embeddings[0].truncated), (tokens, true));
     }
 }
