@@ -228,8 +228,12 @@ fn unified_call_is_a_chat_and_past_calls_are_listed_without_what_was_said() {
     assert_eq!(calls, expected, "the latest first");
     assert_eq!(server.get("/api/inference/history?limit=1").json().as_array().unwrap().len(), 1);
 
+    let asked =
+        |model_id: &str| server.get(&format!("/api/inference/stats/{model_id}")).json()["total_inferences"].clone();
+    assert_eq!((asked("text"), asked("linear")), (json!(2), json!(0)), "what failed is no inference");
     let forgotten = server.send("DELETE", "/api/inference/cache/text", &[], &Value::Null).json();
     assert_eq!(forgotten["unloaded"], json!(["text_v1"]), "{forgotten}");
+    assert_eq!(asked("text"), json!(0));
     let forgotten = server.send("DELETE", "/api/inference/cache", &[], &Value::Null).json();
     assert_eq!(forgotten["unloaded"], json!(["linear_v1"]), "{forgotten}");
     server.send("DELETE", "/api/inference/cache/nothing", &[], &Value::Null).assert_problem(404, &["nothing"]);
