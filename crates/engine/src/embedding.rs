@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! text_cutting     the tokenizer of the model, and where a text ends that is too long
+//! joining          texts of several callers as one batch
 //! graph_encoder    a tensor model (an ONNX graph) as a sentence encoder, where the record declares one
 //! ```
 
 mod graph_encoder;
+mod joining;
 #[cfg(test)]
 mod tests;
 mod text_cutting;
@@ -18,8 +20,9 @@ use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use self::graph_encoder::GraphEncoder;
+use self::joining::{EncoderQueue, Sequences};
 use self::text_cutting::TextCutting;
-use crate::Patience;
+use crate::{BatchSettings, BatchStatistics, Patience};
 
 /// The most texts of one request.
 const MOST_TEXTS: usize = 2048;
@@ -69,6 +72,7 @@ pub(crate) struct SentenceEncoder {
     model_id: String,
     model: Arc<dyn Embedder>,
     cutting: TextCutting,
+    queue: EncoderQueue,
 }
 
 /// What a tensor model can do with sentences.
@@ -83,9 +87,15 @@ impl SentenceEncoder {
     ///
     /// # Errors
     /// [`Error::Malformed`] when the library does not take it, or it marks texts in a way that models here do not know.
-    pub(crate) fn new(model_id: &str, model: Arc<dyn Embedder>) -> Result<SentenceEncoder> {
+    pub(crate) fn new(model_id: &str, model: Arc<dyn Embedder>, batching: BatchSettings) -> Result<SentenceEncoder> {
         let cutting = TextCutting::new(model.info())?;
-        Ok(SentenceEncoder { model_id: model_id.to_owned(), model, cutting })
+        let queue = EncoderQueue::new(model_id, batching);
+        Ok(SentenceEncoder { model_id: model_id.to_owned(), model, cutting, queue })
+    }
+
+    /// Returns what its queue has done so far.
+    pub(crate) fn batch_statistics(&self) -> BatchStatistics {
+        self.queue.statistics()
     }
 
     /// Reads what the record declares of a tensor model, and compares it with the model.
@@ -97,10 +107,14 @@ impl SentenceEncoder {
         model: Arc<dyn TensorModel>,
         metadata: &Map<String, Value>,
         files: &LocalFiles,
+        batching: BatchSettings,
     ) -> Result<SentenceTask> {
         match GraphEncoder::declared(model, metadata, files)? {
             None => Ok(SentenceTask::Undeclared),
-            Some(encoder) => Ok(SentenceTask::Ready(Box::new(SentenceEncoder::new(model_id, Arc::new(encoder))?))),
+            Some(encoder) => {
+                let encoder = SentenceEncoder::new(model_id, Arc::new(encoder), batching)?;
+                Ok(SentenceTask::Ready(Box::new(encoder)))
+            }
         }
     }
 
@@ -176,14 +190,14 @@ impl SentenceEncoder {
         })
     }
 
-    /// Computes some sequences at a time, so that a request that nobody waits for does not go on.
+    /// Computes some sequences at a time, so that a request that nobody waits for does not go on, and others have their turn.
     fn compute(&self, sequences: &[&[u32]], patience: &Patience) -> Result<Vec<Vec<f32>>> {
         let mut vectors = Vec::with_capacity(sequences.len());
         let mut left = sequences;
         while !left.is_empty() {
-            patience.check(&self.model_id)?;
             let (together, rest) = left.split_at(first_share(left));
-            vectors.extend(self.model.embed(together)?);
+            let share = Sequences(together.iter().map(|sequence| sequence.to_vec()).collect());
+            vectors.extend(self.queue.embed(self.model.as_ref(), share, patience)?);
             left = rest;
         }
         let (count, dimensions) = (vectors.len(), self.model.info().dimensions);

@@ -82,7 +82,7 @@ impl Slot {
             }
             LoadedModel::Problem(_) => Task::Other("it is a problem of optimisation".into()),
             LoadedModel::Tensor(model) => {
-                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files)?;
+                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files, batching)?;
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
                 match sentences {
@@ -96,7 +96,9 @@ impl Slot {
             LoadedModel::Diffusion(model) => {
                 Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
             }
-            LoadedModel::Embedding(model) => Task::Sentences(Box::new(SentenceEncoder::new(model_id, model)?)),
+            LoadedModel::Embedding(model) => {
+                Task::Sentences(Box::new(SentenceEncoder::new(model_id, model, batching)?))
+            }
         };
         let load_seconds = started.elapsed().as_secs_f64();
         let runtime = String::new();
@@ -148,7 +150,10 @@ impl Slot {
 
     /// Returns what the queue of its model has done so far; `None` when it is a language model.
     pub fn batch_statistics(&self) -> Option<BatchStatistics> {
-        self.tensors.as_ref().map(|tensors| tensors.statistics())
+        match &self.task {
+            Task::Sentences(encoder) => Some(encoder.batch_statistics()),
+            _ => self.tensors.as_ref().map(|tensors| tensors.statistics()),
+        }
     }
 
     /// Names the classes an image most likely belongs to. Images of several callers are computed together.

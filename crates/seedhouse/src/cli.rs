@@ -934,7 +934,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) prompt_tokens_per_step: usize,
 
-    /// The most images, or rows of tensors, of different requests that a model computes together; 1 computes every request alone
+    /// The most images, texts, or rows of tensors, of different requests that a model computes together; 1 computes every request alone
     #[arg(long, value_name = "ROWS", env = "SEEDHOUSE_MAX_BATCH", default_value_t = 16, value_parser = at_least_one)]
     pub(crate) max_batch: usize,
 

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use seedhouse_core::{Reference, Result};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, Patience, PredictRequest, Slot, SolveRequest, Solved,
-    TensorOutputs,
+    Classification, ClassifyRequest, EmbedRequest, Embeddings, GenerateRequest, Generation, Patience, PredictRequest,
+    Slot, SolveRequest, Solved, TensorOutputs,
 };
 
 use crate::Service;
@@ -28,6 +28,8 @@ pub enum BatchInput {
     Text(Box<GenerateRequest>),
     /// For a model that classifies images.
     Image(ClassifyRequest),
+    /// For a sentence encoder.
+    Sentences(EmbedRequest),
     /// For any model that takes tensors.
     Tensors(PredictRequest),
     /// For a problem of optimisation.
@@ -41,6 +43,8 @@ pub enum BatchOutput {
     Text(Generation),
     /// Classes.
     Image(Classification),
+    /// Vectors of texts.
+    Embeddings(Embeddings),
     /// Tensors.
     Tensors(TensorOutputs),
     /// A solution.
@@ -87,6 +91,7 @@ impl BatchInput {
         match self {
             BatchInput::Text(request) => generate_within(slot, request, patience).map(BatchOutput::Text),
             BatchInput::Image(request) => slot.classify(request, patience).map(BatchOutput::Image),
+            BatchInput::Sentences(request) => slot.embed(request, patience).map(BatchOutput::Embeddings),
             BatchInput::Tensors(request) => slot.predict(request, patience).map(BatchOutput::Tensors),
             BatchInput::Parameters(request) => solve_within(slot, request, patience).map(BatchOutput::Solution),
         }

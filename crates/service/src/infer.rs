@@ -188,7 +188,11 @@ impl Service {
         request: &EmbedRequest,
         patience: &Patience,
     ) -> Result<Answer<Embeddings>> {
-        self.infer(reference, "sentence embedding", patience.deadline(), |slot| slot.embed(request, patience))
+        let copy = |answer: &Embeddings| {
+            Some((BatchInput::Sentences(request.clone()), BatchOutput::Embeddings(answer.clone())))
+        };
+        let call = Call::new(reference, "sentence embedding", patience.deadline());
+        self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.embed(request, patience))
     }
 
     /// Draws images, calling `on_step` after each step; breaking off cancels. Where a canary fails, steps begin anew.

@@ -91,7 +91,8 @@ fn timeout(seconds: f64) -> Result<Duration> {
     }
 }
 
-fn response(answer: &Answer<Embeddings>, started: Instant) -> ResultResponse {
+/// Returns the vectors in the original's shape.
+pub(crate) fn response(answer: &Answer<Embeddings>, started: Instant) -> ResultResponse {
     let Embeddings { embeddings, dimensions, .. } = &answer.value;
     let figures = json!({
         "dimensions": dimensions,

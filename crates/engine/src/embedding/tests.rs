@@ -1,5 +1,7 @@
 //! Sentence encoders whose vectors a test computes in its head.
 
+use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use seedhouse_core::Code;
@@ -15,7 +17,7 @@ use crate::Cancel;
 fn encoder(change: impl FnOnce(&mut FakeEmbedder)) -> SentenceEncoder {
     let mut model = FakeEmbedder::new();
     change(&mut model);
-    SentenceEncoder::new("a_v1", Arc::new(model)).unwrap()
+    SentenceEncoder::new("a_v1", Arc::new(model), BatchSettings::default()).unwrap()
 }
 
 fn request(texts: &[&str]) -> EmbedRequest {
@@ -127,7 +129,7 @@ fn tokenizers_that_the_library_refuses_or_that_tell_sentences_apart_are_refused(
     for (tokenizer, expected) in [(json!({"model": 1}), "`tokenizer.json`"), (kinds, "the type 1")] {
         let mut model = FakeEmbedder::new();
         model.info.tokenizer = tokenizer.to_string();
-        let error = SentenceEncoder::new("a_v1", Arc::new(model)).err().unwrap().to_string();
+        let error = SentenceEncoder::new("a_v1", Arc::new(model), BatchSettings::default()).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -198,7 +200,13 @@ fn with_tokenizer(tokenizer: &serde_json::Value) -> (TempDir, LocalFiles) {
 
 fn of_graph(graph: FakeGraph, metadata: serde_json::Value, tokenizer: &serde_json::Value) -> Result<SentenceEncoder> {
     let (_folder, files) = with_tokenizer(tokenizer);
-    match SentenceEncoder::of_graph("a_v1", Arc::new(graph), metadata.as_object().unwrap(), &files)? {
+    match SentenceEncoder::of_graph(
+        "a_v1",
+        Arc::new(graph),
+        metadata.as_object().unwrap(),
+        &files,
+        BatchSettings::default(),
+    )? {
         SentenceTask::Ready(encoder) => Ok(*encoder),
         SentenceTask::Undeclared => panic!("{metadata} declares a sentence encoder"),
     }
@@ -277,4 +285,55 @@ fn declarations_that_do_not_fit_a_graph_are_refused() {
     assert!(alone.err().unwrap().to_string().contains("without `tokenizer.json`"));
     let undeclared = SentenceEncoder::of_graph("a_v1", Arc::new(graph(&["input_ids"])), &Map::new(), &nothing).unwrap();
     assert!(matches!(undeclared, SentenceTask::Undeclared));
+}
+
+/// An encoder that notes how many sequences each batch has, and lets each begin only when the test says so.
+struct HeldEmbedder {
+    model: FakeEmbedder,
+    began: mpsc::Sender<usize>,
+    may_go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Embedder for HeldEmbedder {
+    fn info(&self) -> &seedhouse_core::runtime::EmbedderInfo {
+        self.model.info()
+    }
+
+    fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        self.began.send(sequences.len()).unwrap();
+        self.may_go.lock().unwrap().recv().unwrap();
+        self.model.embed(sequences)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn texts_of_several_callers_are_one_batch_with_the_vectors_of_each_alone() {
+    let (began, has_begun) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let model = HeldEmbedder { model: FakeEmbedder::new(), began, may_go: Mutex::new(may_go) };
+    let held = SentenceEncoder::new("a_v1", Arc::new(model), BatchSettings::default()).unwrap();
+    let alone = encoder(|_| {});
+    let requests = [request(&["wheat"]), request(&["rice", "wheat rice"]), request(&["maize"])];
+    thread::scope(|scope| {
+        let ask = |request: &EmbedRequest| {
+            let (held, request) = (&held, request.clone());
+            scope.spawn(move || embed(held, &request).unwrap().embeddings)
+        };
+        let first = ask(&requests[0]);
+        assert_eq!(has_begun.recv().unwrap(), 1);
+        let others = [ask(&requests[1]), ask(&requests[2])];
+        while held.batch_statistics().waiting < 2 {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        assert_eq!(has_begun.recv().unwrap(), 3);
+        go.send(()).unwrap();
+        for (asker, request) in [first].into_iter().chain(others).zip(&requests) {
+            assert_eq!(asker.join().unwrap(), embed(&alone, request).unwrap().embeddings);
+        }
+    });
 }

@@ -17,7 +17,7 @@ fn expected(name: &str) -> Vec<Value> {
 }
 
 /// Copies a folder without the vectors it is compared with, and without what `leave_out` names.
-fn folder(seedhouse: &Seedhouse, name: &str, leave_out: &[&str]) -> String {
+pub(crate) fn folder(seedhouse: &Seedhouse, name: &str, leave_out: &[&str]) -> String {
     let source = fixture(name);
     let mut left = vec![Path::new(&source).to_owned()];
     let mut copied = seedhouse.file(&format!("{name}/config.json"), b"{}");
