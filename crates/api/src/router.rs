@@ -130,6 +130,7 @@ fn routes(metrics: &MetricsSettings) -> RouteTable {
         .routes(Permission::Read, routes!(native::image_features::features))
         .routes(Permission::Read, routes!(native::optimization::solve))
         .routes(Permission::Read, routes!(native::image_generation::generate))
+        .routes(Permission::Read, routes!(native::embeddings::embed))
         .routes(Permission::Read, routes!(native::inference::infer))
         .routes(Permission::Read, routes!(native::inference::predict))
         .routes(Permission::Read, routes!(native::tabular::predict))

@@ -13,13 +13,17 @@ use serde_json::{Map, Value, json};
 use crate::{Digest, Framework, ManifestPath, ModelType, Result};
 
 mod denoiser;
+mod embedder;
 mod plans;
+mod pooling;
 mod problem;
 mod tensor;
 mod text_executor;
 
 pub use denoiser::{Denoiser, DenoiserInfo, Prediction};
+pub use embedder::{Embedder, EmbedderInfo, Prompts};
 pub use plans::{PlanStatistics, StoredPlan};
+pub use pooling::{Pooling, normalise_vector};
 pub use problem::{
     Conflict, ConstraintInfo, ConstraintValue, DeclaredProblem, Direction, Outcome, ParameterInfo, ProblemInfo,
     Relation, Solution, SolveLimits, VariableInfo, VariableKind, VariableValue,
@@ -163,6 +167,8 @@ pub enum LoadedModel {
     Problem(Arc<dyn DeclaredProblem>),
     /// Noisy images in, what the noise is out.
     Diffusion(Arc<dyn Denoiser>),
+    /// Tokens in, one vector for all of them out.
+    Embedding(Arc<dyn Embedder>),
 }
 
 impl LoadedModel {
@@ -173,13 +179,16 @@ impl LoadedModel {
             LoadedModel::Tensor(model) => model.memory_bytes(),
             LoadedModel::Problem(problem) => problem.memory_bytes(),
             LoadedModel::Diffusion(model) => model.memory_bytes(),
+            LoadedModel::Embedding(model) => model.memory_bytes(),
         }
     }
 
     /// Returns what computes it, where its runtime has several ways.
     pub fn computed_by(&self) -> Option<&str> {
         match self {
-            LoadedModel::Text(_) | LoadedModel::Problem(_) | LoadedModel::Diffusion(_) => None,
+            LoadedModel::Text(_) | LoadedModel::Problem(_) | LoadedModel::Diffusion(_) | LoadedModel::Embedding(_) => {
+                None
+            }
             LoadedModel::Tensor(model) => model.computed_by(),
         }
     }

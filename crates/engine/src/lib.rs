@@ -1,5 +1,5 @@
 //! What makes inference a service: slots that load once and share a budget of memory, tokenizers, chat templates, the decoding loop, samplers,
-//! image pre-processing and the best classes of an answer, drawing with diffusion models.
+//! image pre-processing and the best classes of an answer, drawing with diffusion models, sentence encoders.
 //!
 //! Models are known only through [`seedhouse_core::runtime`]: tokens in and logits out, or tensors in and tensors out.
 //! Calls block; who calls decides where the work runs. Only a language model in use has a thread of its own, which advances the
@@ -22,6 +22,7 @@
 //!     vision ── picture, pixel_image, preprocess           image -> input tensor
 //!               labels, ranking                            logits -> named classes
 //!     diffusion ── plan, noise, picture        noise -> images, step by step
+//!     embedding ── text_cutting, graph_encoder             texts -> tokens -> vectors
 //!   statistics                     what versions were asked and how they answered, counted
 //! ```
 
@@ -29,6 +30,7 @@
 
 mod batching;
 mod diffusion;
+mod embedding;
 mod engine;
 mod named;
 mod problem;
@@ -43,6 +45,7 @@ mod vision;
 pub use batching::{BatchSettings, BatchStatistics, Cancel, Patience};
 pub use diffusion::picture::DrawnImage;
 pub use diffusion::{ClassChoice, Drawing, DrawingProgress, ImagineRequest, Sampler};
+pub use embedding::{EmbedRequest, Embedding, Embeddings};
 pub use engine::{Engine, LoadRequest};
 pub use named::{NamedAnswer, NamedInput, NamedRequest};
 pub use problem::{SolveRequest, Solved};

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
+use serde_json::{Map, Value};
 
 use crate::diffusion::DiffusionPipeline;
+use crate::embedding::{SentenceEncoder, SentenceTask};
 use crate::named::{NamedAnswer, NamedRequest};
 use crate::problem::{self, SolveRequest, Solved};
 use crate::statistics::VersionCounters;
@@ -18,9 +20,9 @@ use crate::text::TextPipeline;
 use crate::text::generation::ServedText;
 use crate::vision::{ImageClassifier, ImageTask};
 use crate::{
-    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, GenerateRequest,
-    Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece, PixelImage, TextSettings,
-    TextStatistics,
+    BatchSettings, BatchStatistics, Classification, ClassifyRequest, Drawing, DrawingProgress, EmbedRequest,
+    Embeddings, GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, LoadRequest, Patience, Piece,
+    PixelImage, TextSettings, TextStatistics,
 };
 
 /// One loaded version. Calls may run at the same time; each has its own sequence or tensors.
@@ -40,6 +42,7 @@ enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
     Diffusion(DiffusionPipeline),
+    Sentences(Box<SentenceEncoder>),
     Tabular(Box<TabularModel>),
     /// None of these, and why.
     Other(NoTask),
@@ -51,8 +54,25 @@ struct NoTask {
     rows: String,
 }
 
+impl Task {
+    /// Finds what a model of tensors is for, as its files and its metadata declare it.
+    fn of_tensors(model_id: &str, served: Arc<ServedTensors>, metadata: &Map<String, Value>) -> Result<Task> {
+        let rows = match TabularModel::of_model(model_id, Arc::clone(&served), metadata)? {
+            TabularTask::Ready(tabular) => return Ok(Task::Tabular(tabular)),
+            TabularTask::Impossible(reason) => reason,
+        };
+        Ok(match ImageClassifier::of_model(model_id, served, metadata)? {
+            ImageTask::Ready(classifier) => Task::Image(classifier),
+            ImageTask::Impossible(images) => Task::Other(NoTask { images, rows }),
+        })
+    }
+}
+
 /// Why a diffusion model does nothing else.
 const DRAWS: &str = "it draws images";
+
+/// Why a sentence encoder does nothing else.
+const ENCODES: &str = "it is a sentence encoder";
 
 /// What a slot can be asked for.
 #[derive(Debug, Clone, Copy)]
@@ -69,11 +89,13 @@ pub enum Takes<'s> {
     Parameters,
     /// How many images are to be drawn, and of what.
     Wishes,
+    /// Sentences.
+    Sentences,
 }
 
 impl Slot {
     pub(crate) fn new(
-        LoadRequest { model_id, digest, options, .. }: &LoadRequest,
+        LoadRequest { model_id, digest, files, options }: &LoadRequest,
         model: LoadedModel,
         settings: TextSettings,
         batching: BatchSettings,
@@ -89,20 +111,19 @@ impl Slot {
                 Task::Other(NoTask { images: reason.into(), rows: reason.into() })
             }
             LoadedModel::Tensor(model) => {
+                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files, batching)?;
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
-                match TabularModel::of_model(model_id, Arc::clone(&served), &options.metadata)? {
-                    TabularTask::Ready(tabular) => Task::Tabular(tabular),
-                    TabularTask::Impossible(rows) => {
-                        match ImageClassifier::of_model(model_id, served, &options.metadata)? {
-                            ImageTask::Ready(classifier) => Task::Image(classifier),
-                            ImageTask::Impossible(images) => Task::Other(NoTask { images, rows }),
-                        }
-                    }
+                match sentences {
+                    SentenceTask::Ready(encoder) => Task::Sentences(encoder),
+                    SentenceTask::Undeclared => Task::of_tensors(model_id, served, &options.metadata)?,
                 }
             }
             LoadedModel::Diffusion(model) => {
                 Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
+            }
+            LoadedModel::Embedding(model) => {
+                Task::Sentences(Box::new(SentenceEncoder::new(model_id, model, batching)?))
             }
         };
         let load_seconds = started.elapsed().as_secs_f64();
@@ -155,7 +176,10 @@ impl Slot {
 
     /// Returns what the queue of its model has done so far; `None` when it is a language model.
     pub fn batch_statistics(&self) -> Option<BatchStatistics> {
-        self.tensors.as_ref().map(|tensors| tensors.statistics())
+        match &self.task {
+            Task::Sentences(encoder) => Some(encoder.batch_statistics()),
+            _ => self.tensors.as_ref().map(|tensors| tensors.statistics()),
+        }
     }
 
     /// Names the classes an image most likely belongs to. Images of several callers are computed together.
@@ -194,6 +218,7 @@ impl Slot {
             Task::Image(classifier) => return Ok(classifier),
             Task::Text(_) => "it is a language model".to_owned(),
             Task::Diffusion(_) => DRAWS.to_owned(),
+            Task::Sentences(_) => ENCODES.to_owned(),
             Task::Tabular(_) => {
                 "it takes rows of named features (`seedhouse predict`, /api/inference/tabular)".to_owned()
             }
@@ -213,6 +238,7 @@ impl Slot {
             Task::Text(_) => "it is a language model",
             Task::Image(_) => "it takes images",
             Task::Diffusion(_) => DRAWS,
+            Task::Sentences(_) => ENCODES,
             Task::Other(none) => &none.rows,
         };
         Err(self.wrong_task("rows of features", reason))
@@ -246,6 +272,7 @@ impl Slot {
             Task::Diffusion(pipeline) => return pipeline.draw(request, on_step),
             Task::Text(_) => "it is a language model",
             Task::Image(_) => "it classifies images",
+            Task::Sentences(_) => ENCODES,
             Task::Tabular(_) => "it takes rows of named features",
             Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
             Task::Other(_) => "it takes tensors that nobody declared",
@@ -271,6 +298,7 @@ impl Slot {
                 Err(self.wrong_task("tensor inference", "it is a problem of optimisation, which takes parameters"))
             }
             None if matches!(self.task, Task::Diffusion(_)) => Err(self.wrong_task("tensor inference", DRAWS)),
+            None if matches!(self.task, Task::Sentences(_)) => Err(self.wrong_task("tensor inference", ENCODES)),
             None => Err(self.wrong_task("tensor inference", "it is a language model")),
         }
     }
@@ -287,7 +315,27 @@ impl Slot {
             LoadedModel::Text(_) => Err(self.wrong_task("optimisation", "it is a language model")),
             LoadedModel::Tensor(_) => Err(self.wrong_task("optimisation", "it takes tensors, not parameters")),
             LoadedModel::Diffusion(_) => Err(self.wrong_task("optimisation", DRAWS)),
+            LoadedModel::Embedding(_) => Err(self.wrong_task("optimisation", ENCODES)),
         }
+    }
+
+    /// Returns the vectors of texts; each is the same as if its text were alone.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a sentence encoder; [`Error::Invalid`] for too many or too long texts and an unknown
+    /// prompt; [`Error::DeadlineExceeded`] and [`Error::Cancelled`] when the patience is over; [`Error::Internal`] for numbers that are
+    /// not finite.
+    pub fn embed(&self, request: &EmbedRequest, patience: &Patience) -> Result<Embeddings> {
+        let reason = match &self.task {
+            Task::Sentences(encoder) => return encoder.embed(request, patience),
+            Task::Text(_) => "it is a language model",
+            Task::Image(_) => "it is an image classifier",
+            Task::Tabular(_) => "it takes rows of named features",
+            Task::Diffusion(_) => DRAWS,
+            Task::Other(_) if self.is_problem() => "it is a problem of optimisation",
+            Task::Other(_) => "its record does not declare `pooling` and `normalize`",
+        };
+        Err(self.wrong_task("sentence embedding", reason))
     }
 
     /// Returns whether this is a declared problem.
@@ -314,6 +362,7 @@ impl Slot {
                 Err(self.wrong_task("text generation", "it takes tensors, not tokens"))
             }
             Task::Diffusion(_) => Err(self.wrong_task("text generation", DRAWS)),
+            Task::Sentences(_) => Err(self.wrong_task("text generation", ENCODES)),
         }
     }
 
@@ -325,6 +374,7 @@ impl Slot {
             Task::Image(_) => Takes::Images(inputs),
             Task::Tabular(_) => Takes::Rows(inputs),
             Task::Diffusion(_) => Takes::Wishes,
+            Task::Sentences(_) => Takes::Sentences,
             Task::Other(_) if self.is_problem() => Takes::Parameters,
             Task::Other(_) => Takes::Tensors(inputs),
         }
@@ -344,13 +394,14 @@ impl Slot {
     pub fn memory_bytes(&self) -> u64 {
         let tables = match &self.task {
             Task::Text(text) => text.pipeline.table_bytes(),
+            Task::Sentences(encoder) => encoder.table_bytes(),
             Task::Image(_) | Task::Tabular(_) | Task::Diffusion(_) | Task::Other(_) => 0,
         };
         self.model.memory_bytes() + tables
     }
 
     /// Computes something small of what the version is for: one token after one token, the class of a black image, an ordinary row, an
-    /// image in one step, or what a problem's own parameters give.
+    /// image in one step, the vector of a letter, or what a problem's own parameters give.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -365,10 +416,14 @@ impl Slot {
             }
             Task::Tabular(model) => model.warm_up(),
             Task::Diffusion(pipeline) => pipeline.warm_up(),
+            Task::Sentences(encoder) => encoder.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
                 // Nobody knows what its tensors mean.
-                LoadedModel::Tensor(_) | LoadedModel::Text(_) | LoadedModel::Diffusion(_) => Ok(()),
+                LoadedModel::Tensor(_)
+                | LoadedModel::Text(_)
+                | LoadedModel::Diffusion(_)
+                | LoadedModel::Embedding(_) => Ok(()),
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Folders as the Hugging Face libraries write them: `config.json` beside one or more safetensors files.
 //!
-//! Their decoders are read by `decoder::huggingface` and their tokenizers by [`text`], their image classifiers by `vision`; other
-//! models are described only. What the
+//! Their decoders are read by `decoder::huggingface` and their tokenizers by [`text`], their image classifiers by `vision`, their
+//! sentence encoders by `embedding`; other models are described only. What the
 //! configuration says is held against the tensors where both speak of one number, and a folder whose shards are not all there is
 //! refused.
 
@@ -15,10 +15,12 @@ pub(crate) mod text;
 use std::collections::BTreeMap;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
-use seedhouse_core::{Error, Framework, Result};
+use seedhouse_core::{Error, Framework, ModelType, Result};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::decoder::{self, DecoderModel};
+use crate::embedding;
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
 use crate::vision;
@@ -58,13 +60,18 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
     let all = || tensors.values().flatten();
     all().try_for_each(|tensor| config.check(tensor))?;
     let mut hyper_parameters = config.hyper_parameters();
-    let refusal = match vision::is_classifier(files)? {
-        true => vision::inspect_folder(files).map(|of_network| hyper_parameters.extend(of_network)).err(),
-        false => read_decoder(files).err(),
+    let (model_type, refusal) = if embedding::is_encoder(files)? {
+        let refusal = embedding::inspect_folder(files).map(|of_encoder| hyper_parameters.extend(of_encoder)).err();
+        (ModelType::Embedding, refusal)
+    } else if vision::is_classifier(files)? {
+        let refusal = vision::inspect_folder(files).map(|of_network| hyper_parameters.extend(of_network)).err();
+        (config.model_type(), refusal)
+    } else {
+        (config.model_type(), read_decoder(files).err())
     };
     Ok(Some(Inspection {
         framework: Framework::Huggingface,
-        model_type: config.model_type(),
+        model_type,
         architecture: Some(config.architecture().to_owned()),
         tensor_count: all().count() as u64,
         parameter_count: all().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
@@ -75,11 +82,14 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
     }))
 }
 
-/// Makes a decoder or an image classifier ready to compute with.
+/// Makes a decoder, a sentence encoder or an image classifier ready to compute with.
 ///
 /// # Errors
 /// [`Error::Malformed`] naming the file and both values, [`Error::Unsupported`] for what is not computed here.
 pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedModel> {
+    if embedding::is_encoder(files)? {
+        return embedding::load_folder(files, models);
+    }
     if vision::is_classifier(files)? {
         return vision::load_folder(files, models);
     }
@@ -101,6 +111,11 @@ fn count_types<'a>(tensors: impl Iterator<Item = &'a TensorEntry>) -> BTreeMap<S
 
 /// Reads a file that holds a JSON object.
 pub(crate) fn read_object(file: &LocalFile) -> Result<Map<String, Value>> {
+    read_json(file)
+}
+
+/// Reads a file that holds JSON of one form.
+pub(crate) fn read_json<T: DeserializeOwned>(file: &LocalFile) -> Result<T> {
     let bytes = MappedFile::open(&file.local)?;
     let malformed = |reason: String| Error::malformed(format!("file `{}`", file.path), reason);
     if bytes.len() > MOST_CONFIG_BYTES {

@@ -12,6 +12,7 @@
 //! safetensors_file   one file of tensors without a configuration
 //! layers             what networks are made of: tensors by name, layers on the kernels
 //! diffusion          U-Nets that draw images
+//! embedding          sentence encoders: folders, pooling, the forward pass
 //! problem            declared optimisation problems: read, checked, solved, verified
 //! tabular            networks for tables: features and classes in the file, scaling inside the network
 //! vision             image classifiers: names, shapes, forward passes
@@ -23,6 +24,7 @@
 mod decoder;
 mod description;
 mod diffusion;
+mod embedding;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gguf;

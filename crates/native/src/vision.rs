@@ -20,4 +20,4 @@ mod tests;
 mod vit;
 
 pub(crate) use families::{describe, load};
-pub(crate) use huggingface::{inspect_folder, is_classifier, load_folder};
+pub(crate) use huggingface::{check_sizes, inspect_folder, is_classifier, load_folder, nonlinearity};

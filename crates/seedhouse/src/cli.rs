@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Classify(ClassifyArguments),
     /// Draw images with a diffusion model
     Imagine(ImagineArguments),
+    /// Print a vector for each text
+    Embed(EmbedArguments),
     /// Compute named tensors from named tensors, or classes or targets from rows of features
     Predict(PredictArguments),
     /// Solve a registered problem of optimisation
@@ -825,6 +827,25 @@ pub(crate) enum SamplerArgument {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EmbedArguments {
+    /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
+    pub(crate) reference: Reference,
+
+    /// Texts; several are computed together
+    #[arg(required_unless_present = "file", value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+
+    /// A file with a text per line, after those of the command line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// What stands before each text, by its name among those that the model was trained with (e.g. `query`); the model's own choice
+    /// when left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PredictArguments {
     /// `model_id`, `base`, `base/3`, `base:1.0.3`, `base@sha256:…`
     pub(crate) reference: Reference,
@@ -941,7 +962,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) prompt_tokens_per_step: usize,
 
-    /// The most images, or rows of tensors, of different requests that a model computes together; 1 computes every request alone
+    /// The most images, texts, or rows of tensors, of different requests that a model computes together; 1 computes every request alone
     #[arg(long, value_name = "ROWS", env = "SEEDHOUSE_MAX_BATCH", default_value_t = 16, value_parser = at_least_one)]
     pub(crate) max_batch: usize,
 

@@ -8,6 +8,7 @@ mod card;
 mod classify;
 mod delete;
 mod demo;
+mod embed;
 mod export;
 mod gc;
 mod generate;
@@ -100,6 +101,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Classify(arguments) => {
             classify::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
+        }
+        Command::Embed(arguments) => {
+            embed::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
         }
         Command::Predict(arguments) => {
             predict::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use seedhouse_core::{Reference, Result};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, GenerateRequest, Generation, Patience, PredictRequest, RowAnswer, Slot,
-    SolveRequest, Solved, TabularRequest, TensorOutputs,
+    Classification, ClassifyRequest, EmbedRequest, Embeddings, GenerateRequest, Generation, Patience, PredictRequest,
+    RowAnswer, Slot, SolveRequest, Solved, TabularRequest, TensorOutputs,
 };
 
 use crate::Service;
@@ -28,6 +28,8 @@ pub enum BatchInput {
     Text(Box<GenerateRequest>),
     /// For a model that classifies images.
     Image(ClassifyRequest),
+    /// For a sentence encoder.
+    Sentences(EmbedRequest),
     /// One row, for a model of tables.
     Row(TabularRequest),
     /// For any model that takes tensors.
@@ -43,6 +45,8 @@ pub enum BatchOutput {
     Text(Generation),
     /// Classes.
     Image(Classification),
+    /// Vectors of texts.
+    Embeddings(Embeddings),
     /// A class or targets.
     Row(RowAnswer),
     /// Tensors.
@@ -91,6 +95,7 @@ impl BatchInput {
         match self {
             BatchInput::Text(request) => generate_within(slot, request, patience).map(BatchOutput::Text),
             BatchInput::Image(request) => slot.classify(request, patience).map(BatchOutput::Image),
+            BatchInput::Sentences(request) => slot.embed(request, patience).map(BatchOutput::Embeddings),
             BatchInput::Row(request) => slot.predict_rows(request, patience)?.only().cloned().map(BatchOutput::Row),
             BatchInput::Tensors(request) => slot.predict(request, patience).map(BatchOutput::Tensors),
             BatchInput::Parameters(request) => solve_within(slot, request, patience).map(BatchOutput::Solution),

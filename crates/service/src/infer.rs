@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::{Digest, Entry, Error, ModelId, Reference, Result, Selector, TrialKind, Version};
 use seedhouse_engine::{
-    Classification, ClassifyRequest, Drawing, DrawingProgress, FinishReason, GenerateRequest, Generation,
-    ImageFeatures, ImageInput, ImagineRequest, Lease, LoadRequest, Patience, Piece, PredictRequest, Slot, SlotOptions,
-    TabularAnswer, TabularRequest, TensorOutputs,
+    Classification, ClassifyRequest, Drawing, DrawingProgress, EmbedRequest, Embeddings, FinishReason, GenerateRequest,
+    Generation, ImageFeatures, ImageInput, ImagineRequest, Lease, LoadRequest, Patience, Piece, PredictRequest, Slot,
+    SlotOptions, TabularAnswer, TabularRequest, TensorOutputs,
 };
 use serde_json::json;
 
@@ -194,6 +194,24 @@ impl Service {
         patience: &Patience,
     ) -> Result<Answer<ImageFeatures>> {
         self.infer(reference, "image features", patience.deadline(), |slot| slot.features(images, patience))
+    }
+
+    /// Returns vectors of texts. Loading, and waiting for it, is a part of the time that the patience gives.
+    ///
+    /// # Errors
+    /// As [`generate`](Service::generate), [`Error::Invalid`] for too many or too long texts, with both values, and
+    /// [`Error::Cancelled`].
+    pub fn embed(
+        &self,
+        reference: &Reference,
+        request: &EmbedRequest,
+        patience: &Patience,
+    ) -> Result<Answer<Embeddings>> {
+        let copy = |answer: &Embeddings| {
+            Some((BatchInput::Sentences(request.clone()), BatchOutput::Embeddings(answer.clone())))
+        };
+        let call = Call::new(reference, "sentence embedding", patience.deadline());
+        self.call(&Call { copy: Some(&copy), ..call }, |slot| slot.embed(request, patience))
     }
 
     /// Draws images, calling `on_step` after each step; breaking off cancels. Where a canary fails, steps begin anew.

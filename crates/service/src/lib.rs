@@ -121,12 +121,12 @@ pub use seedhouse_core as core;
 pub use seedhouse_engine::statistics;
 pub use seedhouse_engine::{
     BatchSettings, BatchStatistics, Beams, Cancel, Cell, ChosenToken, ClassChoice, Classification, ClassifyRequest,
-    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, FinishReason, Flag, GenerateRequest, Generation,
-    ImageFeatures, ImageInput, ImagineRequest, MemoryReport, MemorySettings, Message, NamedInput, NamedRequest,
-    NestedTensor, Numbers, OutOfRange, Patience, Piece, PixelImage, PixelRows, PredictRequest, Prediction, Prompt, Row,
-    RowAnswer, RowOutcome, Sampler, Sampling, SamplingParameters, Slot, SlotReport, SlotState, SolveRequest, Solved,
-    TabularAnswer, TabularPolicies, TabularRequest, Takes, TensorOutputs, TextSettings, TextStatistics, TokenLogprob,
-    UnknownCategory, UnknownFeature, Values,
+    Continuation, Drawing, DrawingProgress, DrawnImage, EarlyStopping, EmbedRequest, Embedding, Embeddings,
+    FinishReason, Flag, GenerateRequest, Generation, ImageFeatures, ImageInput, ImagineRequest, MemoryReport,
+    MemorySettings, Message, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience, Piece, PixelImage,
+    PixelRows, PredictRequest, Prediction, Prompt, Row, RowAnswer, RowOutcome, Sampler, Sampling, SamplingParameters,
+    Slot, SlotReport, SlotState, SolveRequest, Solved, TabularAnswer, TabularPolicies, TabularRequest, Takes,
+    TensorOutputs, TextSettings, TextStatistics, TokenLogprob, UnknownCategory, UnknownFeature, Values,
 };
 pub use serving::Unloaded;
 pub use solve::Computed;

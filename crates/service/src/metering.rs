@@ -11,8 +11,8 @@ use seedhouse_engine::statistics::{
     Failures, Request, ShortFigures, TokenUsage, Usage, VersionCounters, VersionName, VersionStatistics,
 };
 use seedhouse_engine::{
-    BatchStatistics, Classification, Drawing, FinishReason, GenerateRequest, Generation, ImageFeatures, MemoryReport,
-    Prompt, Solved, TensorOutputs, TextStatistics,
+    BatchStatistics, Classification, Drawing, Embeddings, FinishReason, GenerateRequest, Generation, ImageFeatures,
+    MemoryReport, Prompt, Solved, TensorOutputs, TextStatistics,
 };
 
 use tracing::Span;
@@ -48,6 +48,12 @@ impl Measured for ImageFeatures {
 impl Measured for Drawing {
     fn usage(&self) -> Usage {
         Usage { items: self.images.len() as u64, ..Usage::default() }
+    }
+}
+
+impl Measured for Embeddings {
+    fn usage(&self) -> Usage {
+        Usage { items: self.embeddings.len() as u64, ..Usage::default() }
     }
 }
 

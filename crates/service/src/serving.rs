@@ -82,6 +82,21 @@ impl Service {
         Ok(Unloaded { entry, was_loaded: in_use.is_some(), in_use: in_use.unwrap_or(0) })
     }
 
+    /// Unloads a version and begins its short statistics anew, as the original's clearing of its cache did.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](seedhouse_core::Error::NotFound).
+    pub fn clear_cache_of(&self, reference: &Reference) -> Result<Unloaded> {
+        self.reset_statistics(reference)?;
+        self.unload(reference)
+    }
+
+    /// Does the same with every version, and returns the ids of those that were loaded.
+    pub fn clear_cache(&self) -> Vec<String> {
+        self.reset_all_statistics();
+        self.unload_all()
+    }
+
     /// Returns what is loaded, what it takes, and who uses it.
     pub fn memory(&self) -> MemoryReport {
         self.engine.memory()

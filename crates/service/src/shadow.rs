@@ -103,6 +103,7 @@ fn size(request: &BatchInput) -> usize {
             ImageInput::Encoded(bytes) => bytes.len(),
             ImageInput::Pixels(pixels) => pixels.bytes(),
         },
+        BatchInput::Sentences(request) => request.texts.iter().map(String::len).sum(),
         BatchInput::Tensors(request) => {
             let bytes = |values: &Values| match values {
                 Values::Whole(values) => values.len() * 8,
@@ -162,6 +163,7 @@ fn is_same(one: &BatchOutput, other: &BatchOutput) -> bool {
             let best = |answer: &seedhouse_engine::Classification| answer.predictions.first().map(|best| best.class_id);
             best(one) == best(other)
         }
+        (BatchOutput::Embeddings(one), BatchOutput::Embeddings(other)) => one.embeddings == other.embeddings,
         (BatchOutput::Row(one), BatchOutput::Row(other)) => one.outcome == other.outcome,
         (BatchOutput::Tensors(one), BatchOutput::Tensors(other)) => one.outputs == other.outputs,
         (BatchOutput::Solution(one), BatchOutput::Solution(other)) => one.solution == other.solution,

@@ -1,6 +1,6 @@
 //! A runtime without arithmetic: its language model follows a rule that a test can compute in its head.
 //!
-//! It recognises files by the ending of the first one, `.fake-text` or `.fake-image`, and never opens them.
+//! It recognises files by the ending of the first one, `.fake-text`, `.fake-image` or `.fake-sentences`, and never opens them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use seedhouse_core::{Digest, Error, Framework, ModelType, Result};
 use serde_json::{Map, Value};
 
 use self::fake_executor::FakeExecutor;
+use crate::fake_embedder::FakeEmbedder;
 
 mod fake_executor;
 
@@ -185,12 +186,13 @@ impl Runtime for FakeRuntime {
                 let classifier = FakeClassifier { memory, on_run, ..FakeClassifier::new(3) };
                 Ok(LoadedModel::Tensor(Arc::new(classifier)))
             }
+            Some(ModelType::Embedding) => Ok(LoadedModel::Embedding(Arc::new(FakeEmbedder::new()))),
             Some(_) => {
                 let executors = Arc::clone(&self.executors);
                 let template = FakeExecutor::new(self);
                 Ok(LoadedModel::Text(Arc::new(FakeText { info: self.info.clone(), template, executors, memory })))
             }
-            None => Err(Error::unsupported("the format", "neither `.fake-text` nor `.fake-image`")),
+            None => Err(Error::unsupported("the format", "not `.fake-text`, `.fake-image` or `.fake-sentences`")),
         }
     }
 }
@@ -225,6 +227,7 @@ fn kind_of(files: &LocalFiles) -> Option<ModelType> {
     match files.0.first()?.path.extension()? {
         "fake-text" => Some(ModelType::Transformer),
         "fake-image" => Some(ModelType::Vision),
+        "fake-sentences" => Some(ModelType::Embedding),
         _ => None,
     }
 }

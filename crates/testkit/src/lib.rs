@@ -1,6 +1,7 @@
 //! Behaviour suites that every adapter of a port runs, and fakes for what is not under test. A dev-dependency only.
 
 pub mod artifact_store;
+pub mod fake_embedder;
 pub mod fake_runtime;
 pub mod job_store;
 pub mod metadata_store;

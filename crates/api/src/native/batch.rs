@@ -16,7 +16,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::native::{batch_input, image, inference, text_response};
+use crate::native::{batch_input, embeddings, image, inference, text_response};
 use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems, problem, status_of};
 use crate::request_body::read_json;
@@ -26,7 +26,8 @@ use crate::request_body::read_json;
 pub(crate) struct BatchRequest {
     /// Any reference to a version.
     model_id: String,
-    /// What the version takes: for a language model prompts, or objects with the fields of the text route; for images nested arrays of
+    /// What the version takes: for a language model prompts, or objects with the fields of the text route; for a sentence encoder texts, or
+    /// objects with `text` and `prompt_name`; for images nested arrays of
     /// pixels, or objects with `image_data` and `top_k`; for tensors objects of numbers in nested lists by name, or the numbers alone where
     /// there is one input.
     #[schema(value_type = Vec<Object>)]
@@ -106,6 +107,12 @@ fn result(version: &Answer<()>, BatchItem { result, seconds }: BatchItem) -> Res
             ResultResponse { predictions, ..text_response::response(&answer, started) }
         }
         Ok(BatchOutput::Image(classification)) => image::response(version.with(classification), started),
+        Ok(BatchOutput::Embeddings(embeddings)) => {
+            // An input is one text, and its answer one vector.
+            let answer = embeddings::response(&version.with(embeddings), started);
+            let vector = answer.predictions.get(0).cloned().unwrap_or_default();
+            ResultResponse { predictions: vector, ..answer }
+        }
         Ok(BatchOutput::Row(row)) => bare(version, json!(row), json!({})),
         Ok(BatchOutput::Tensors(outputs)) => bare(version, inference::tensors(&outputs), json!({})),
         Ok(BatchOutput::Solution(solved)) => bare(version, solved.to_json(), json!({})),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use seedhouse_service::core::runtime::TensorSpec;
 use seedhouse_service::core::{Error, Result};
 use seedhouse_service::{
-    BatchInput, ClassifyRequest, ImageInput, Numbers, PredictRequest, Row, Slot, SolveRequest, TabularRequest, Takes,
+    BatchInput, ClassifyRequest, EmbedRequest, ImageInput, Numbers, PredictRequest, Row, Slot, SolveRequest,
+    TabularRequest, Takes,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +21,13 @@ use crate::request_body::decode_part;
 struct ImageFields {
     image_data: ImageData,
     top_k: Option<usize>,
+}
+
+/// A text with what stands before it.
+#[derive(Deserialize)]
+struct SentenceFields {
+    text: String,
+    prompt_name: Option<String>,
 }
 
 /// Reads an input of the body, which stands in `field`.
@@ -40,6 +48,7 @@ pub(crate) fn read(field: &str, json: &str, slot: &Slot, client: &str) -> Result
             task: "a batch of inputs",
             reason: "it draws images, several at once with `num_samples`".into(),
         }),
+        Takes::Sentences => reader.sentence(),
     }
 }
 
@@ -100,6 +109,15 @@ impl Reader<'_> {
     fn image_fields(&self) -> Result<BatchInput> {
         let ImageFields { image_data, top_k } = self.decode()?;
         Ok(BatchInput::Image(ClassifyRequest { image: ImageInput::Pixels(image_data.0?), top_k }))
+    }
+
+    fn sentence(&self) -> Result<BatchInput> {
+        let SentenceFields { text, prompt_name } = match self.begins {
+            b'"' => SentenceFields { text: self.decode()?, prompt_name: None },
+            b'{' => self.decode()?,
+            _ => return Err(self.wrong("must be a text, or an object with `text`")),
+        };
+        Ok(BatchInput::Sentences(EmbedRequest { texts: vec![text], prompt: prompt_name }))
     }
 
     /// Tensors by name, or the only one that the model takes.

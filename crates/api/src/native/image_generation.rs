@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -22,7 +22,7 @@ use crate::blocking::{self, CancelOnDrop};
 use crate::event_stream::{self, Emit};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems, id_text};
 use crate::request_body::read_json;
 
@@ -183,7 +183,7 @@ impl ImageGenerationRequest {
             eta: self.eta,
             guidance_scale: self.guidance_scale,
             image_size: self.image_size.filter(|size| *size != ORIGINAL_IMAGE_SIZE),
-            timeout: self.timeout_seconds.map(timeout).transpose()?,
+            timeout: timeout(self.timeout_seconds)?,
         };
         if self.preview && !self.stream {
             return Err(Error::invalid("preview", true, "needs `stream`"));
@@ -200,13 +200,6 @@ fn class(value: Value) -> Result<ClassChoice> {
             let id = other.as_u64().and_then(|id| usize::try_from(id).ok());
             id.map(ClassChoice::Id).ok_or_else(|| Error::invalid("class", &other, "must be a label or a number from 0"))
         }
-    }
-}
-
-fn timeout(seconds: f64) -> Result<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err(Error::invalid("timeout_seconds", seconds, "must be a number above 0")),
     }
 }
 

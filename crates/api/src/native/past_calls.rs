@@ -51,14 +51,14 @@ pub(crate) struct ForgottenResponse {
     unloaded: Value,
 }
 
-/// Unloads a version; what was counted since it was loaded goes with it. Requests in progress finish; the next one loads it again.
+/// Unloads a version, and begins the figures of `/api/inference/stats/{model_id}` anew. Requests in progress finish; the next one loads it again.
 #[utoipa::path(delete, path = "/api/inference/cache/{model_id}", tag = "inference", params(("model_id" = String, Path)),
     responses((status = 200, body = ForgottenResponse), (status = 404, body = Problem, description = "There is no such version."), Problems))]
 pub(crate) async fn forget(
     State(service): State<Arc<Service>>,
     ModelIdPath(reference): ModelIdPath,
 ) -> Result<Json<ForgottenResponse>, Failure> {
-    let unloaded = blocking::run(move || service.unload(&reference)).await?;
+    let unloaded = blocking::run(move || service.clear_cache_of(&reference)).await?;
     let model_id = unloaded.entry.record.model_id.to_string();
     let (message, unloaded) = match unloaded.was_loaded {
         true => (format!("`{model_id}` is unloaded"), vec![model_id]),
@@ -67,10 +67,10 @@ pub(crate) async fn forget(
     Ok(Json(ForgottenResponse { message, unloaded: unloaded.into() }))
 }
 
-/// Unloads every version; what was counted since they were loaded goes with them.
+/// Unloads every version, and begins the figures of `/api/inference/stats/{model_id}` anew.
 #[utoipa::path(delete, path = "/api/inference/cache", tag = "inference",
     responses((status = 200, body = ForgottenResponse), Problems))]
 pub(crate) async fn forget_all(State(service): State<Arc<Service>>) -> Result<Json<ForgottenResponse>, Failure> {
-    let unloaded = blocking::run(move || Ok(service.unload_all())).await?;
+    let unloaded = blocking::run(move || Ok(service.clear_cache())).await?;
     Ok(Json(ForgottenResponse { message: format!("{} versions unloaded", unloaded.len()), unloaded: unloaded.into() }))
 }

@@ -105,6 +105,23 @@ pub(crate) fn read(files: &LocalFiles, vocab_size: usize) -> Result<FolderText> 
     Ok(FolderText { tokenizer, chat_template })
 }
 
+/// Reads `tokenizer.json` for the `tokenizers` library, whose ids must be among those of a model of so many tokens.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a version without the file, [`Error::Malformed`] as [`read`].
+pub(crate) fn read_tokenizer(files: &LocalFiles, vocab_size: usize) -> Result<String> {
+    let Some(file) = find(files, TOKENIZER) else {
+        return Err(Error::unsupported(
+            format!("a sentence encoder without `{TOKENIZER}`"),
+            "text becomes tokens by that file of the `tokenizers` library",
+        ));
+    };
+    let json = text(file, MOST_TOKENIZER_BYTES)?;
+    let parsed: TokenizerFile = serde_json::from_str(&json).map_err(|error| malformed(TOKENIZER, error.to_string()))?;
+    tokens(&parsed, vocab_size)?;
+    Ok(json)
+}
+
 /// Puts the texts in the order of their ids. An added token may repeat an entry of the vocabulary, and must then agree with it.
 fn tokens(file: &TokenizerFile, vocab_size: usize) -> Result<Vec<String>> {
     let of_model: Box<dyn Iterator<Item = (u32, &str)> + '_> = match &file.model.vocab {

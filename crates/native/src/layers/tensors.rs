@@ -69,6 +69,11 @@ impl<'a> Tensors<'a> {
         self.notes.get(name).map(String::as_str)
     }
 
+    /// Leaves out a tensor that is no weight, if it is there.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
+    }
+
     /// Returns the names, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)

@@ -103,7 +103,7 @@ fn describe_vit(fields: &Fields<'_>, weights: &Weights<'_>) -> Result<Box<dyn De
     let layout =
         vit::Layout::read(weights, &vit::HUGGING_FACE, |_| Ok(vit::Settings { heads, epsilon, nonlinearity }))?;
     let sizes = layout.sizes;
-    check(
+    check_sizes(
         fields,
         &[
             ("image_size", sizes.image_size),
@@ -147,14 +147,15 @@ fn describe_resnet(fields: &Fields<'_>, weights: &Weights<'_>) -> Result<Box<dyn
 }
 
 /// Holds numbers of the configuration against what the tensors say.
-fn check(fields: &Fields<'_>, found: &[(&'static str, usize)]) -> Result<()> {
+pub(crate) fn check_sizes(fields: &Fields<'_>, found: &[(&'static str, usize)]) -> Result<()> {
     found.iter().try_for_each(|(name, found)| match fields.size(name)? {
         Some(said) if said != *found => Err(broken(name, &said.into(), &format!("the tensors have {found}"))),
         _ => Ok(()),
     })
 }
 
-fn nonlinearity(fields: &Fields<'_>, default: &str) -> Result<Nonlinearity> {
+/// Reads `hidden_act`.
+pub(crate) fn nonlinearity(fields: &Fields<'_>, default: &str) -> Result<Nonlinearity> {
     match fields.text("hidden_act")?.unwrap_or(default) {
         "gelu" => Ok(Nonlinearity::GeluErf),
         "gelu_new" | "gelu_pytorch_tanh" => Ok(Nonlinearity::GeluTanh),

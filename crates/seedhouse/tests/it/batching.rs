@@ -84,6 +84,45 @@ fn batches_of_prompts_and_images_say_what_each_would_alone() {
 }
 
 #[test]
+fn texts_of_a_batch_and_of_many_clients_have_the_vectors_that_each_has_alone() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.json(&["register", "sentences", &crate::embedding::folder(&seedhouse, "bert-mean", &[])]);
+    // They wait for each other, so that batches of several come about.
+    let server = Server::start_with(seedhouse.command(), &["--batch-delay", "2ms"]);
+    let texts = ["wheat", "rice and wheat", "a", "drought"];
+    let ask = |input: &Value| {
+        let body = json!({"model_id": "sentences", "input": input});
+        let answer = server.client().try_send(
+            "POST",
+            "/api/inference/embeddings",
+            &[("content-type", "application/json")],
+            &body,
+        );
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["predictions"].clone()
+    };
+    let alone: Vec<Value> = texts.iter().map(|text| ask(&json!(text))[0].clone()).collect();
+    let inputs = json!([texts[0], {"text": texts[1]}, texts[2], 7, texts[3]]);
+    let batch = server.post_json(BATCH, &json!({"model_id": "sentences", "inputs": inputs})).json();
+    assert_eq!((&batch["success_count"], &batch["error_count"]), (&json!(4), &json!(1)), "{batch}");
+    for (place, vector) in [0, 1, 2, 4].into_iter().zip(&alone) {
+        assert_eq!(&batch["results"][place]["predictions"], vector);
+    }
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (ask, alone) = (&ask, &alone);
+            scope.spawn(move || {
+                for turn in 0..10 {
+                    let which = (client + turn) % texts.len();
+                    assert_eq!(ask(&json!(texts[which]))[0], alone[which]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn ten_thousand_tensor_requests_at_once_are_answered_or_refused_at_once_and_memory_stays_flat() {
     const ALL: usize = 10_000;
     const CLIENTS: usize = 64;
@@ -228,8 +267,12 @@ fn unified_call_is_a_chat_and_past_calls_are_listed_without_what_was_said() {
     assert_eq!(calls, expected, "the latest first");
     assert_eq!(server.get("/api/inference/history?limit=1").json().as_array().unwrap().len(), 1);
 
+    let asked =
+        |model_id: &str| server.get(&format!("/api/inference/stats/{model_id}")).json()["total_inferences"].clone();
+    assert_eq!((asked("text"), asked("linear")), (json!(2), json!(0)), "what failed is no inference");
     let forgotten = server.send("DELETE", "/api/inference/cache/text", &[], &Value::Null).json();
     assert_eq!(forgotten["unloaded"], json!(["text_v1"]), "{forgotten}");
+    assert_eq!(asked("text"), json!(0));
     let forgotten = server.send("DELETE", "/api/inference/cache", &[], &Value::Null).json();
     assert_eq!(forgotten["unloaded"], json!(["linear_v1"]), "{forgotten}");
     server.send("DELETE", "/api/inference/cache/nothing", &[], &Value::Null).assert_problem(404, &["nothing"]);

@@ -18,6 +18,7 @@ mod corruption;
 mod crash;
 mod diffusion;
 mod disk_full;
+mod embedding;
 mod files;
 mod generation;
 mod health;

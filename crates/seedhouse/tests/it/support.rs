@@ -11,5 +11,5 @@ pub(crate) use exposition::Exposition;
 pub(crate) use form::Form;
 pub(crate) use program::{Run, Seedhouse};
 pub(crate) use raw_http::{RawAnswer, RawRequest};
-pub(crate) use real_models::{OnnxModels, OnnxWheel, RealModels, original_files, reference};
+pub(crate) use real_models::{EmbeddingModel, OnnxModels, OnnxWheel, RealModels, original_files, reference};
 pub(crate) use server::{Answer, Client, Server};

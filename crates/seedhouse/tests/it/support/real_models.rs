@@ -34,6 +34,32 @@ impl RealModels {
     }
 }
 
+/// The folder of a real sentence encoder, which `scripts/fetch_models.py` fetches.
+pub(crate) struct EmbeddingModel(PathBuf);
+
+impl EmbeddingModel {
+    /// Returns the folder, or `None` after saying that the test is skipped.
+    ///
+    /// # Panics
+    /// When `SEEDHOUSE_TEST_REQUIRE` lists `models` and it is missing.
+    pub(crate) fn find() -> Option<EmbeddingModel> {
+        let folder =
+            std::env::var_os("SEEDHOUSE_TEST_MODELS").map(|folder| PathBuf::from(folder).join("all-minilm-l6-v2"));
+        let found = folder.filter(|folder| folder.join("model.safetensors").is_file()).map(EmbeddingModel);
+        skip_unless(found, "models", "SEEDHOUSE_TEST_MODELS names no folder with the real sentence encoder")
+    }
+
+    /// Returns the folder as text for the command line.
+    pub(crate) fn folder(&self) -> String {
+        self.0.to_str().unwrap().to_owned()
+    }
+
+    /// Returns the path of one of its files.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
 /// The folder with the real ONNX graphs, which `scripts/fetch_models.py onnx` fetches.
 pub(crate) struct OnnxModels(PathBuf);
 
