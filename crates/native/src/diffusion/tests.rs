@@ -137,7 +137,7 @@ fn image_alone_has_the_numbers_that_it_has_in_a_batch_on_any_number_of_threads()
     ];
     for name in CASES {
         let classes = expected(name).num_classes;
-        // Five images that differ in everything, more than are computed together in none of the cases.
+        // Five questions that differ in everything.
         let asked =
             [(1, 0, None), (0, 39, classes.map(|_| 0)), (0, 7, None), (1, 7, classes.map(|_| 2)), (1, 39, None)];
         for (weights, activations) in precisions {

@@ -176,7 +176,7 @@ fn requests_that_do_not_fit_are_refused_with_both_values() {
         server.post_json(ROUTE, &fields).assert_problem_about(400, field, &[part]);
     }
     let late = json!({"model_id": "fields", "num_samples": 64, "timeout_seconds": 1e-6});
-    server.post_json(ROUTE, &late).assert_problem(504, &["1e-6"]);
+    server.post_json(ROUTE, &late).assert_problem(504, &["0.000001"]);
     let classified = json!({"model_id": "fields", "image_data": [[[0.0]]]});
     server.post_json("/api/inference/image/classification", &classified).assert_problem(409, &["it draws images"]);
     let text = json!({"model_id": "fields", "prompt": "wheat"});
