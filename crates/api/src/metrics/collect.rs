@@ -27,7 +27,7 @@ pub(super) fn text(figures: &ServingFigures, requests: &HttpStatistics, aliases:
     plans(&mut exposition, figures);
     registry(&mut exposition, figures);
     if aliases.contains(&MetricsAliases::Triton) {
-        triton::write(&mut exposition, &versions);
+        triton::write(&mut exposition, figures, &versions);
     }
     if aliases.contains(&MetricsAliases::Vllm) {
         vllm::write(&mut exposition, figures, &versions);

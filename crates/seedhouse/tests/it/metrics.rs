@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use seedhouse_testkit::tiny_gguf::tiny_llama_gguf;
+use seedhouse_testkit::tiny_onnx::tiny_linear;
 use serde_json::{Value, json};
 
 use crate::support::{Exposition, RawRequest, Seedhouse, Server};
@@ -96,7 +97,7 @@ fn routes_are_templates_and_unknown_paths_one_route() {
     server.get("/api/models/absent");
     server.get("/no/such/path");
     server.get("/nor/this");
-    server.send("PURGE", "/api/models/tiny_v1", &[], &Value::Null);
+    assert_eq!(RawRequest::new("PURGE", "/api/models/tiny_v1").send(&server.url).status, 405);
     let metrics = scrape(&server);
     let requests = |method, route, status| {
         metrics.find("seedhouse_http_requests_total", &[("method", method), ("route", route), ("status", status)])
@@ -152,6 +153,26 @@ fn names_of_other_servers_are_there_when_asked_for() {
     assert!(!metrics.families.keys().any(|name| name.starts_with("nv_")));
     let run = seedhouse.run(&["serve", "--metrics-aliases", "ollama"]);
     run.assert_failed(2, &["metrics-aliases", "`ollama`", "`triton` or `vllm`"]);
+}
+
+#[test]
+fn batches_of_tensors_are_counted_with_their_rows() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("linear", &seedhouse.file("linear.onnx", &tiny_linear().bytes()));
+    let server = Server::start_with(seedhouse.command(), &["--metrics-aliases", "triton"]);
+    let rows = json!({"model_id": "linear", "input_data": {"x": [[1, 2], [3, 4], [5, 6]]}});
+    assert_eq!(server.post_json("/api/inference", &rows).status, 200);
+    let several = json!({"model_id": "linear", "inputs": [{"x": [[1, 2]]}, {"x": [[1, 2, 3]]}, {"x": [[0, 1]]}]});
+    let answer = server.post_json("/api/inference/batch", &several).json();
+    assert_eq!((&answer["success_count"], &answer["error_count"]), (&json!(2), &json!(1)));
+    let metrics = scrape(&server);
+    let linear = [("model_id", "linear_v1"), ("model", "linear"), ("version", "1")];
+    assert_eq!(metrics.value("seedhouse_inference_requests_total", &linear), 2.0);
+    assert_eq!(metrics.value("seedhouse_inference_items_total", &linear), 3.0, "one request, and two of its inputs");
+    assert_eq!(metrics.value("seedhouse_batch_size_rows_sum", &linear), 5.0, "three rows, and twice one");
+    let batches = metrics.value("seedhouse_batch_size_rows_count", &linear);
+    assert_eq!(metrics.value("nv_inference_exec_count", &[("model", "linear"), ("version", "1")]), batches);
+    assert_eq!(metrics.find("seedhouse_text_prompt_tokens_total", &linear), None, "it has no tokens");
 }
 
 #[test]

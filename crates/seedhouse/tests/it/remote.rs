@@ -31,7 +31,7 @@ fn version_is_loaded_listed_and_unloaded() {
     assert_eq!(run(&["load", "小麦/1"]), "loaded 小麦_v1\n");
     let lines = run(&["ps"]);
     let line = lines.lines().find(|line| line.starts_with("小麦_v1")).unwrap();
-    assert!(line.contains("ready") && line.contains("kB"), "{line}");
+    assert!(line.contains("ready") && line.contains(" MB "), "{line}");
     assert!(lines.lines().last().unwrap().contains(" of "), "{lines}");
     let report: serde_json::Value = serde_json::from_str(&run(&["ps", "--json"])).unwrap();
     assert_eq!(report, server.get("/api/slots").json());

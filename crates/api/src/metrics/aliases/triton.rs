@@ -1,5 +1,6 @@
 //! The names of NVIDIA Triton: `model` is the base, `version` the ordinal, times are in microseconds.
 
+use seedhouse_service::ServingFigures;
 use seedhouse_service::core::Code;
 use seedhouse_service::statistics::{Distribution, VersionStatistics};
 
@@ -21,7 +22,7 @@ static FAILURE: Metric = Metric {
 };
 static COUNT: Metric = counter("nv_inference_count", "Things that were answered; a batch counts each.");
 static EXECUTIONS: Metric =
-    counter("nv_inference_exec_count", "Executions for those who asked; language models count requests.");
+    counter("nv_inference_exec_count", "Batches that a loaded model computed; of a language model, texts.");
 static REQUEST_MICROS: Metric = counter("nv_inference_request_duration_us", "Time of answered inferences, together.");
 static QUEUE_MICROS: Metric = counter("nv_inference_queue_duration_us", "Their time before anything was computed.");
 static INFER_MICROS: Metric =
@@ -33,7 +34,7 @@ pub(in crate::metrics) static ALL: &[&Metric] =
     &[&SUCCESS, &FAILURE, &COUNT, &EXECUTIONS, &REQUEST_MICROS, &QUEUE_MICROS, &INFER_MICROS];
 
 /// Writes all of them.
-pub(in crate::metrics) fn write(exposition: &mut Exposition, versions: &Versions<'_>) {
+pub(in crate::metrics) fn write(exposition: &mut Exposition, figures: &ServingFigures, versions: &Versions<'_>) {
     let labelled: Vec<(String, &VersionStatistics, &str)> = versions
         .iter()
         .map(|version| (version.counted.name.ordinal.to_string(), version.counted, version.base))
@@ -45,10 +46,17 @@ pub(in crate::metrics) fn write(exposition: &mut Exposition, versions: &Versions
     };
     each(&SUCCESS, |counted| counted.succeeded);
     each(&COUNT, |counted| counted.items);
-    each(&EXECUTIONS, |counted| counted.succeeded);
     each(&REQUEST_MICROS, |counted| micros(&counted.request_seconds));
     each(&QUEUE_MICROS, |counted| micros(&counted.queue_seconds));
     each(&INFER_MICROS, |counted| micros(&counted.compute_seconds));
+    exposition.family(&EXECUTIONS, |family| {
+        for (ordinal, counted, base) in &labelled {
+            let queue = figures.queues.iter().find(|(id, _)| *id == counted.name.model_id.as_str());
+            let executions =
+                queue.map(|(_, queue)| queue.batches).or(counted.tokens.as_ref().map(|_| counted.succeeded));
+            executions.into_iter().for_each(|executions| family.sample(&[base, ordinal], executions));
+        }
+    });
     exposition.family(&FAILURE, |family| {
         labelled.iter().for_each(|(ordinal, counted, base)| failures(family, base, ordinal, counted));
     });
