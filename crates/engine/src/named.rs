@@ -2,7 +2,7 @@
 
 use seedhouse_core::{Error, Result};
 
-use crate::tabular::{Cell, Row, TabularAnswer, TabularPolicies};
+use crate::tabular::{Cell, Row, TabularAnswer, TabularPolicies, TabularRequest};
 use crate::tensors::{Numbers, PredictRequest, TensorOutputs, Values};
 
 /// Named values.
@@ -35,8 +35,12 @@ pub enum NamedAnswer {
 }
 
 impl NamedRequest {
-    /// Returns the row that it is; nothing when there is a list, which no feature is.
-    pub(crate) fn row(&self) -> Option<Row> {
+    /// Returns the request of one row that it is; nothing when there is a list, which no feature is.
+    pub fn tabular(&self) -> Option<TabularRequest> {
+        Some(TabularRequest { rows: vec![self.row()?], policies: self.policies })
+    }
+
+    fn row(&self) -> Option<Row> {
         let cell = |input: &NamedInput| match input {
             NamedInput::Numbers(numbers) => alone(numbers),
             NamedInput::Text(text) => Some(Cell::Text(text.clone())),

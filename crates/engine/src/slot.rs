@@ -249,8 +249,7 @@ impl Slot {
     /// # Errors
     /// As [`predict_rows`](Slot::predict_rows) and [`predict`](Slot::predict); the error of a row is that of the call.
     pub fn predict_named(&self, request: &NamedRequest, patience: &Patience) -> Result<NamedAnswer> {
-        if let (Task::Tabular(_), Some(row)) = (&self.task, request.row()) {
-            let request = TabularRequest { rows: vec![row], policies: request.policies };
+        if let (Task::Tabular(_), Some(request)) = (&self.task, request.tabular()) {
             let answer = self.predict_rows(&request, patience)?;
             answer.only()?;
             return Ok(NamedAnswer::Rows(answer));

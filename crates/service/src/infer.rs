@@ -42,20 +42,20 @@ pub struct Answer<T> {
 }
 
 /// What is asked of which version, apart from how it is computed.
-struct Call<'c, T> {
-    reference: &'c Reference,
-    task: &'static str,
-    deadline: Option<Instant>,
+pub(crate) struct Call<'c, T> {
+    pub(crate) reference: &'c Reference,
+    pub(crate) task: &'static str,
+    pub(crate) deadline: Option<Instant>,
     /// Whether another version may still begin anew.
-    may_repeat: &'c dyn Fn() -> bool,
+    pub(crate) may_repeat: &'c dyn Fn() -> bool,
     /// The request with its answer, for a shadow; what has none is not shadowed.
-    copy: Option<&'c CopyOf<'c, T>>,
+    pub(crate) copy: Option<&'c CopyOf<'c, T>>,
 }
 
-type CopyOf<'c, T> = dyn Fn(&T) -> Option<(BatchInput, BatchOutput)> + 'c;
+pub(crate) type CopyOf<'c, T> = dyn Fn(&T) -> Option<(BatchInput, BatchOutput)> + 'c;
 
 impl<'c, T> Call<'c, T> {
-    fn new(reference: &'c Reference, task: &'static str, deadline: Option<Instant>) -> Call<'c, T> {
+    pub(crate) fn new(reference: &'c Reference, task: &'static str, deadline: Option<Instant>) -> Call<'c, T> {
         Call { reference, task, deadline, may_repeat: &|| true, copy: None }
     }
 }
@@ -247,7 +247,11 @@ impl Service {
         self.call(&Call::new(reference, task, deadline), compute)
     }
 
-    fn call<T: Measured>(&self, call: &Call<'_, T>, mut compute: impl FnMut(&Slot) -> Result<T>) -> Result<Answer<T>> {
+    pub(crate) fn call<T: Measured>(
+        &self,
+        call: &Call<'_, T>,
+        mut compute: impl FnMut(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
         let entry = self.store.version(call.reference).inspect_err(|error| self.count_unresolved(error))?;
         let options = SlotOptions { deadline: call.deadline, ..SlotOptions::default() };
         let Selector::Alias(alias) = &call.reference.selector else {

@@ -31,6 +31,7 @@
 //! oci        one version as an OCI image layout
 //! metering   what inferences took, counted by version
 //! health     whether the server should be asked
+//! compute    what a version makes of named values: tensors, a row, parameters
 //! solve      a declared problem, for parameters
 //! agriculture  light recipes, spectra, plans and growth of crops
 //! batch      several inputs for one version, each with its own answer or error
@@ -50,6 +51,7 @@ mod batch;
 mod bundle;
 mod card;
 mod change;
+mod compute;
 mod deploy;
 mod files;
 mod find;
@@ -98,6 +100,7 @@ pub use backup::{BackupCheck, BackupContent, BackupFolder, BackupReport, BackupR
 pub use batch::{Batch, BatchInput, BatchItem, BatchOutput};
 pub use bundle::{ExportReport, ExportRequest, ImportOptions, ImportReport, ImportedVersion, Selection};
 pub use change::Origin;
+pub use compute::Computed;
 pub use deploy::Warming;
 pub use files::StoredFile;
 pub use find::{Condition, Overview, Storage};
@@ -129,7 +132,6 @@ pub use seedhouse_engine::{
     TensorOutputs, TextSettings, TextStatistics, TokenLogprob, UnknownCategory, UnknownFeature, Values,
 };
 pub use serving::Unloaded;
-pub use solve::Computed;
 pub use sources::{Source, collect_files, missing_or_unreadable};
 pub use storage_figures::StorageFigures;
 pub use trial::{AliasReport, CanaryPart, TrialFigures, TrialPlace};

@@ -12,7 +12,7 @@ use seedhouse_engine::statistics::{
 };
 use seedhouse_engine::{
     BatchStatistics, Classification, Drawing, Embeddings, FinishReason, GenerateRequest, Generation, ImageFeatures,
-    MemoryReport, Prompt, Solved, TensorOutputs, TextStatistics,
+    MemoryReport, Prompt, Solved, TabularAnswer, TensorOutputs, TextStatistics,
 };
 
 use tracing::Span;
@@ -42,6 +42,13 @@ impl Measured for Vec<Classification> {
 impl Measured for ImageFeatures {
     fn usage(&self) -> Usage {
         Usage { items: self.vectors.len() as u64, ..Usage::default() }
+    }
+}
+
+impl Measured for TabularAnswer {
+    /// Only rows that were answered count as answered.
+    fn usage(&self) -> Usage {
+        Usage { items: self.rows.iter().filter(|row| row.is_ok()).count() as u64, ..Usage::default() }
     }
 }
 

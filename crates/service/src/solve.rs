@@ -4,21 +4,10 @@ use std::time::Instant;
 
 use seedhouse_core::runtime::SolveLimits;
 use seedhouse_core::{Reference, Result};
-use seedhouse_engine::{NamedAnswer, NamedRequest, Patience, Slot, SolveRequest, Solved, TabularAnswer, TensorOutputs};
+use seedhouse_engine::{Patience, Slot, SolveRequest, Solved};
 
 use crate::infer::with_whole_time;
 use crate::{Answer, Service};
-
-/// What a version made of named values.
-#[derive(Debug, Clone)]
-pub enum Computed {
-    /// A model's tensors.
-    Tensors(TensorOutputs),
-    /// A row's class or targets.
-    Rows(TabularAnswer),
-    /// A problem's solution.
-    Solution(Solved),
-}
 
 impl Service {
     /// Solves a declared problem. That it has no solution, or none that is best, is an answer; `is_cancelled` is asked while it is
@@ -39,29 +28,6 @@ impl Service {
         });
         let timeout = request.timeout.unwrap_or(SolveRequest::DEFAULT_TIMEOUT);
         answer.map_err(|error| with_whole_time(error, Some(timeout)))
-    }
-
-    /// Computes what a version makes of named values: tensors of a model, the class or the targets of a row, or the solution of a problem
-    /// whose parameters they are.
-    ///
-    /// # Errors
-    /// Those of [`predict`](Service::predict), of a row in [`predict_rows`](Service::predict_rows), and of [`solve`](Service::solve).
-    pub fn compute(
-        &self,
-        reference: &Reference,
-        request: &NamedRequest,
-        patience: &Patience,
-    ) -> Result<Answer<Computed>> {
-        self.infer(reference, "inference", patience.deadline(), |slot| {
-            if !slot.is_problem() {
-                return slot.predict_named(request, patience).map(|answer| match answer {
-                    NamedAnswer::Tensors(outputs) => Computed::Tensors(outputs),
-                    NamedAnswer::Rows(rows) => Computed::Rows(rows),
-                });
-            }
-            let request = SolveRequest::of_numbers(&request.tensors()?.inputs)?;
-            solve_within(slot, &request, patience).map(Computed::Solution)
-        })
     }
 }
 

@@ -67,15 +67,15 @@ pub(crate) struct InferenceParameters {
     /// A number beyond the range of its feature: `refuse` (without it) or `flag`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    out_of_range: OutOfRange,
+    pub(crate) out_of_range: OutOfRange,
     /// A text that is none of the categories of its feature: `refuse` (without it) or `missing`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    unknown_category: UnknownCategory,
+    pub(crate) unknown_category: UnknownCategory,
     /// Names that no feature has: `refuse` (without it) or `ignore`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    unknown_feature: UnknownFeature,
+    pub(crate) unknown_feature: UnknownFeature,
 }
 
 /// The result, and what gave it.

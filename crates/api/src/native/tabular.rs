@@ -18,7 +18,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems, problem, status_of};
 use crate::request_body::read_json;
 

@@ -280,10 +280,13 @@ fn declarations_that_do_not_fit_a_graph_are_refused() {
     let error = of_graph(graph(&["input_ids"]), declared.clone(), &endless).err().unwrap().to_string();
     assert!(error.contains("`tokenizer.json` cuts no text"), "{error}");
     let nothing = LocalFiles(Vec::new());
-    let alone =
-        SentenceEncoder::of_graph("a_v1", Arc::new(graph(&["input_ids"])), declared.as_object().unwrap(), &nothing);
+    let without_files = |metadata: &Map<String, Value>| {
+        let graph = Arc::new(graph(&["input_ids"]));
+        SentenceEncoder::of_graph("a_v1", graph, metadata, &nothing, BatchSettings::default())
+    };
+    let alone = without_files(declared.as_object().unwrap());
     assert!(alone.err().unwrap().to_string().contains("without `tokenizer.json`"));
-    let undeclared = SentenceEncoder::of_graph("a_v1", Arc::new(graph(&["input_ids"])), &Map::new(), &nothing).unwrap();
+    let undeclared = without_files(&Map::new()).unwrap();
     assert!(matches!(undeclared, SentenceTask::Undeclared));
 }
 

@@ -124,7 +124,7 @@ fn values_of_every_kind_become_what_the_graph_was_trained_on() {
     }
     assert_eq!(together[3].as_ref().unwrap().missing, ["rain", "soil", "irrigated"]);
     let units = model
-        .answer(&TabularRequest { rows: vec![row(json!({"pH": 5}, &Patience::default()))], ..Default::default() })
+        .answer(&TabularRequest { rows: vec![row(json!({"pH": 5}))], ..Default::default() }, &Patience::default())
         .unwrap()
         .units;
     assert_eq!(units, [("yield".to_owned(), "t/ha".to_owned())]);
