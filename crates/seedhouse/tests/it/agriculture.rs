@@ -83,7 +83,7 @@ fn light_recipe_is_a_problem_that_can_be_changed_registered_and_named() {
     let seedhouse = Seedhouse::new();
     let server = seedhouse.serve();
     let problem = server.get("/api/agriculture/light-recipe/problem").text;
-    let mine = problem.replace("\"default\":0.3", "\"default\":30.0");
+    let mine = problem.replace("\"default\":0.3,", "\"default\":3.0,");
     assert_ne!(problem, mine, "red light becomes dear: {problem}");
     let files = [("own", problem.as_bytes()), ("dear", mine.as_bytes())];
     for (name, bytes) in files {
