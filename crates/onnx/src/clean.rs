@@ -62,6 +62,12 @@ enum Place {
     Body,
 }
 
+#[derive(Clone, Copy)]
+enum Shapes {
+    Told,
+    Untold,
+}
+
 impl Writer<'_> {
     fn model(&mut self, message: &mut Message, model: &Model<'_>) -> Result<(), Broken> {
         message.integer(1, model.ir_version.max(CONSTANT_INITIALIZERS));
@@ -83,11 +89,14 @@ impl Writer<'_> {
         for tensor in &graph.initializers {
             message.message(5, |message| self.tensor(message, tensor))?;
         }
+        // ONNX Runtime does not begin a loop without the shapes of what goes into its body.
+        let is_told = place == Place::Outermost || self.audience == Audience::Library;
+        let shapes = if is_told { Shapes::Told } else { Shapes::Untold };
         for input in free_inputs(graph) {
-            message.message(11, |message| value_info(message, input, place))?;
+            message.message(11, |message| value_info(message, input, shapes))?;
         }
         for output in &graph.outputs {
-            message.message(12, |message| value_info(message, output, Place::Body))?;
+            message.message(12, |message| value_info(message, output, Shapes::Untold))?;
         }
         Ok(())
     }
@@ -170,13 +179,13 @@ impl Writer<'_> {
 }
 
 /// The types of inputs of the whole graph are passed on; those in the middle are found by the runtime itself.
-fn value_info(message: &mut Message, value: &ValueInfo<'_>, place: Place) -> Result<(), Broken> {
+fn value_info(message: &mut Message, value: &ValueInfo<'_>, shapes: Shapes) -> Result<(), Broken> {
     message.text(1, value.name);
     let ValueKind::Tensor { element, shape } = &value.kind else { return Ok(()) };
     message.message(2, |message| {
         message.message(1, |message| {
             message.integer(1, element.0);
-            let (Place::Outermost, Some(shape)) = (place, shape) else { return Ok(()) };
+            let (Shapes::Told, Some(shape)) = (shapes, shape) else { return Ok(()) };
             message.message(2, |message| {
                 for size in shape {
                     message.message(1, |message| {

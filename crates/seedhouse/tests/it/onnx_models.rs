@@ -105,8 +105,8 @@ fn real_graphs_give_the_values_of_onnx_runtime() {
             let scale = expected["mean_absolute"].as_f64().unwrap();
             println!("{name} {} by {runtime}: largest difference {worst:.2e}, mean value {scale:.2e}", spec.name);
             // Sums in another order for f32. Graphs that quantise while they run round to 8 bits in every layer, where a last bit of
-            // f32 decides; a hundredth of the mean is a fraction of one such step.
-            let tolerance = if name.contains("int8") { 2e-2 * scale.max(1.0) } else { 1e-4 * scale.max(1.0) };
+            // f32 decides: ONNX Runtime itself differs by up to 3.6 % of the mean between the processor of the references and others.
+            let tolerance = if name.contains("int8") { 5e-2 * scale.max(1.0) } else { 1e-4 * scale.max(1.0) };
             if worst.is_nan() || worst > tolerance {
                 wrong.push(format!("{name} {} by {runtime}: {worst} is above {tolerance}", spec.name));
             }
