@@ -260,7 +260,7 @@ fn unified_call_is_a_chat_and_past_calls_are_listed_without_what_was_said() {
         .collect();
     let call = |model_id: &str, task: &str, status: &str| [json!(model_id), json!(task), json!(status)];
     let expected = [
-        call("linear_v1", "tensor inference", "invalid"),
+        call("linear_v1", "inference", "invalid"),
         call("text_v1", "text generation", "ok"),
         call("text_v1", "text generation", "ok"),
     ];
