@@ -226,9 +226,9 @@ fn numbers_are_those_of_another_implementation() {
 fn labels_beside_probabilities_are_left_aside() {
     let graph = TinyOnnx::new(17)
         .node("Softmax", &["x"], &["probabilities"], &[])
-        .node("ArgMax", &["x"], &["label"], &[integer_attribute("axis", 1), integer_attribute("keepdims", 0)])
+        .node("Cast", &["x"], &["label"], &[integer_attribute("to", INT64)])
         .input("x", FLOAT, &[Dimension::Size(-1), Dimension::Size(3)])
-        .output("label", INT64, &[Dimension::Size(-1)])
+        .output("label", INT64, &[Dimension::Size(-1), Dimension::Size(3)])
         .output("probabilities", FLOAT, &[Dimension::Size(-1), Dimension::Size(3)]);
     let seedhouse = Seedhouse::new();
     let file = seedhouse.file("labelled.onnx", &graph.bytes());
