@@ -55,7 +55,9 @@ fn wrong_updates_are_refused() {
     seedhouse.run(&["update", "小麦_v1", "--tag", "no value"]).assert_failed(2, &["no value", "key=value"]);
     let notes = seedhouse.file("notes.bin", b"bytes");
     seedhouse.register("notes", &notes);
-    seedhouse.run(&["update", "notes", "--status", "ready"]).assert_failed(2, &["no runtime recognises"]);
+    seedhouse
+        .run(&["update", "notes", "--status", "ready"])
+        .assert_failed(2, &["no runtime knows the format of `notes.bin`"]);
 }
 
 #[test]
