@@ -107,6 +107,7 @@ fn routes(metrics: &MetricsSettings) -> RouteTable {
         .routes(Permission::Write, routes!(native::serving::unload))
         .routes(Permission::Read, routes!(native::serving::slots))
         .routes(Permission::Write, routes!(native::serving::reload))
+        .routes(Permission::Write, routes!(native::serving::reload_model))
         .routes(Permission::Write, routes!(native::serving::clear_cache))
         .routes(Permission::Write, routes!(native::pretrained::register))
         .routes(Permission::Write, routes!(native::manager::export))

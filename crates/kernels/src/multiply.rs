@@ -118,7 +118,7 @@ pub(crate) fn multiply_rows(
     assert_eq!(input.width(), weights.inputs(), "activations are as wide as the weights have inputs");
     assert!(rows.end <= input.rows() && output.len() == rows.len() * outputs, "{rows:?} of {}", input.rows());
     assert!(weights.format().accepts(input.form()), "{:?} with {:?}", weights.format(), input.form());
-    let finish = Finish::new(weights, input, Disjoint::new(output), Epilogue::default(), None).from_row(rows.start);
+    let finish = Finish::new(weights, input, Disjoint::new(output), Epilogue::default(), None).starting_at(rows.start);
     Product::new(level, weights, input, finish).part(rows, 0..outputs.div_ceil(PANEL));
 }
 

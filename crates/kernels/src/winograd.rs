@@ -6,6 +6,11 @@
 //!
 //! Tiles are computed in strips, whose sums stay in the cache between the three parts.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "rows and columns of a tile are named as in the formulas, and change places"
+)]
+
 use crate::disjoint::Disjoint;
 use crate::images::{Images, Window};
 use crate::lanes::{self, Kernel, LANES, Lanes};

@@ -37,12 +37,14 @@ pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
         needs_library_because: None,
         ..undescribed(Framework::Safetensors, String::new())
     };
-    let described =
-        Tensors::of_safetensors(path, &[(path, &bytes)]).and_then(|tensors| match tabular::declaration_of(&texts) {
-            Some(text) => tabular::describe(path, text, &tensors, &mut inspection),
-            None if diffusion::recognises(&tensors) => Ok(diffusion::describe(&tensors, &mut inspection)),
-            None => Ok(vision::describe(&tensors, &mut inspection)),
-        });
+    let described = Tensors::of_safetensors(path, &[(path, &bytes)]).and_then(|tensors| {
+        match tabular::declaration_of(&texts) {
+            Some(text) => tabular::describe(path, text, &tensors, &mut inspection)?,
+            None if diffusion::recognises(&tensors) => diffusion::describe(&tensors, &mut inspection),
+            None => vision::describe(&tensors, &mut inspection),
+        }
+        Ok(())
+    });
     match described {
         // Whoever declares what a file is can be held to it.
         Err(malformed @ Error::Malformed { .. }) => Err(malformed),

@@ -131,8 +131,11 @@ fn falls_into(share: Share, number: u64) -> bool {
 /// What is counted about trials, by alias and kind. A trial of another version begins anew.
 #[derive(Default)]
 pub(crate) struct Trials {
-    counters: Mutex<HashMap<(ModelName, Alias, TrialKind), (ModelId, Arc<Counters>)>>,
+    counters: Mutex<HashMap<TrialOf, (ModelId, Arc<Counters>)>>,
 }
+
+/// The alias that is on trial, and how.
+type TrialOf = (ModelName, Alias, TrialKind);
 
 impl Trials {
     fn counters(&self, base: &ModelName, alias: &Alias, kind: TrialKind, model_id: &ModelId) -> Arc<Counters> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
+use seedhouse_service::Service;
 use seedhouse_service::agriculture::{
     CropPlanRequest, Environment, GrowthRequest, LightRecipe, LightRecipeRequest, Spectrum,
 };
 use seedhouse_service::core::{Error, Result};
-use seedhouse_service::{NestedTensor, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
+use crate::native::inference::computed;
 use crate::parameters::{QueryParameters, reference};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
@@ -251,14 +252,13 @@ pub(crate) async fn growth_prediction(
         model: body.model_id.map(|text| reference("model_id", &text)).transpose()?,
     };
     let found = blocking::run_admitted(permit, move || service.growth_prediction(&request)).await?;
-    let tensor = |(name, tensor): &(String, _)| (name.clone(), json!(NestedTensor(tensor)));
-    let outputs: Map<String, Value> = found.answer.value.outputs.iter().map(tensor).collect();
+    let prediction = computed(&found.answer.value)?;
     let features: Map<String, Value> = found.features.into_iter().map(|(name, value)| (name, json!(value))).collect();
     AgricultureResponse::of(json!({
         "crop_type": found.crop_type,
         "stage": found.stage,
         "features": features,
-        "prediction": outputs,
+        "prediction": prediction,
         "model": { "model_id": found.answer.model_id, "digest": found.answer.digest },
     }))
 }

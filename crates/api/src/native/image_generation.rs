@@ -205,7 +205,8 @@ fn class(value: Value) -> Result<ClassChoice> {
 
 fn progress_json(progress: &DrawingProgress<'_>, preview: bool) -> Result<Value> {
     let mut json = json!({ "step": progress.step, "of": progress.steps });
-    if let Some(first) = preview.then(|| progress.previews()).unwrap_or_default().first() {
+    let previews = if preview { progress.previews() } else { Vec::new() };
+    if let Some(first) = previews.first() {
         json["preview"] = STANDARD.encode(first.png()?).into();
     }
     Ok(json)

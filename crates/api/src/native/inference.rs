@@ -215,7 +215,8 @@ impl InferenceParameters {
     }
 }
 
-fn computed(computed: &Computed) -> Result<Value> {
+/// Returns what came of named values.
+pub(crate) fn computed(computed: &Computed) -> Result<Value> {
     match computed {
         Computed::Tensors(outputs) => Ok(tensors(outputs)),
         Computed::Rows(rows) => row(rows),

@@ -140,6 +140,17 @@ pub(crate) async fn reload(
     Ok(Json(ReloadResponse { success: true, model_id, message, from_cache: false, timestamp }))
 }
 
+/// Loads a version anew, as `/api/model-manager/{model_id}/reload` does.
+#[utoipa::path(post, path = "/api/models/{model_id}/reload", tag = "models", params(("model_id" = String, Path)),
+    responses((status = 200, body = ReloadResponse), Problems))]
+pub(crate) async fn reload_model(
+    state: State<Arc<Service>>,
+    admission: Extension<Admission>,
+    path: ModelIdPath,
+) -> Result<Json<ReloadResponse>, Failure> {
+    reload(state, admission, path).await
+}
+
 /// What was unloaded.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClearedResponse {

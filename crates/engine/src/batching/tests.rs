@@ -181,7 +181,7 @@ fn model_that_joins_nothing_computes_one_by_one_behind_the_same_queue() {
             assert!(gate.has_begun.try_recv().is_err(), "one at a time");
             gate.let_one_go();
         }
-        assert_eq!(askers.into_iter().map(|asker| asker.join().unwrap()).count(), 4);
+        askers.into_iter().for_each(|asker| drop(asker.join().unwrap()));
     });
     assert_eq!(queue.statistics().batches, 4);
 }

@@ -131,7 +131,8 @@ mod tests {
             let tensor = |shape: &&[usize]| Tensor::new(shape.to_vec(), vec![0.0; shape.iter().product()]);
             Inputs(shapes.iter().map(tensor).collect())
         };
-        let cases: [(&[&[usize]], &[&[usize]], bool); 6] = [
+        type Shapes<'s> = &'s [&'s [usize]];
+        let cases: [(Shapes<'_>, Shapes<'_>, bool); 6] = [
             (&[&[1, 2]], &[&[5, 2]], true),
             (&[&[1, 2]], &[&[1, 3]], false),
             (&[&[1, 2]], &[&[1, 2, 1]], false),

@@ -34,7 +34,7 @@ impl<'a> Finish<'a> {
     }
 
     /// Lets the output begin with another row than the first.
-    pub(super) fn from_row(self, first_row: usize) -> Finish<'a> {
+    pub(super) fn starting_at(self, first_row: usize) -> Finish<'a> {
         Finish { first_row, ..self }
     }
 

@@ -216,7 +216,8 @@ fn inspection_and_model_say_what_files_say() {
 fn questions_that_do_not_fit_are_refused_with_both_values() {
     let model = load(&runtime(Level::best(), 1, PlanOptions::default()), "classes");
     let images = images(&*model);
-    let cases: [(&[f32], &[usize], &[Option<usize>], &str, &str); 5] = [
+    type Case<'c> = (&'c [f32], &'c [usize], &'c [Option<usize>], &'c str, &'c str);
+    let cases: [Case<'_>; 5] = [
         (&images, &[0; 3], &[None; 3], "images", "384 numbers"),
         (&images, &[0; 2], &[None; 1], "images", "1 classes"),
         (&images[1..], &[0; 2], &[None; 2], "images", "383 numbers"),

@@ -158,8 +158,8 @@ impl Declaration {
         for (place, number) in &self.costs {
             costs[*place] = number.value(parameters, || format!("objective.coefficients of {}", variable(*place)))?;
         }
-        let row = |(place, (terms, right_side)): (usize, &(Vec<(usize, Number)>, Number))| {
-            let info = &self.info.constraints[place];
+        let row = |(place, info): (usize, &ConstraintInfo)| {
+            let (terms, right_side) = &self.rows[place];
             let at = |what: String| format!("{what} of constraints[{place}] ({})", quote(&info.name));
             let terms = terms.iter().map(|(column, number)| {
                 let value = number.value(parameters, || at(format!("the coefficient of {}", variable(*column))))?;
@@ -168,7 +168,7 @@ impl Declaration {
             let right_side = right_side.value(parameters, || at("right_side".into()))?;
             Ok(Row { terms: terms.collect::<Result<_, Mistake>>()?, relation: info.relation, right_side })
         };
-        let rows = self.rows.iter().enumerate().map(row).collect::<Result<_, Mistake>>()?;
+        let rows = self.info.constraints.iter().enumerate().map(row).collect::<Result<_, Mistake>>()?;
         Ok(Linear {
             maximise: self.info.direction == Direction::Maximise,
             costs,

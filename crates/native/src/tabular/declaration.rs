@@ -78,7 +78,8 @@ impl Activation {
     /// Replaces each number of a row.
     pub(super) fn apply(self, level: Level, numbers: &mut [f32]) {
         let whole = |function: fn(Level, &[f32], &mut [f32]), numbers: &mut [f32]| {
-            function(level, &numbers.to_vec(), numbers);
+            let before = numbers.to_vec();
+            function(level, &before, numbers);
         };
         match self {
             Activation::None => {}

@@ -55,6 +55,7 @@ fn session(library: &Library, clean: &[u8]) -> Result<OrtSession, String> {
 }
 
 /// Without the library's own store of freed memory: a model holds its weights between calls and nothing else, and takes as long.
+#[expect(clippy::result_large_err, reason = "the library hands the builder back inside its error")]
 fn options(builder: SessionBuilder) -> ort::session::builder::BuilderResult {
     builder
         .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build()])?

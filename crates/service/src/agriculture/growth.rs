@@ -1,10 +1,10 @@
 //! What a registered model says about growth. There is no rule of this program behind it: without a model there is no answer.
 
 use seedhouse_core::{Error, ModelType, Reference, Result};
-use seedhouse_engine::{Numbers, Patience, PredictRequest, TensorOutputs, Values};
+use seedhouse_engine::{NamedInput, NamedRequest, Numbers, Patience, Values};
 
 use super::{CropBook, Spectrum};
-use crate::{Answer, Service};
+use crate::{Answer, Computed, Service};
 
 /// A prediction that somebody wants.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,7 @@ pub struct GrowthPrediction {
     /// The features that the model was given.
     pub features: Vec<(String, f64)>,
     /// Its answer.
-    pub answer: Answer<TensorOutputs>,
+    pub answer: Answer<Computed>,
 }
 
 impl Service {
@@ -39,7 +39,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Invalid`] when none is named, and for a crop, day or spectrum that is none; [`Error::WrongTask`] for a model of another
-    /// type; those of [`predict`](Service::predict).
+    /// type; those of [`compute`](Service::compute).
     pub fn growth_prediction(&self, request: &GrowthRequest) -> Result<GrowthPrediction> {
         let (crop_type, crop) = CropBook::embedded().crop(&request.crop_type)?;
         let (place, _) = crop.stage_on(crop_type, request.current_day)?;
@@ -62,10 +62,11 @@ impl Service {
             });
         }
         let number = |(name, value): &(String, f64)| {
-            (name.clone(), Numbers { shape: Vec::new(), values: Values::Fractional(vec![*value]) })
+            let number = Numbers { shape: Vec::new(), values: Values::Fractional(vec![*value]) };
+            (name.clone(), NamedInput::Numbers(number))
         };
-        let request = PredictRequest { inputs: features.iter().map(number).collect() };
-        let answer = self.predict(reference, &request, &Patience::default())?;
+        let request = NamedRequest { inputs: features.iter().map(number).collect(), ..NamedRequest::default() };
+        let answer = self.compute(reference, &request, &Patience::default())?;
         Ok(GrowthPrediction {
             crop_type: crop_type.to_owned(),
             stage: crop.stages[place].name.clone(),
