@@ -125,7 +125,7 @@ fn texts_of_a_batch_and_of_many_clients_have_the_vectors_that_each_has_alone() {
 #[test]
 fn ten_thousand_tensor_requests_at_once_are_answered_or_refused_at_once_and_memory_stays_flat() {
     const ALL: usize = 10_000;
-    const CLIENTS: usize = 64;
+    const CLIENTS: usize = 50;
     let seedhouse = registry();
     let server =
         Server::start_with(seedhouse.command(), &["--max-inference-requests", "4", "--max-waiting-requests", "2"]);
