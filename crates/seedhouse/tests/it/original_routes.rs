@@ -97,8 +97,10 @@ fn version_that_cannot_be_loaded_is_not_started() {
 #[test]
 fn reload_and_clear_name_what_they_did() {
     let (_seedhouse, server) = with_a_text_model();
-    let reloaded = server.post("/api/model-manager/tiny/reload", "").json();
-    assert_eq!((&reloaded["model_id"], &reloaded["from_cache"]), (&json!("tiny_v1"), &json!(false)));
+    for route in ["/api/model-manager/tiny/reload", "/api/models/tiny/reload"] {
+        let reloaded = server.post(route, "").json();
+        assert_eq!((&reloaded["model_id"], &reloaded["from_cache"]), (&json!("tiny_v1"), &json!(false)));
+    }
     let cleared = server.post("/api/model-manager/cache/clear", "").json();
     assert_eq!((&cleared["cleared_models"], loaded(&server)), (&json!(["tiny_v1"]), json!(0)));
     assert_eq!(server.post("/api/model-manager/cache/clear", "").json()["cleared_models"], json!([]));
