@@ -27,12 +27,45 @@ impl ActivationForm {
         [ActivationForm::F32, ActivationForm::Bf16, ActivationForm::Int8Rows, ActivationForm::Int8Groups];
 
     /// Returns how many numbers a 32-bit word holds.
-    const fn per_word(self) -> usize {
+    pub(crate) const fn per_word(self) -> usize {
         match self {
             ActivationForm::F32 => 1,
             ActivationForm::Bf16 => 2,
             ActivationForm::Int8Rows | ActivationForm::Int8Groups => 4,
         }
+    }
+}
+
+/// Rows as products read them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ActivationRows<'a> {
+    pub(crate) form: ActivationForm,
+    pub(crate) count: usize,
+    pub(crate) width: usize,
+    /// Words from one row to the next.
+    pub(crate) stride: usize,
+    pub(crate) words: &'a [u32],
+    pub(crate) quantised_rows: &'a [QuantisedRow],
+    pub(crate) quantised_groups: &'a [QuantisedGroup],
+}
+
+impl<'a> ActivationRows<'a> {
+    /// Returns rows of numbers that lie one behind the other. They are not filled up to groups.
+    pub(crate) fn of_numbers(numbers: &'a [f32], width: usize) -> ActivationRows<'a> {
+        ActivationRows {
+            form: ActivationForm::F32,
+            count: numbers.len() / width,
+            width,
+            stride: width,
+            words: quantise::as_words(numbers),
+            quantised_rows: &[],
+            quantised_groups: &[],
+        }
+    }
+
+    /// Returns how many groups a row has.
+    pub(crate) fn groups_per_row(&self) -> usize {
+        self.width.div_ceil(GROUP)
     }
 }
 
@@ -234,21 +267,21 @@ impl Activations {
         words.div_ceil(16) / 2 * 32 + 16
     }
 
-    pub(crate) fn words(&self) -> &[u32] {
+    /// Returns the rows as products read them.
+    pub(crate) fn as_rows(&self) -> ActivationRows<'_> {
+        ActivationRows {
+            form: self.form,
+            count: self.rows,
+            width: self.width,
+            stride: self.stride(),
+            words: self.words(),
+            quantised_rows: &self.quantised_rows,
+            quantised_groups: &self.quantised_groups,
+        }
+    }
+
+    fn words(&self) -> &[u32] {
         &self.words[..self.rows * self.stride()]
-    }
-
-    pub(crate) fn quantised_rows(&self) -> &[QuantisedRow] {
-        &self.quantised_rows
-    }
-
-    pub(crate) fn quantised_groups(&self) -> &[QuantisedGroup] {
-        &self.quantised_groups
-    }
-
-    /// Returns how many groups a row has.
-    pub(crate) fn groups_per_row(&self) -> usize {
-        self.width.div_ceil(GROUP)
     }
 
     /// Returns a row as products see it.
@@ -262,7 +295,7 @@ impl Activations {
             ActivationForm::Bf16 => half::bf16::from_le_bytes([bytes[index * 2], bytes[index * 2 + 1]]).to_f32(),
             ActivationForm::Int8Rows => byte(index) * self.quantised_rows[row].scale,
             ActivationForm::Int8Groups => {
-                byte(index) * self.quantised_groups[row * self.groups_per_row() + index / GROUP].scale
+                byte(index) * self.quantised_groups[row * self.width.div_ceil(GROUP) + index / GROUP].scale
             }
         };
         (0..self.width).map(number).collect()

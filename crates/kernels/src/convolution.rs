@@ -2,15 +2,16 @@
 //!
 //! Rows are gathered for a strip of places at a time, which stays in the cache until the product has used it. Where rows are
 //! rounded and windows overlap, images are rounded before, once, and the rows are copies of what came of it: bf16 number by
-//! number, 8-bit integers with one scale per image.
+//! number, 8-bit integers with one scale per image. Where windows look at single pixels of numbers that nothing rounds, the images
+//! are the rows, and nothing is copied.
 
-use crate::activations::{ImageRounding, QuantisedRow};
+use crate::activations::{ActivationRows, ImageRounding, QuantisedRow};
 use crate::images::{Images, Window};
-use crate::multiply::{CHUNK_BYTES, MOST_CHUNK_ROWS};
-use crate::{ActivationForm, Activations, Epilogue, Nonlinearity, PackedMatrix, Step, multiply_then};
+use crate::multiply::{BLOCK_BYTES, MOST_CHUNK_ROWS, TILE_ROWS, multiply_rows};
+use crate::{ActivationForm, Activations, Epilogue, Nonlinearity, PackedMatrix, Step, WeightFormat, multiply_then};
 
-/// Rows of a tile of products; strips are whole tiles.
-const TILE_ROWS: usize = 12;
+/// Pixels this far apart all fall into the same lines of the first cache.
+const CACHE_STRIDE: usize = 4096;
 
 /// What a convolution keeps of one strip, and of rounded images. It keeps its memory for the next one.
 #[derive(Debug, Default)]
@@ -54,6 +55,10 @@ pub fn convolve(
     if output.is_empty() {
         return;
     }
+    if is_product(images, window, weights, form) {
+        let rows = ActivationRows::of_numbers(images.data, width);
+        return multiply_rows(step, weights, rows, output, epilogue, then);
+    }
     let places = Places { images, window, sides };
     let source = match form {
         ActivationForm::Bf16 | ActivationForm::Int8Rows if !window.is_pointwise() => {
@@ -72,11 +77,19 @@ pub fn convolve(
     }
 }
 
-/// Returns how many rows a strip has: two chunks of a product for each thread, shared evenly among the strips.
+/// Returns whether the pixels are rows that a product can read where they are.
+fn is_product(images: Images<'_>, window: Window, weights: &PackedMatrix, form: ActivationForm) -> bool {
+    let reads_single_numbers = matches!(weights.format(), WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Int16);
+    let is_pixel = window.is_pointwise() && window.stride == [1; 2];
+    let is_spread = !(images.channels * 4).is_multiple_of(CACHE_STRIDE);
+    form == ActivationForm::F32 && reads_single_numbers && is_pixel && is_spread
+}
+
+/// Returns how many rows a strip has: for each thread a chunk of a product, or more if they stay in the cache, shared evenly among
+/// the strips.
 fn strip_rows(rows: usize, width: usize, threads: usize) -> usize {
-    let fitting = CHUNK_BYTES / (width.max(1) * 4);
-    let chunk = (fitting / TILE_ROWS * TILE_ROWS).clamp(TILE_ROWS, MOST_CHUNK_ROWS);
-    let strips = rows.div_ceil(2 * chunk * threads);
+    let of_thread = (BLOCK_BYTES / (width.max(1) * 4)).max(MOST_CHUNK_ROWS);
+    let strips = rows.div_ceil(of_thread * threads);
     rows.div_ceil(strips).next_multiple_of(TILE_ROWS)
 }
 

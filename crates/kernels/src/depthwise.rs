@@ -4,6 +4,8 @@
 //! serves all of them and no addition waits for the one before it. Each sum runs over the places of the window in order, and
 //! places outside of the image are left out, wherever the sum stands: how a row is cut changes no bit.
 
+use std::ops::Range;
+
 use crate::images::{Images, Window};
 use crate::lanes::{self, Kernel, LANES, Lanes};
 use crate::{Nonlinearity, Step};
@@ -41,7 +43,12 @@ pub fn convolve_depthwise(step: &mut Step<'_>, images: Images<'_>, depthwise: De
     }
     let (level, rows) = (step.level(), images.count * height);
     let rows_per_part = rows.div_ceil(step.threads() * PARTS_PER_THREAD);
-    let call = Call { images, depthwise, width };
+    let is_inner = |x: &usize| window.within(1, *x, images.width) == (0..window.size[1]);
+    let inner = match ((0..width).find(is_inner), (0..width).rfind(is_inner)) {
+        (Some(first), Some(last)) => first..last + 1,
+        _ => 0..0,
+    };
+    let call = Call { images, depthwise, width, inner };
     step.for_each_piece(output, rows_per_part * width * channels, &|part, piece| {
         for (index, output) in piece.chunks_exact_mut(width * channels).enumerate() {
             let row = part * rows_per_part + index;
@@ -58,6 +65,8 @@ struct Call<'a> {
     depthwise: Depthwise<'a>,
     /// Of a row of the output.
     width: usize,
+    /// Outputs of a row for which every place of the window lies within it.
+    inner: Range<usize>,
 }
 
 /// One row of the output.
@@ -91,41 +100,50 @@ impl Row<'_, '_> {
     /// Computes some channels of the row; all lanes if `WHOLE`.
     #[inline(always)]
     fn channels<L: Lanes, const SIDE_BY_SIDE: usize, const WHOLE: bool>(&mut self, lanes: L, first: usize) {
-        let (window, width) = (self.call.depthwise.window, self.call.width);
-        let side = self.call.images.width;
-        // Outputs for which every place of the window lies within the row.
-        let is_inner = |x: usize| window.within(1, x, side) == (0..window.size[1]);
+        let Call { images, depthwise: Depthwise { window, .. }, width, ref inner } = *self.call;
+        let down = window.within(0, self.y, images.height);
         let mut x = 0;
         while x < width {
-            if x + SIDE_BY_SIDE <= width && is_inner(x) && is_inner(x + SIDE_BY_SIDE - 1) {
-                self.sums::<L, SIDE_BY_SIDE, WHOLE>(lanes, first, x);
+            if inner.start <= x && x + SIDE_BY_SIDE <= inner.end {
+                self.sums::<L, SIDE_BY_SIDE, WHOLE>(lanes, first, x, [down.clone(), 0..window.size[1]]);
                 x += SIDE_BY_SIDE;
             } else {
-                self.sums::<L, 1, WHOLE>(lanes, first, x);
+                let right = window.within(1, x, images.width);
+                self.sums::<L, 1, WHOLE>(lanes, first, x, [down.clone(), right]);
                 x += 1;
             }
         }
     }
 
-    /// Computes outputs that look at the same places of the window.
+    /// Computes outputs that look at these places of the window.
     #[inline(always)]
-    fn sums<L: Lanes, const COUNT: usize, const WHOLE: bool>(&mut self, lanes: L, first: usize, x: usize) {
+    fn sums<L: Lanes, const COUNT: usize, const WHOLE: bool>(
+        &mut self,
+        lanes: L,
+        first: usize,
+        x: usize,
+        [down, right]: [Range<usize>; 2],
+    ) {
         let Call { images, depthwise, .. } = self.call;
         let (window, channels) = (depthwise.window, images.channels);
         let end = channels.min(first + LANES);
         let mut sums = [load::<L, WHOLE>(lanes, &depthwise.bias[first..end]); COUNT];
         let start = window.start(0, self.y);
-        for down in window.within(0, self.y, images.height) {
+        let from = window.start(1, x).wrapping_add_unsigned(right.start * window.dilation[1]).cast_unsigned();
+        let (step, apart) = (window.dilation[1] * channels, window.stride[1] * channels);
+        // Where nothing of a row is seen, there is no place to begin at.
+        for down in if right.is_empty() { 0..0 } else { down } {
             let row = images.row(self.image, start.wrapping_add_unsigned(down * window.dilation[0]).cast_unsigned());
-            for right in window.within(1, x, images.width) {
-                let place = (down * window.size[1] + right) * channels;
-                let weights = load::<L, WHOLE>(lanes, &depthwise.weights[place + first..place + end]);
-                let pixel = window.start(1, x).wrapping_add_unsigned(right * window.dilation[1]).cast_unsigned();
+            let mut at = from * channels + first;
+            let mut place = (down * window.size[1] + right.start) * channels + first;
+            for _ in right.clone() {
+                let weights = load::<L, WHOLE>(lanes, &depthwise.weights[place..place + end - first]);
                 for (index, sum) in sums.iter_mut().enumerate() {
-                    let pixel = (pixel + index * window.stride[1]) * channels;
-                    let numbers = load::<L, WHOLE>(lanes, &row[pixel + first..pixel + end]);
+                    let numbers = load::<L, WHOLE>(lanes, &row[at + index * apart..][..end - first]);
                     *sum = lanes.multiply_add(numbers, weights, *sum);
                 }
+                at += step;
+                place += channels;
             }
         }
         for (index, sum) in sums.into_iter().enumerate() {

@@ -1,12 +1,13 @@
 //! Matrix products: activations (rows of inputs) times packed weights (rows of outputs).
 //!
 //! The product is cut into parts over panels of outputs and, when there are few panels, over rows. A part goes through its rows
-//! in chunks that stay in the second cache, through its panels, and through the inputs in pieces of a panel that stay in the
-//! first cache; there tiles of up to 12 rows add to their sums.
+//! in chunks, through a few panels at a time, through the inputs in blocks whose activations stay in the second cache, and in
+//! pieces of a panel that stay in the first cache; there tiles of up to 12 rows add to their sums.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::activations::ActivationRows;
 use crate::disjoint::Disjoint;
 use crate::weight_format::{Layout, PANEL};
 use crate::{ActivationForm, Activations, Level, Nonlinearity, PackedMatrix, Step};
@@ -39,11 +40,17 @@ pub struct Epilogue<'a> {
     pub add: bool,
 }
 
-/// Rows that a part works on at a time.
-pub(crate) const MOST_CHUNK_ROWS: usize = 192;
+/// Rows that a part works on at a time: with more of them weights are read less often, and their sums take more of the cache.
+pub(crate) const MOST_CHUNK_ROWS: usize = 240;
+
+/// The same where a panel is one piece: sums are begun and ended soon after each other, and stay in the first cache.
+const MOST_ROWS_OF_ONE_PIECE: usize = 24;
+
+/// Rows of the greatest tile; chunks are whole tiles.
+pub(crate) const TILE_ROWS: usize = 12;
 
 /// Bytes of activations that stay in the second cache.
-pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 
 /// Bytes of a panel that stay in the first cache while the rows of a chunk go over them.
 const PIECE_BYTES: usize = 16 << 10;
@@ -85,16 +92,28 @@ pub fn multiply_then(
     epilogue: Epilogue<'_>,
     then: Option<Nonlinearity>,
 ) {
-    let (rows, outputs, inputs) = (input.rows(), weights.outputs(), weights.inputs());
-    assert_eq!(input.width(), inputs, "activations are as wide as the weights have inputs");
+    multiply_rows(step, weights, input.as_rows(), output, epilogue, then);
+}
+
+/// Does the same with rows that lie anywhere.
+pub(crate) fn multiply_rows(
+    step: &mut Step<'_>,
+    weights: &PackedMatrix,
+    input: ActivationRows<'_>,
+    output: &mut [f32],
+    epilogue: Epilogue<'_>,
+    then: Option<Nonlinearity>,
+) {
+    let (rows, outputs, inputs) = (input.count, weights.outputs(), weights.inputs());
+    assert_eq!(input.width, inputs, "activations are as wide as the weights have inputs");
     assert_eq!(output.len(), rows * outputs, "the output holds {rows} rows of {outputs}");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == outputs), "one bias per output");
-    assert!(weights.format().accepts(input.form()), "{:?} with {:?}", weights.format(), input.form());
-    assert!(input.form() != ActivationForm::Int8Rows || inputs <= MOST_BYTE_INPUTS, "{inputs} inputs of 8 bits");
+    assert!(weights.format().accepts(input.form), "{:?} with {:?}", weights.format(), input.form);
+    assert!(input.form != ActivationForm::Int8Rows || inputs <= MOST_BYTE_INPUTS, "{inputs} inputs of 8 bits");
     if output.is_empty() {
         return;
     }
-    let parts = Parts::new(rows, outputs.div_ceil(PANEL), chunk_rows(input), step.threads());
+    let parts = Parts::new(rows, outputs.div_ceil(PANEL), chunk_rows(rows, weights), step.threads());
     let finish = Finish::new(weights, input, Disjoint::new(output), epilogue, then);
     let product = Product::new(step.level(), weights, input, finish);
     step.run(parts.count(), &|part| {
@@ -139,10 +158,19 @@ pub(crate) fn enter<W: Work>(level: Level, work: W) {
     }
 }
 
-/// Returns how many rows' activations stay in the second cache: whole tiles.
-fn chunk_rows(input: &Activations) -> usize {
-    let fitting = CHUNK_BYTES / (input.stride() * 4);
-    (fitting / 12 * 12).clamp(12, MOST_CHUNK_ROWS)
+/// Returns how many rows are worked on at a time: whole tiles, and about the same for every chunk.
+fn chunk_rows(rows: usize, weights: &PackedMatrix) -> usize {
+    let layout = weights.format().layout();
+    let most = match layout.groups(weights.inputs()) <= groups_per_piece(&layout) {
+        true => MOST_ROWS_OF_ONE_PIECE,
+        false => MOST_CHUNK_ROWS,
+    };
+    rows.div_ceil(rows.div_ceil(most)).next_multiple_of(TILE_ROWS)
+}
+
+/// Returns how many groups of a panel stay in the first cache: whole blocks.
+fn groups_per_piece(layout: &Layout) -> usize {
+    (PIECE_BYTES / (layout.groups_per_block * layout.group_bytes)).max(1) * layout.groups_per_block
 }
 
 /// How a product is cut.
@@ -188,7 +216,7 @@ thread_local! {
 
 /// A product that threads work on.
 struct Product<'a> {
-    input: &'a Activations,
+    input: ActivationRows<'a>,
     bytes: &'a [u8],
     panel_bytes: usize,
     layout: Layout,
@@ -201,21 +229,23 @@ struct Product<'a> {
 }
 
 impl<'a> Product<'a> {
-    fn new(level: Level, weights: &'a PackedMatrix, input: &'a Activations, finish: Finish<'a>) -> Product<'a> {
+    fn new(level: Level, weights: &'a PackedMatrix, input: ActivationRows<'a>, finish: Finish<'a>) -> Product<'a> {
         let (bytes, layout, inputs) = (weights.bytes(), weights.format().layout(), weights.inputs());
         // Shared bytes are somebody else's and could have changed since they were taken.
         assert_eq!(bytes.len(), PackedMatrix::packed_len(weights.format(), weights.outputs(), inputs));
-        let pieces_of_block = PIECE_BYTES / (layout.groups_per_block * layout.group_bytes);
+        // Tiles read whole groups.
+        assert!(layout.groups(inputs) * layout.group_inputs <= input.stride * input.form.per_word());
+        assert!(input.words.len() >= input.count * input.stride);
         Product {
             input,
             bytes,
             panel_bytes: weights.panel_bytes(),
             layout,
             groups: layout.groups(inputs),
-            groups_per_piece: pieces_of_block.max(1) * layout.groups_per_block,
-            add: kernels::tile_function(level, weights.format(), input.form()),
+            groups_per_piece: groups_per_piece(&layout),
+            add: kernels::tile_function(level, weights.format(), input.form),
             finish,
-            chunk: chunk_rows(input),
+            chunk: chunk_rows(input.count, weights),
             level,
         }
     }
@@ -235,28 +265,45 @@ impl<'a> Product<'a> {
     fn panels(&self, panels: Range<usize>, rows: Range<usize>, sums: &mut Vec<u32>) {
         sums.clear();
         sums.resize(panels.len() * rows.len() * PANEL, 0);
-        for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(rows.len() * PANEL)) {
-            self.sum(panel, rows.clone(), sums);
+        let block = self.groups_per_block(rows.len());
+        for first in (0..self.groups).step_by(block) {
+            let groups = first..self.groups.min(first + block);
+            for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(rows.len() * PANEL)) {
+                self.sum(panel, groups.clone(), rows.clone(), sums);
+            }
         }
         // SAFETY: each row and panel is in one part, and the level is that of a pool.
         unsafe { self.finish.write(self.level, panels, rows, sums) };
     }
 
-    /// Computes the sums of some rows and a panel.
-    fn sum(&self, panel: usize, rows: Range<usize>, sums: &mut [u32]) {
+    /// Returns how many groups of so many rows stay in the second cache: whole pieces.
+    fn groups_per_block(&self, rows: usize) -> usize {
+        let group_bytes = self.layout.group_inputs * 4 / self.input.form.per_word();
+        let fitting = BLOCK_BYTES / (rows * group_bytes).max(1);
+        (fitting / self.groups_per_piece).max(1) * self.groups_per_piece
+    }
+
+    /// Adds to the sums of some rows and a panel.
+    fn sum(&self, panel: usize, groups: Range<usize>, rows: Range<usize>, sums: &mut [u32]) {
         debug_assert!(self.layout.group_inputs > 0);
         // One row needs the panel once, and in one go.
-        let piece = if rows.len() == 1 { self.groups.max(1) } else { self.groups_per_piece };
-        let stride = self.input.stride();
+        let piece = if rows.len() == 1 { groups.len().max(1) } else { self.groups_per_piece };
+        let ActivationRows { form, stride, words, quantised_groups, .. } = self.input;
         let panel = &self.bytes[panel * self.panel_bytes..][..self.panel_bytes];
-        let activations = &self.input.words()[rows.start * stride..rows.end * stride];
-        let quantised_stride =
-            if self.input.form() == ActivationForm::Int8Groups { self.input.groups_per_row() } else { 0 };
-        let quantised = &self.input.quantised_groups()[rows.start * quantised_stride..rows.end * quantised_stride];
-        for first in (0..self.groups).step_by(piece) {
+        let activations = &words[rows.start * stride..rows.end * stride];
+        let quantised_stride = if form == ActivationForm::Int8Groups { self.input.groups_per_row() } else { 0 };
+        let quantised = &quantised_groups[rows.start * quantised_stride..rows.end * quantised_stride];
+        for first in groups.clone().step_by(piece) {
+            let end = groups.end.min(first + piece);
+            // Behind the last piece comes the next panel.
+            let next = match end == groups.end {
+                true => panel.as_ptr().wrapping_add(self.panel_bytes + self.layout.group(groups.start)),
+                false => panel.as_ptr().wrapping_add(self.layout.group(end)),
+            };
+            let coming = Coming { next, lines: (end - first) * self.layout.group_bytes / LINE, rows: rows.len() };
             let mut tile = Tile {
                 panel: panel.as_ptr(),
-                groups: first..self.groups.min(first + piece),
+                groups: first..end,
                 activations: activations.as_ptr(),
                 stride,
                 quantised: quantised.as_ptr(),
@@ -266,17 +313,59 @@ impl<'a> Product<'a> {
             let mut left = rows.len();
             while left > 0 {
                 // SAFETY: the slices above hold what the kernel reads and writes, and outlive the call: a panel with its groups (`new`
-                // compared the length of all panels), `left` rows of activations filled up to whole groups, their quantised groups if the
-                // form has them, and 32 sums for each (`part` cut them so). No rows are left out or taken twice, since a kernel returns
-                // how many it did, at most `left`. The level is that of a pool, which is made only where it is available.
-                left -= unsafe {
+                // compared the length of all panels), `left` rows of activations filled up to whole groups (`new` compared the stride),
+                // their quantised groups if the form has them, and 32 sums for each (`part` cut them so). No rows are left out or taken
+                // twice, since a kernel returns how many it did, at most `left`. The level is that of a pool, which is made only where it
+                // is available.
+                let done = unsafe {
                     let done = (self.add)(&tile, left);
                     tile = tile.below(done);
                     done
                 };
+                coming.fetch(rows.len() - left, done);
+                left -= done;
             }
         }
     }
+}
+
+/// Bytes that come from memory together.
+const LINE: usize = 64;
+
+/// Rows from which on weights are asked for before they are needed: the tiles before take long enough for them to come.
+const LEAST_FOR_FETCHING: usize = 24;
+
+/// The piece that is needed after this one. Its lines are asked for bit by bit, while tiles work on this one.
+struct Coming {
+    next: *const u8,
+    lines: usize,
+    /// Of the chunk.
+    rows: usize,
+}
+
+impl Coming {
+    /// Asks for the share of some rows that are done.
+    #[inline(always)]
+    fn fetch(&self, before: usize, done: usize) {
+        if self.rows < LEAST_FOR_FETCHING {
+            return;
+        }
+        for line in self.lines * before / self.rows..self.lines * (before + done) / self.rows {
+            prefetch(self.next.wrapping_add(line * LINE));
+        }
+    }
+}
+
+/// Asks for the bytes at an address, which need not exist.
+#[inline(always)]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that reads nothing, with an instruction that every processor of this architecture has.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ pub(super) fn as_floats(words: &mut [u32]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
 }
 
+/// Returns the bits of floats.
+pub(super) fn as_words(floats: &[f32]) -> &[u32] {
+    // SAFETY: same size and alignment, and any bits are valid for both.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len()) }
+}
+
 /// Returns the bytes of words.
 pub(super) fn as_bytes(words: &[u32]) -> &[u8] {
     // SAFETY: bytes need no alignment, and any are valid.

@@ -110,6 +110,27 @@ fn several_strips_are_one_convolution() {
 }
 
 #[test]
+fn pixels_are_rows_wherever_they_are_read() {
+    let pool = Pool::new(&PoolOptions { threads: 2, ..PoolOptions::default() }).unwrap();
+    // Pixels of 4 KB are copied, the others are read where they are.
+    for (channels, outputs) in [(1, 3), (7, 40), (130, 33), (1024, 5)] {
+        let data = numbers(3 * 55 * channels, 8);
+        let weights = pack(WeightFormat::F32, outputs, &numbers(outputs * channels, 9));
+        let images = Images { data: &data, count: 3, height: 5, width: 11, channels };
+        let end = (Epilogue::default(), None);
+        let found = run(&pool, images, Window::PIXEL, &weights, ActivationForm::F32, end);
+        let mut activations = Activations::new();
+        let mut expected = vec![f32::NAN; found.len()];
+        pool.step(|step| {
+            let copy = |row: usize, to: &mut [f32]| to.copy_from_slice(&data[row * channels..][..channels]);
+            activations.fill(step, ActivationForm::F32, 3 * 55, channels, &copy);
+            multiply_then(step, &weights, &activations, &mut expected, Epilogue::default(), None);
+        });
+        assert_eq!(bits(&found), bits(&expected), "{channels} channels");
+    }
+}
+
+#[test]
 fn image_that_is_not_finite_spoils_only_itself() {
     let (window, channels) = (Window::square(3, 1, 1), 8);
     let mut data = numbers(2 * 36 * channels, 6);

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::{Epilogue, Vector, Work, enter};
+use crate::activations::ActivationRows;
 use crate::disjoint::Disjoint;
 use crate::weight_format::PANEL;
-use crate::{ActivationForm, Activations, Level, Nonlinearity, PackedMatrix, WeightFormat};
+use crate::{ActivationForm, Level, Nonlinearity, PackedMatrix, WeightFormat};
 
 /// Panels whose outputs are written together. The numbers of a row lie side by side and those of the next row a page or more
 /// away, so fewer visits to a row are fewer translations of addresses.
@@ -14,7 +15,7 @@ pub(super) const MOST_PANELS: usize = 4;
 /// What is done to each sum.
 pub(super) struct Finish<'a> {
     weights: &'a PackedMatrix,
-    input: &'a Activations,
+    input: ActivationRows<'a>,
     output: Disjoint<'a, f32>,
     /// The row that the output begins with.
     first_row: usize,
@@ -25,7 +26,7 @@ pub(super) struct Finish<'a> {
 impl<'a> Finish<'a> {
     pub(super) fn new(
         weights: &'a PackedMatrix,
-        input: &'a Activations,
+        input: ActivationRows<'a>,
         output: Disjoint<'a, f32>,
         epilogue: Epilogue<'a>,
         then: Option<Nonlinearity>,
@@ -101,8 +102,8 @@ impl<'a> Finish<'a> {
             unsafe {
                 let (sum, place) = (sums.as_ptr().add(lane), output.as_mut_ptr().add(lane));
                 let mut scale = V::load(end.scales.as_ptr().add(lane));
-                let sum = if self.input.form() == ActivationForm::Int8Rows {
-                    let quantised = self.input.quantised_rows()[row];
+                let sum = if self.input.form == ActivationForm::Int8Rows {
+                    let quantised = self.input.quantised_rows[row];
                     scale = V::multiply(scale, V::splat(quantised.scale));
                     let surplus = V::splat_word(quantised.sum.wrapping_mul(V::BIAS));
                     V::floats(V::subtract_words(V::load_words(sum.cast()), surplus))

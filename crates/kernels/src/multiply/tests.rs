@@ -128,7 +128,14 @@ fn number_is_the_same_in_every_batch_and_on_any_number_of_threads() {
 
 #[test]
 fn rows_beyond_a_chunk_are_the_same() {
-    let (outputs, inputs, rows) = (40, 96, 2 * MOST_CHUNK_ROWS + 5);
+    // One piece; several pieces of one block; several blocks, in which sums are continued.
+    for inputs in [32, 96, 2200] {
+        check_rows_beyond_a_chunk(inputs);
+    }
+}
+
+fn check_rows_beyond_a_chunk(inputs: usize) {
+    let (outputs, rows) = (40, 2 * MOST_CHUNK_ROWS + 5);
     let mut numbers = Numbers(6);
     let (weights, from) = (numbers.take(outputs * inputs, 1.0), numbers.take(rows * inputs, 3.0));
     let pool = pool(Level::best(), 2);
