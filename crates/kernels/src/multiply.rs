@@ -126,7 +126,7 @@ pub(crate) fn multiply_rows(
 ///
 /// # Panics
 /// As [`multiply`].
-pub(crate) fn multiply_rows(
+pub(crate) fn multiply_here(
     level: Level,
     weights: &PackedMatrix,
     input: &Activations,
@@ -137,8 +137,9 @@ pub(crate) fn multiply_rows(
     assert_eq!(input.width(), weights.inputs(), "activations are as wide as the weights have inputs");
     assert!(rows.end <= input.rows() && output.len() == rows.len() * outputs, "{rows:?} of {}", input.rows());
     assert!(weights.format().accepts(input.form()), "{:?} with {:?}", weights.format(), input.form());
-    let finish = Finish::new(weights, input, Disjoint::new(output), Epilogue::default(), None).starting_at(rows.start);
-    Product::new(level, weights, input, finish).part(rows, 0..outputs.div_ceil(PANEL));
+    let finish =
+        Finish::new(weights, input.as_rows(), Disjoint::new(output), Epilogue::default(), None).starting_at(rows.start);
+    Product::new(level, weights, input.as_rows(), finish).part(rows, 0..outputs.div_ceil(PANEL));
 }
 
 /// Runs `work` with the instructions of a level, which is available: levels come from a pool that has checked.

@@ -14,7 +14,7 @@
 use crate::disjoint::Disjoint;
 use crate::images::{Images, Window};
 use crate::lanes::{self, Kernel, LANES, Lanes};
-use crate::multiply::multiply_rows;
+use crate::multiply::multiply_here;
 use crate::{ConvolutionBuffers, Epilogue, Level, PackedMatrix, Step, WeightFormat};
 
 /// Outputs of a tile in one direction, and pixels that it sees.
@@ -125,7 +125,7 @@ pub fn convolve_winograd(
         step.run(PLACES, &|place| {
             // SAFETY: each place is in one part, and has rows of its own.
             let products = unsafe { products.piece(place * count * outputs..(place + 1) * count * outputs) };
-            multiply_rows(call.level, &weights.matrices[place], seen, place * count..(place + 1) * count, products);
+            multiply_here(call.level, &weights.matrices[place], seen, place * count..(place + 1) * count, products);
         });
         let products = &buffers.products[..length];
         step.run(parts, &|part| {
