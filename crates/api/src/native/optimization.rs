@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
-use seedhouse_service::core::{Error, Reference, Result};
+use seedhouse_service::core::{Reference, Result};
 use seedhouse_service::{Answer, Service, SolveRequest, Solved};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -57,15 +57,10 @@ pub(crate) async fn solve(
 
 impl OptimizationRequest {
     fn decode(self) -> Result<(Reference, SolveRequest)> {
-        let timeout = self.timeout_seconds.map(timeout).transpose()?;
+        let timeout = timeout(self.timeout_seconds)?;
         let parameters = self.parameters.into_iter().collect();
         Ok((reference("model_id", &self.model_id)?, SolveRequest { parameters, timeout }))
     }
-}
-
-fn timeout(seconds: f64) -> Result<Duration> {
-    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| Error::invalid("timeout_seconds", seconds, "must be more than 0 seconds"))
 }
 
 fn response(answer: &Answer<Solved>, started: Instant) -> ResultResponse {
