@@ -3,12 +3,12 @@
 //! The inputs are computed by a few threads as if each were a caller of its own, so that the language model's scheduler and the queue
 //! of any other model put them together with each other and with what others ask.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use seedhouse_core::{Reference, Result};
+use seedhouse_core::{Error, Reference, Result};
 use seedhouse_engine::{
     Classification, ClassifyRequest, EmbedRequest, Embeddings, GenerateRequest, Generation, Patience, PredictRequest,
     RowAnswer, Slot, SolveRequest, Solved, TabularRequest, TensorOutputs,
@@ -131,8 +131,17 @@ impl Batch<'_> {
 
     fn compute_one(&self, index: usize, slot: &Slot, patience: &Patience) -> BatchItem {
         let started = Instant::now();
-        let input = patience.check(slot.model_id()).and_then(|()| (self.decode)(index, slot));
-        let result = input.and_then(|input| input.compute(slot, patience));
+        let input = || patience.check(slot.model_id()).and_then(|()| (self.decode)(index, slot));
+        let result = guarded("an input", || input()?.compute(slot, patience));
         BatchItem { result, seconds: started.elapsed().as_secs_f64() }
     }
 }
+
+/// Turns a panic into the error of what is computed: the thread goes on with the next.
+pub(crate) fn guarded<T>(what: &str, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+    let panicked = |_| Err(Error::Internal(format!("the thread that computed {what} panicked")));
+    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
+}
+
+#[cfg(test)]
+mod tests;
