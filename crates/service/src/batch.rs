@@ -18,6 +18,9 @@ use crate::Service;
 use crate::infer::{Answer, generate_within};
 use crate::solve::solve_within;
 
+/// The most inputs of one request.
+const MOST_INPUTS: usize = 4096;
+
 /// The most threads of one request; more inputs at once do not make it faster.
 const MOST_AT_ONCE: usize = 16;
 
@@ -78,13 +81,15 @@ impl Service {
     /// Computes several inputs with one version; each has its own answer or error, in their order.
     ///
     /// # Errors
-    /// Those that concern the version: it is unknown, cannot be served or cannot be loaded.
+    /// [`Error::Invalid`] for no inputs or more than 4096, and where none or more than 4096 are to be computed at once; those that concern
+    /// the version: it is unknown, cannot be served or cannot be loaded.
     pub fn infer_batch(
         &self,
         reference: &Reference,
         batch: &Batch<'_>,
         patience: &Patience,
     ) -> Result<Answer<Vec<BatchItem>>> {
+        batch.check()?;
         self.infer(reference, "batch inference", patience.deadline(), |slot| Ok(batch.compute(slot, patience)))
     }
 }
@@ -104,6 +109,15 @@ impl BatchInput {
 }
 
 impl Batch<'_> {
+    fn check(&self) -> Result<()> {
+        for (field, number) in [("inputs", self.count), ("batch_size", self.at_once)] {
+            if !(1..=MOST_INPUTS).contains(&number) {
+                return Err(Error::invalid(field, number, format!("must be from 1 to {MOST_INPUTS}")));
+            }
+        }
+        Ok(())
+    }
+
     fn compute(&self, slot: &Slot, patience: &Patience) -> Vec<BatchItem> {
         let next = AtomicUsize::new(0);
         let span = tracing::Span::current();

@@ -68,3 +68,14 @@ fn panic_of_one_input_left_the_others_without_an_answer() {
         answer.unwrap().value.iter().map(|item| item.result.as_ref().err().map(Error::code)).collect();
     assert_eq!(codes, [None, Some(Code::Internal), None]);
 }
+
+#[test]
+fn batch_of_no_inputs_was_refused_by_the_http_route_alone() {
+    let registry = with_canary();
+    for (count, at_once, field) in [(0, 1, "inputs"), (4097, 1, "inputs"), (1, 0, "batch_size"), (1, 4097, "batch_size")] {
+        let batch = Batch { count, at_once, decode: &|_, _| Ok(text()) };
+        let reference = "writer@champion".parse().unwrap();
+        let error = registry.service.infer_batch(&reference, &batch, &Patience::default()).unwrap_err();
+        assert_eq!((error.code(), error.field()), (Code::Invalid, Some(field)));
+    }
+}
