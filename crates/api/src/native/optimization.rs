@@ -1,6 +1,5 @@
 //! `/api/inference/optimization`: a registered problem, solved for the parameters of a request.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
+use crate::named_values::NamedValues;
 use crate::native::result_response::ResultResponse;
 use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
@@ -27,7 +27,8 @@ pub(crate) struct OptimizationRequest {
     model_id: String,
     /// Values of the problem's parameters by name; the others keep the values that the problem gives them.
     #[serde(default)]
-    parameters: BTreeMap<String, f64>,
+    #[schema(value_type = std::collections::BTreeMap<String, f64>)]
+    parameters: NamedValues<f64>,
     /// How many seconds it may take, at most 600; 30 without it.
     #[serde(alias = "timeout")]
     timeout_seconds: Option<f64>,
@@ -58,7 +59,7 @@ pub(crate) async fn solve(
 impl OptimizationRequest {
     fn decode(self) -> Result<(Reference, SolveRequest)> {
         let timeout = timeout(self.timeout_seconds)?;
-        let parameters = self.parameters.into_iter().collect();
+        let NamedValues(parameters) = self.parameters;
         Ok((reference("model_id", &self.model_id)?, SolveRequest { parameters, timeout }))
     }
 }
