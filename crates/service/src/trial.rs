@@ -17,6 +17,7 @@ use seedhouse_core::{
 };
 use serde::Serialize;
 
+use crate::deploy::lock;
 use crate::infer::slot_key;
 use crate::{Origin, Service, Warming};
 
@@ -194,7 +195,8 @@ impl Service {
     ) -> Result<Entry> {
         let TrialPlace { base, alias, kind } = at;
         let entry = self.store.version(reference)?;
-        let _alone = self.served_aliases.one_at_a_time();
+        let moves = self.served_aliases.moves_of(&base);
+        let _alone = lock(&moves);
         let holder = self.holder(&base, &alias)?;
         let holder = holder.ok_or_else(|| Error::not_found(Kind::Alias, format!("{base}@{alias}")))?;
         let hold = self.engine.hold(&slot_key(&holder));
