@@ -70,8 +70,8 @@ fn graph_that_fails_at_every_run_was_warmed_up_without_an_error() {
         let inputs = vec![TensorSpec { name: "x".into(), tensor_type, shape }];
         served(Failing { inputs, error }, &json!({})).unwrap().warm_up().map_err(|error| error.code())
     };
-    let (shapes, broken): (fn() -> Error, fn() -> Error) =
-        (|| Error::invalid("inputs", "x [1]", "a test"), || Error::Internal("a test".into()));
+    let shapes: fn() -> Error = || Error::invalid("inputs", "x [1]", "a test");
+    let broken: fn() -> Error = || Error::Internal("a test".into());
     assert_eq!(warm_up(vec![Some(2)], TensorType::F32, shapes), Err(Code::Invalid));
     assert_eq!(warm_up(vec![Some(2)], TensorType::Bool, broken), Err(Code::Internal));
     assert_eq!(warm_up(vec![None, Some(2)], TensorType::I64, broken), Err(Code::Internal));
