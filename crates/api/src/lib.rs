@@ -23,6 +23,7 @@ mod event_stream;
 mod leftover;
 mod limits;
 mod metrics;
+mod named_values;
 mod native;
 mod origin;
 mod parameters;

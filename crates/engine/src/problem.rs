@@ -27,17 +27,25 @@ impl SolveRequest {
     /// The longest time that may be asked for.
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-    /// Returns when the time is up that begins now.
+    /// Checks the time that is asked for; every way of solving a problem passes here.
     ///
     /// # Errors
     /// [`Error::Invalid`] when more than [`LONGEST_TIMEOUT`](Self::LONGEST_TIMEOUT) is asked for.
-    pub fn deadline(&self) -> Result<Instant> {
+    fn timeout(&self) -> Result<Duration> {
         let timeout = self.timeout.unwrap_or(SolveRequest::DEFAULT_TIMEOUT);
         if timeout > SolveRequest::LONGEST_TIMEOUT {
             let rule = format!("must be at most {} s", SolveRequest::LONGEST_TIMEOUT.as_secs());
             return Err(Error::invalid("timeout_seconds", timeout.as_secs_f64(), rule));
         }
-        Ok(Instant::now() + timeout)
+        Ok(timeout)
+    }
+
+    /// Returns when the time is up that begins now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when more than [`LONGEST_TIMEOUT`](Self::LONGEST_TIMEOUT) is asked for.
+    pub fn deadline(&self) -> Result<Instant> {
+        Ok(Instant::now() + self.timeout()?)
     }
 
     /// Returns the request for parameters that came as numbers of a tensor request.
@@ -51,7 +59,7 @@ impl SolveRequest {
                 (Values::Fractional(values), []) => values.first().copied(),
                 _ => None,
             };
-            let rule = || Error::invalid(format!("parameters.{name}"), "given", "must be one number");
+            let rule = || Error::invalid(format!("parameters.{name}"), written(numbers), "must be one number");
             Ok((name.clone(), value.ok_or_else(rule)?))
         };
         Ok(SolveRequest { parameters: inputs.iter().map(parameter).collect::<Result<_>>()?, timeout: None })
@@ -126,6 +134,14 @@ impl Solved {
     }
 }
 
+/// Returns what was given instead of one number.
+fn written(numbers: &Numbers) -> String {
+    match (&numbers.values, &numbers.shape[..]) {
+        (Values::Bool(values), []) => values.first().map_or_else(String::new, bool::to_string),
+        (_, shape) => format!("numbers of shape {shape:?}"),
+    }
+}
+
 /// Whole numbers are written as such.
 fn number(value: f64, kind: VariableKind) -> Value {
     match kind {
@@ -138,6 +154,10 @@ fn number(value: f64, kind: VariableKind) -> Value {
 /// Solves a problem for the parameters of a request.
 pub(crate) fn solve(problem: &dyn DeclaredProblem, request: &SolveRequest, limits: &SolveLimits<'_>) -> Result<Solved> {
     let started = Instant::now();
+    request.timeout()?;
+    // Whoever solves several problems in one request may have more time for them together.
+    let deadline = limits.deadline.min(started + SolveRequest::LONGEST_TIMEOUT);
+    let limits = &SolveLimits { deadline, ..*limits };
     let info = Arc::clone(problem.info());
     let parameters = values(&info.parameters, &request.parameters)?;
     let solution = problem.solve(&parameters, limits)?;
@@ -188,3 +208,6 @@ fn names(parameters: &[ParameterInfo]) -> String {
     let names: Vec<String> = parameters.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
     format!("the parameters {}", names.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -400,7 +400,7 @@ impl Slot {
     }
 
     /// Computes something small of what the version is for: one token after one token, the class of a black image, an ordinary row, an
-    /// image in one step, the vector of a letter, or what a problem's own parameters give.
+    /// image in one step, the vector of a letter, what a problem's own parameters give, or what a graph makes of zeros.
     ///
     /// # Errors
     /// As [`generate`](Slot::generate) and [`classify`](Slot::classify) give for a model that does not work.
@@ -418,11 +418,11 @@ impl Slot {
             Task::Sentences(encoder) => encoder.warm_up(),
             Task::Other(_) => match &self.model {
                 LoadedModel::Problem(declared) => problem::warm_up(declared.as_ref()),
-                // Nobody knows what its tensors mean.
+                // Nobody knows what its tensors mean, so it is given zeros.
                 LoadedModel::Tensor(_)
                 | LoadedModel::Text(_)
                 | LoadedModel::Diffusion(_)
-                | LoadedModel::Embedding(_) => Ok(()),
+                | LoadedModel::Embedding(_) => self.tensors.as_ref().map_or(Ok(()), |tensors| tensors.warm_up()),
             },
         }
     }

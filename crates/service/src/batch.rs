@@ -3,12 +3,12 @@
 //! The inputs are computed by a few threads as if each were a caller of its own, so that the language model's scheduler and the queue
 //! of any other model put them together with each other and with what others ask.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use seedhouse_core::{Reference, Result};
+use seedhouse_core::{Error, Reference, Result};
 use seedhouse_engine::{
     Classification, ClassifyRequest, EmbedRequest, Embeddings, GenerateRequest, Generation, Patience, PredictRequest,
     RowAnswer, Slot, SolveRequest, Solved, TabularRequest, TensorOutputs,
@@ -17,6 +17,9 @@ use seedhouse_engine::{
 use crate::Service;
 use crate::infer::{Answer, generate_within};
 use crate::solve::solve_within;
+
+/// The most inputs of one request.
+const MOST_INPUTS: usize = 4096;
 
 /// The most threads of one request; more inputs at once do not make it faster.
 const MOST_AT_ONCE: usize = 16;
@@ -78,13 +81,15 @@ impl Service {
     /// Computes several inputs with one version; each has its own answer or error, in their order.
     ///
     /// # Errors
-    /// Those that concern the version: it is unknown, cannot be served or cannot be loaded.
+    /// [`Error::Invalid`] for no inputs or more than 4096, and where none or more than 4096 are to be computed at once; those that concern
+    /// the version: it is unknown, cannot be served or cannot be loaded.
     pub fn infer_batch(
         &self,
         reference: &Reference,
         batch: &Batch<'_>,
         patience: &Patience,
     ) -> Result<Answer<Vec<BatchItem>>> {
+        batch.check()?;
         self.infer(reference, "batch inference", patience.deadline(), |slot| Ok(batch.compute(slot, patience)))
     }
 }
@@ -104,6 +109,15 @@ impl BatchInput {
 }
 
 impl Batch<'_> {
+    fn check(&self) -> Result<()> {
+        for (field, number) in [("inputs", self.count), ("batch_size", self.at_once)] {
+            if !(1..=MOST_INPUTS).contains(&number) {
+                return Err(Error::invalid(field, number, format!("must be from 1 to {MOST_INPUTS}")));
+            }
+        }
+        Ok(())
+    }
+
     fn compute(&self, slot: &Slot, patience: &Patience) -> Vec<BatchItem> {
         let next = AtomicUsize::new(0);
         let span = tracing::Span::current();
@@ -131,8 +145,17 @@ impl Batch<'_> {
 
     fn compute_one(&self, index: usize, slot: &Slot, patience: &Patience) -> BatchItem {
         let started = Instant::now();
-        let input = patience.check(slot.model_id()).and_then(|()| (self.decode)(index, slot));
-        let result = input.and_then(|input| input.compute(slot, patience));
+        let input = || patience.check(slot.model_id()).and_then(|()| (self.decode)(index, slot));
+        let result = guarded("an input", || input()?.compute(slot, patience));
         BatchItem { result, seconds: started.elapsed().as_secs_f64() }
     }
 }
+
+/// Turns a panic into the error of what is computed: the thread goes on with the next.
+pub(crate) fn guarded<T>(what: &str, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+    let panicked = |_| Err(Error::Internal(format!("the thread that computed {what} panicked")));
+    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //! loaded and computes something small before the record is written, while the old one is held in memory; where that fails
 //! nothing was changed, and the old version goes on.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seedhouse_core::{
     Action, Alias, AliasMove, Entry, Error, ExpectedHolder, Kind, ModelId, ModelName, Reference, Result,
@@ -31,8 +31,9 @@ pub enum Warming {
 #[derive(Default)]
 pub(crate) struct ServedAliases {
     asked: Mutex<HashSet<(ModelName, Alias)>>,
-    /// One move at a time: two would warm and drain each other's versions.
-    moving: Mutex<()>,
+    /// One move of a model's aliases at a time: two would warm and drain each other's versions. Of other models nobody waits, as warming
+    /// a large version takes its time.
+    moving: Mutex<HashMap<ModelName, Arc<Mutex<()>>>>,
 }
 
 impl ServedAliases {
@@ -44,9 +45,12 @@ impl ServedAliases {
         }
     }
 
-    /// Keeps others from moving aliases while the guard lives.
-    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
-        lock(&self.moving)
+    /// Returns what whoever moves aliases of a model holds meanwhile, with [`lock`].
+    pub(crate) fn moves_of(&self, base: &ModelName) -> Arc<Mutex<()>> {
+        let mut moving = lock(&self.moving);
+        // What nobody holds or waits for is not needed any more; who asks now has not got it yet.
+        moving.retain(|_, moves| Arc::strong_count(moves) > 1);
+        Arc::clone(moving.entry(base.clone()).or_default())
     }
 
     fn has(&self, base: &ModelName, alias: &Alias) -> bool {
@@ -110,7 +114,8 @@ impl Service {
         warming: Warming,
         origin: Origin,
     ) -> Result<Entry> {
-        let _alone = self.served_aliases.one_at_a_time();
+        let moves = self.served_aliases.moves_of(&new.base);
+        let _alone = lock(&moves);
         let old = self.holder(&new.base, &alias)?.filter(|old| slot_key(old) != slot_key(new));
         let is_warmed = self.is_to_be_warmed(warming, &alias, old.as_ref());
         let hold = old.as_ref().map(|old| self.engine.hold(&slot_key(old)));
@@ -156,7 +161,24 @@ impl Service {
     }
 }
 
-/// Nothing that can panic runs under `asked`, and `moving` guards no value.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Nothing that can panic runs under `asked` and `moving`, and what a move holds guards no value.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn move_of_one_model_held_up_those_of_others() {
+        let aliases = ServedAliases::default();
+        let [wheat, rice] = ["wheat", "rice"].map(|name| name.parse::<ModelName>().unwrap());
+        let moves = aliases.moves_of(&wheat);
+        let held = lock(&moves);
+        assert!(aliases.moves_of(&rice).try_lock().is_ok());
+        assert!(aliases.moves_of(&wheat).try_lock().is_err(), "two moves of one model take turns");
+        drop(held);
+        assert!(aliases.moves_of(&wheat).try_lock().is_ok());
+    }
 }

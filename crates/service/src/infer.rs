@@ -19,7 +19,7 @@ use crate::Service;
 use crate::batch::{BatchInput, BatchOutput};
 use crate::metering::{Measured, describe_text};
 use crate::shadow::CopiedRequest;
-use crate::trial::{CanaryPart, blames_the_version};
+use crate::trial::{CanaryPart, Counters, blames_the_version};
 
 /// A result and the version that gave it.
 #[derive(Debug, Clone)]
@@ -259,24 +259,7 @@ impl Service {
         };
         self.served_aliases.note(&entry.base, alias);
         if let Some((canary, counters)) = self.trials.drawn(&entry, alias, TrialKind::Canary) {
-            let tried = self.try_canary(&entry, &canary, call, &mut compute);
-            return match tried {
-                Ok(answer) => {
-                    counters.answered();
-                    Ok(Answer { canary: Some(CanaryPart::Answered), ..answer })
-                }
-                Err(error) if !blames_the_version(&error) => Err(error),
-                Err(error) => {
-                    counters.failed();
-                    let (alias, canary_id, code) = (call.reference, canary.as_str(), error.code());
-                    tracing::warn!(%alias, canary = canary_id, code = code.as_str(), %error, "a canary failed");
-                    if !(call.may_repeat)() {
-                        return Err(error);
-                    }
-                    let answer = self.answer(&entry, call, options, &mut compute)?;
-                    Ok(Answer { canary: Some(CanaryPart::Failed { model_id: canary, code }), ..answer })
-                }
-            };
+            return self.answer_with_canary(&entry, canary, &counters, call, &mut compute);
         }
         let answer = self.answer(&entry, call, options, &mut compute)?;
         if let Some(copy) = call.copy
@@ -289,6 +272,63 @@ impl Service {
         Ok(answer)
     }
 
+    /// Computes with a canary, and with the alias's own version where the canary gives no answer or faults of its own are inside it.
+    ///
+    /// Whose fault an error is shows what the own version makes of the request: where it refuses as well, it was the request's, and its
+    /// error is the answer.
+    fn answer_with_canary<T: Measured>(
+        &self,
+        own: &Entry,
+        canary: ModelId,
+        counters: &Counters,
+        call: &Call<'_, T>,
+        compute: &mut dyn FnMut(&Slot) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let tried = self.try_canary(own, &canary, call, compute);
+        let tried = tried.map(|answer| Answer { canary: Some(CanaryPart::Answered), ..answer });
+        let (code, text) = match &tried {
+            Ok(answer) => match answer.value.faults().first() {
+                None => {
+                    counters.answered();
+                    return tried;
+                }
+                Some(fault) => (fault.code(), fault.to_string()),
+            },
+            // Nobody waits for the other answer.
+            Err(Error::Cancelled) => return tried,
+            Err(error) => (error.code(), error.to_string()),
+        };
+        let failed = || {
+            counters.failed();
+            let (alias, canary) = (call.reference, canary.as_str());
+            tracing::warn!(%alias, canary, code = code.as_str(), error = text, "a canary failed");
+        };
+        let has_time = call.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        if !has_time || !(call.may_repeat)() {
+            if blames_the_version(code) {
+                failed();
+            }
+            return tried;
+        }
+        let options = SlotOptions { deadline: call.deadline, ..SlotOptions::default() };
+        match (self.answer(own, call, options, compute), tried) {
+            (Err(error), Err(_)) => Err(error),
+            // What the canary could answer is more than nothing.
+            (Err(_), Ok(answer)) => {
+                failed();
+                Ok(answer)
+            }
+            (Ok(own), Ok(answer)) if own.value.faults().len() >= answer.value.faults().len() => {
+                counters.answered();
+                Ok(answer)
+            }
+            (Ok(own), _) => {
+                failed();
+                Ok(Answer { canary: Some(CanaryPart::Failed { model_id: canary.clone(), code }), ..own })
+            }
+        }
+    }
+
     /// Computes with a canary, for which the alias's own version is not unloaded.
     fn try_canary<T: Measured>(
         &self,
@@ -299,7 +339,7 @@ impl Service {
     ) -> Result<Answer<T>> {
         let entry = self.tried_version(canary)?;
         let _held = self.engine.hold(&slot_key(own));
-        let options = SlotOptions { deadline: call.deadline, beside_held: true };
+        let options = SlotOptions { deadline: call.deadline.map(halfway), beside_held: true };
         self.answer(&entry, call, options, compute)
     }
 
@@ -384,6 +424,12 @@ impl Service {
             options: LoadOptions { metadata: entry.record.metadata() },
         })
     }
+}
+
+/// Returns until when a canary may wait for memory, so that time is left for the alias's own version.
+fn halfway(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
 }
 
 /// Generates text for a caller that takes it whole, and has so much patience.

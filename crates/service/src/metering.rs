@@ -19,6 +19,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::batch::{BatchItem, BatchOutput};
+use crate::trial::blames_the_version;
 use crate::{Computed, Service};
 
 /// An answer that can say what it took.
@@ -27,6 +28,15 @@ pub(crate) trait Measured {
     fn usage(&self) -> Usage {
         Usage { items: 1, ..Usage::default() }
     }
+
+    /// Returns the errors of items that are the version's own fault. An answer about several items has them inside.
+    fn faults(&self) -> Vec<&Error> {
+        Vec::new()
+    }
+}
+
+fn faults<'e>(errors: impl Iterator<Item = &'e Error>) -> Vec<&'e Error> {
+    errors.filter(|error| blames_the_version(error.code())).collect()
 }
 
 impl Measured for Classification {}
@@ -49,6 +59,10 @@ impl Measured for TabularAnswer {
     /// Only rows that were answered count as answered.
     fn usage(&self) -> Usage {
         Usage { items: self.rows.iter().filter(|row| row.is_ok()).count() as u64, ..Usage::default() }
+    }
+
+    fn faults(&self) -> Vec<&Error> {
+        faults(self.rows.iter().filter_map(|row| row.as_ref().err()))
     }
 }
 
@@ -99,6 +113,10 @@ impl Measured for Vec<BatchItem> {
             }
         }
         sum
+    }
+
+    fn faults(&self) -> Vec<&Error> {
+        faults(self.iter().filter_map(|item| item.result.as_ref().err()))
     }
 }
 

@@ -2,14 +2,13 @@
 //! them reaches a caller; they are compared, counted and dropped.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use seedhouse_core::{Entry, Error, ModelId, Result};
+use seedhouse_core::{Entry, ModelId, Result};
 use seedhouse_engine::{Cancel, ImageInput, Patience, Prompt, SlotOptions, Values};
 
-use crate::batch::{BatchInput, BatchOutput};
+use crate::batch::{BatchInput, BatchOutput, guarded};
 use crate::infer::slot_key;
 use crate::trial::Counters;
 use crate::{Service, Stop};
@@ -120,7 +119,7 @@ impl Service {
     pub fn work_on_shadows(&self) {
         self.shadows.lock().workers += 1;
         while let Some(copy) = self.shadows.next(&self.stop) {
-            match guarded(|| self.compute_copy(&copy)) {
+            match guarded("a copy", || self.compute_copy(&copy)) {
                 Ok(answer) => {
                     copy.counters.answered();
                     copy.counters.compared(is_same(&copy.answer, &answer));
@@ -145,12 +144,6 @@ impl Service {
         let slot = self.slot(&entry, "shadow inference", options)?;
         copy.request.compute(&slot, &patience)
     }
-}
-
-/// A panic ends one copy, not the thread.
-fn guarded<T>(compute: impl FnOnce() -> Result<T>) -> Result<T> {
-    let panicked = |_| Err(Error::Internal("the thread that computed a copy panicked".into()));
-    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
 }
 
 /// Returns whether two versions said the same: the same texts, the same best class, the same tensors.

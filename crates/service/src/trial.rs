@@ -4,8 +4,8 @@
 //! n-th request by an alias goes to the canary where the fractional part of n times the golden ratio is below its weight. That spreads them
 //! evenly, is the same after every start, and never falls in step with clients that take turns.
 //!
-//! A canary that cannot be loaded or fails for reasons of its own does not fail the request: the alias's own version answers it, the answer
-//! says so, and it is counted.
+//! A canary that gives no answer does not fail the request: the alias's own version answers it, the answer says so, and it is counted. Where
+//! the own version gives none either, the request was at fault, and not the canary.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use seedhouse_core::{
 };
 use serde::Serialize;
 
+use crate::deploy::lock;
 use crate::infer::slot_key;
 use crate::{Origin, Service, Warming};
 
@@ -156,9 +157,9 @@ impl Trials {
     }
 }
 
-/// Returns whether an error is the version's own fault, so that another version may answer.
-pub(crate) fn blames_the_version(error: &Error) -> bool {
-    match error.code() {
+/// Returns whether an error is the version's own fault, where no other version can be asked or the error is that of one of several items.
+pub(crate) fn blames_the_version(code: Code) -> bool {
+    match code {
         Code::NotFound
         | Code::FailedPrecondition
         | Code::Unsupported
@@ -194,7 +195,8 @@ impl Service {
     ) -> Result<Entry> {
         let TrialPlace { base, alias, kind } = at;
         let entry = self.store.version(reference)?;
-        let _alone = self.served_aliases.one_at_a_time();
+        let moves = self.served_aliases.moves_of(&base);
+        let _alone = lock(&moves);
         let holder = self.holder(&base, &alias)?;
         let holder = holder.ok_or_else(|| Error::not_found(Kind::Alias, format!("{base}@{alias}")))?;
         let hold = self.engine.hold(&slot_key(&holder));

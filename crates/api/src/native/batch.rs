@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
-use seedhouse_service::core::{Error, Result};
+use seedhouse_service::core::Result;
 use seedhouse_service::{Answer, Batch, BatchItem, BatchOutput, Caller, Patience, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -43,9 +43,6 @@ fn default_batch_size() -> usize {
     32
 }
 
-/// The most inputs of one request.
-const MOST_INPUTS: usize = 4096;
-
 /// What came of them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchResponse {
@@ -69,8 +66,6 @@ pub(crate) async fn infer_batch(
     let permit = admission.inference()?;
     let BatchRequest { model_id, inputs, batch_size, timeout_seconds } = read_json(request, &limits).await?;
     let reference = reference("model_id", &model_id)?;
-    check("inputs", inputs.len(), 1, MOST_INPUTS)?;
-    check("batch_size", batch_size, 1, MOST_INPUTS)?;
     let cancel = CancelOnDrop::default();
     let patience = Patience::new(timeout(timeout_seconds)?, cancel.observer());
     let compute = move || {
@@ -81,13 +76,6 @@ pub(crate) async fn infer_batch(
         service.infer_batch(&reference, &batch, &patience).map(response)
     };
     Ok(Json(blocking::run_admitted(permit, compute).await?))
-}
-
-fn check(field: &str, number: usize, least: usize, most: usize) -> Result<()> {
-    match (least..=most).contains(&number) {
-        true => Ok(()),
-        false => Err(Error::invalid(field, number, format!("must be from {least} to {most}"))),
-    }
 }
 
 fn response(answer: Answer<Vec<BatchItem>>) -> BatchResponse {

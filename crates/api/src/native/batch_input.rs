@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::named_values::NamedValues;
 use crate::native::image_data::ImageData;
 use crate::native::text_request::GenerationRequest;
 use crate::request_body::decode_part;
@@ -123,7 +124,7 @@ impl Reader<'_> {
     /// Tensors by name, or the only one that the model takes.
     fn tensors(&self, specs: &[TensorSpec]) -> Result<BatchInput> {
         let inputs = match (self.begins, specs) {
-            (b'{', _) => self.decode::<BTreeMap<String, Numbers>>()?.into_iter().collect(),
+            (b'{', _) => self.decode::<NamedValues<Numbers>>()?.0,
             (b'"' | b'n' | b't' | b'f', _) => return Err(self.wrong("must be numbers in nested lists, by name")),
             (_, [only]) => vec![(only.name.clone(), self.decode()?)],
             (_, several) => {
@@ -135,8 +136,7 @@ impl Reader<'_> {
     }
 
     fn parameters(&self) -> Result<BatchInput> {
-        let inputs: BTreeMap<String, Numbers> = self.decode()?;
-        let inputs: Vec<(String, Numbers)> = inputs.into_iter().collect();
+        let NamedValues(inputs) = self.decode::<NamedValues<Numbers>>()?;
         Ok(BatchInput::Parameters(SolveRequest::of_numbers(&inputs)?))
     }
 

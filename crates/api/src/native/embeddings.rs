@@ -15,7 +15,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -56,7 +56,7 @@ impl EmbeddingsRequest {
     fn decode(self) -> Result<(Reference, EmbedRequest, Option<Duration>)> {
         let reference = reference("model_id", &self.model_id)?;
         let texts = texts(self.input)?;
-        let timeout = self.timeout_seconds.map(timeout).transpose()?;
+        let timeout = timeout(self.timeout_seconds)?;
         Ok((reference, EmbedRequest { texts, prompt: self.prompt_name }, timeout))
     }
 }
@@ -81,13 +81,6 @@ fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    }
-}
-
-fn timeout(seconds: f64) -> Result<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err(Error::invalid("timeout_seconds", seconds, "must be a number above 0")),
     }
 }
 

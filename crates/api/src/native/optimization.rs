@@ -1,12 +1,11 @@
 //! `/api/inference/optimization`: a registered problem, solved for the parameters of a request.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
-use seedhouse_service::core::{Error, Reference, Result};
+use seedhouse_service::core::{Reference, Result};
 use seedhouse_service::{Answer, Service, SolveRequest, Solved};
 use serde::Deserialize;
 use serde_json::json;
@@ -15,8 +14,9 @@ use utoipa::ToSchema;
 use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
+use crate::named_values::NamedValues;
 use crate::native::result_response::ResultResponse;
-use crate::parameters::reference;
+use crate::parameters::{reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -27,7 +27,8 @@ pub(crate) struct OptimizationRequest {
     model_id: String,
     /// Values of the problem's parameters by name; the others keep the values that the problem gives them.
     #[serde(default)]
-    parameters: BTreeMap<String, f64>,
+    #[schema(value_type = std::collections::BTreeMap<String, f64>)]
+    parameters: NamedValues<f64>,
     /// How many seconds it may take, at most 600; 30 without it.
     #[serde(alias = "timeout")]
     timeout_seconds: Option<f64>,
@@ -57,15 +58,10 @@ pub(crate) async fn solve(
 
 impl OptimizationRequest {
     fn decode(self) -> Result<(Reference, SolveRequest)> {
-        let timeout = self.timeout_seconds.map(timeout).transpose()?;
-        let parameters = self.parameters.into_iter().collect();
+        let timeout = timeout(self.timeout_seconds)?;
+        let NamedValues(parameters) = self.parameters;
         Ok((reference("model_id", &self.model_id)?, SolveRequest { parameters, timeout }))
     }
-}
-
-fn timeout(seconds: f64) -> Result<Duration> {
-    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| Error::invalid("timeout_seconds", seconds, "must be more than 0 seconds"))
 }
 
 fn response(answer: &Answer<Solved>, started: Instant) -> ResultResponse {

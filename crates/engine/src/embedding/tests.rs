@@ -340,3 +340,13 @@ fn texts_of_several_callers_are_one_batch_with_the_vectors_of_each_alone() {
         }
     });
 }
+
+#[test]
+fn tokenizer_without_a_special_token_that_it_names_is_refused_and_does_not_panic() {
+    let mut tokenizer = word_tokenizer();
+    tokenizer["post_processor"]["special_tokens"] = json!({});
+    let mut model = FakeEmbedder::new();
+    model.info.tokenizer = tokenizer.to_string();
+    let error = SentenceEncoder::new("a_v1", Arc::new(model), BatchSettings::default()).err().unwrap();
+    assert!(error.to_string().contains("`tokenizer.json`"), "{error}");
+}

@@ -32,10 +32,8 @@ impl TextCutting {
     /// [`Error::Malformed`] when the library does not take the file, [`Error::Unsupported`] when it tells sentences apart.
     pub(super) fn new(info: &EmbedderInfo) -> Result<TextCutting> {
         let malformed = |reason: String| Error::malformed("the tokenizer", reason);
-        // The library indexes tables by numbers of the file, and a panic in it is about the file, not about us.
-        let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(info.tokenizer.as_bytes())));
-        let read = read.map_err(|_| malformed("its tables contradict each other".into()))?;
-        let mut tokenizer = read.map_err(|error| malformed(format!("`tokenizer.json`: {error}")))?;
+        let read = guarded(|| Tokenizer::from_bytes(info.tokenizer.as_bytes()));
+        let mut tokenizer = read.map_err(|reason| malformed(format!("`tokenizer.json`: {reason}")))?;
         tokenizer.with_padding(None);
         let said = tokenizer.get_truncation().cloned().unwrap_or_default();
         let truncation = TruncationParams { max_length: info.longest_sequence, stride: 0, ..said };
@@ -53,7 +51,10 @@ impl TextCutting {
 
     /// Models here know one kind of token, the first sentence's.
     fn refuse_kinds_of_tokens(&self) -> Result<()> {
-        let encoding = self.tokenizer.encode("a", true).map_err(|error| internal(&error))?;
+        let encoding = guarded(|| self.tokenizer.encode("a", true));
+        let encoding = encoding.map_err(|reason| {
+            Error::malformed("the tokenizer", format!("`tokenizer.json` cannot encode a text: {reason}"))
+        })?;
         match encoding.get_type_ids().iter().find(|kind| **kind != 0) {
             None => Ok(()),
             Some(kind) => Err(Error::unsupported(
@@ -67,7 +68,9 @@ impl TextCutting {
     pub(super) fn sequence(&self, prompt: &str, text: &str) -> Result<Sequence> {
         let whole = (!prompt.is_empty()).then(|| format!("{prompt}{text}"));
         let text = whole.as_deref().unwrap_or(text);
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| internal(&error))?;
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, true)).map_err(|reason| {
+            Error::Internal(format!("the tokenizer of `tokenizer.json` cannot encode a text: {reason}"))
+        })?;
         Ok(Sequence { tokens: encoding.get_ids().to_vec(), is_cut: !encoding.get_overflowing().is_empty() })
     }
 
@@ -76,6 +79,11 @@ impl TextCutting {
     }
 }
 
-fn internal(error: &tokenizers::Error) -> Error {
-    Error::Internal(format!("the tokenizer cannot encode a text: {error}"))
+/// Calls the library; an error says why not. It indexes tables by numbers and names of the file, when it reads it and at each text, and a
+/// panic in it is about the file, not about us.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("its tables contradict each other".into()),
+    }
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
-use seedhouse_core::{Error, Result};
+use half::f16;
+use seedhouse_core::runtime::{Tensor, TensorData, TensorModel, TensorSpec, TensorType, check_inputs};
+use seedhouse_core::{Code, Error, Result};
 use serde_json::{Map, Value};
 
 use super::PredictRequest;
 use super::joining::{Inputs, parted};
 use crate::batching::{BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
+
+/// The most numbers of all inputs together that a version is tried with: 64 MiB of f32.
+const MOST_ZEROS: usize = 1 << 24;
 
 /// The field of a record's metadata that says that rows are independent, of a model that cannot know.
 const DECLARATION: &str = "dynamic_batching";
@@ -56,6 +60,32 @@ impl ServedTensors {
         self.batcher.compute(inputs, patience, &|items| self.compute(items))
     }
 
+    /// Computes zeros, once, with every free dimension 1; nothing where that would be too many numbers.
+    ///
+    /// Whether a graph takes 1 for a free dimension is a guess: where it says that it cannot compute with such inputs, and a dimension is
+    /// free, nothing is known of the version, and that is no failure.
+    ///
+    /// # Errors
+    /// Those of [`run`](ServedTensors::run).
+    pub(crate) fn warm_up(&self) -> Result<()> {
+        let specs = self.model.inputs();
+        let shapes: Vec<Vec<usize>> =
+            specs.iter().map(|spec| spec.shape.iter().map(|size| size.unwrap_or(1)).collect()).collect();
+        let counts = shapes.iter().map(|shape| shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)));
+        let total = counts.into_iter().try_fold(0_usize, |total, count| total.checked_add(count?));
+        if total.is_none_or(|total| total > MOST_ZEROS) {
+            return Ok(());
+        }
+        let zeros = |(spec, shape): (&'_ TensorSpec, Vec<usize>)| zeros(spec.tensor_type, shape);
+        let names = specs.iter().map(|spec| spec.name.as_str());
+        let inputs = names.zip(specs.iter().zip(shapes).map(zeros)).collect();
+        let is_guessed = specs.iter().any(|spec| spec.shape.contains(&None));
+        match self.run(inputs, &Patience::default()) {
+            Err(error) if is_guessed && error.code() == Code::Invalid => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
     /// Returns whether a request names one of the model's inputs.
     pub(crate) fn has_input_of(&self, request: &PredictRequest) -> bool {
         request.inputs.iter().any(|(name, _)| self.model.inputs().iter().any(|spec| spec.name == *name))
@@ -95,6 +125,20 @@ impl ServedTensors {
         let rows: usize = rows.iter().sum();
         Error::Internal(format!("`{}` gave `{}` of shape {:?} for {rows} rows", self.model_id, spec.name, output.shape))
     }
+}
+
+fn zeros(tensor_type: TensorType, shape: Vec<usize>) -> Tensor {
+    let count = shape.iter().product();
+    let data = match tensor_type {
+        TensorType::F32 => TensorData::F32(vec![0.0; count]),
+        TensorType::F16 => TensorData::F16(vec![f16::ZERO; count]),
+        TensorType::I64 => TensorData::I64(vec![0; count]),
+        TensorType::I32 => TensorData::I32(vec![0; count]),
+        TensorType::I8 => TensorData::I8(vec![0; count]),
+        TensorType::U8 => TensorData::U8(vec![0; count]),
+        TensorType::Bool => TensorData::Bool(vec![false; count]),
+    };
+    Tensor { shape, data }
 }
 
 /// Returns whether the record says that rows are independent.

@@ -40,6 +40,46 @@ impl TensorModel for Reticent {
     }
 }
 
+/// A graph of one fixed and perhaps one free dimension that loads and fails with an error each time.
+struct Failing {
+    inputs: Vec<TensorSpec>,
+    error: fn() -> Error,
+}
+
+impl TensorModel for Failing {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &[]
+    }
+
+    fn run(&self, _inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        Err((self.error)())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn graph_that_fails_at_every_run_was_warmed_up_without_an_error() {
+    let warm_up = |shape: Vec<Option<usize>>, tensor_type, error| {
+        let inputs = vec![TensorSpec { name: "x".into(), tensor_type, shape }];
+        served(Failing { inputs, error }, &json!({})).unwrap().warm_up().map_err(|error| error.code())
+    };
+    let shapes: fn() -> Error = || Error::invalid("inputs", "x [1]", "a test");
+    let broken: fn() -> Error = || Error::Internal("a test".into());
+    assert_eq!(warm_up(vec![Some(2)], TensorType::F32, shapes), Err(Code::Invalid));
+    assert_eq!(warm_up(vec![Some(2)], TensorType::Bool, broken), Err(Code::Internal));
+    assert_eq!(warm_up(vec![None, Some(2)], TensorType::I64, broken), Err(Code::Internal));
+    assert_eq!(warm_up(vec![None, Some(2)], TensorType::F16, shapes), Ok(()), "1 may be a wrong guess");
+    assert_eq!(warm_up(vec![Some(1 << 25)], TensorType::U8, broken), Ok(()), "too many numbers");
+    assert_eq!(warm_up(vec![Some(usize::MAX); 2], TensorType::I8, broken), Ok(()));
+}
+
 fn image(value: f32) -> Tensor {
     Tensor::new(vec![1, 3, 1, 2], vec![value, 0.1, value * 0.7, 0.3, 0.9, value])
 }
