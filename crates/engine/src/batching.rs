@@ -19,14 +19,13 @@ mod ticket;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use seedhouse_core::{Error, Result};
+use seedhouse_core::{Error, Result, panic_text};
 
 pub use self::patience::{Cancel, Patience};
 pub use self::settings::BatchSettings;
@@ -291,9 +290,8 @@ impl<I: Joinable, O> Drop for Lead<'_, I, O> {
 
 /// Runs a batch; a panic becomes an error of its items, for it is no reason to end the threads of those who wait.
 fn guarded<I, O>(model_id: &str, items: &[I], run: Run<'_, I, O>) -> Result<Vec<O>> {
-    let outputs = catch_unwind(AssertUnwindSafe(|| run(items))).unwrap_or_else(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(Error::Internal(format!("`{model_id}` stopped over its input: {}", text.unwrap_or("no message"))))
+    let outputs = catch_unwind(AssertUnwindSafe(|| run(items))).unwrap_or_else(|panic| {
+        Err(Error::Internal(format!("`{model_id}` stopped over its input: {}", panic_text(&*panic))))
     })?;
     match outputs.len() == items.len() {
         true => Ok(outputs),

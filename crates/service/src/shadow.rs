@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use seedhouse_core::{Entry, Error, ModelId, Result};
+use seedhouse_core::{Entry, Error, ModelId, Result, panic_text};
 use seedhouse_engine::{Cancel, ImageInput, Patience, Prompt, SlotOptions, Values};
 
 use crate::batch::{BatchInput, BatchOutput};
@@ -149,8 +149,8 @@ impl Service {
 
 /// A panic ends one copy, not the thread.
 fn guarded<T>(compute: impl FnOnce() -> Result<T>) -> Result<T> {
-    let panicked = |_| Err(Error::Internal("the thread that computed a copy panicked".into()));
-    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
+    catch_unwind(AssertUnwindSafe(compute))
+        .unwrap_or_else(|panic| Err(Error::Internal(format!("computing a copy panicked: {}", panic_text(&*panic)))))
 }
 
 /// Returns whether two versions said the same: the same texts, the same best class, the same tensors.
