@@ -177,6 +177,24 @@ fn generation_is_a_span_below_its_request_in_the_callers_trace() {
 }
 
 #[test]
+fn streamed_generation_does_not_begin_a_trace_of_its_own() {
+    let collector = Collector::start();
+    let (_seedhouse, server) = serving(&collector.url);
+    let body = json!({"model_id": "tiny", "prompt": "a", "max_length": 3, "stream": true});
+    assert_eq!(ask(&server, Some(&format!("00-{TRACE}-00f067aa0ba902b7-01")), &body), 200);
+    // The span of the request ends with the head of the answer, that of the inference with its last piece.
+    let mut spans = collector.spans_until("text_completion tiny");
+    let request_name = "POST /api/inference/text/generation";
+    if !spans.iter().any(|span| span.name == request_name) {
+        spans.extend(collector.spans_until(request_name));
+    }
+    let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let (inference, request) = (find("text_completion tiny"), find(request_name));
+    assert_eq!(inference.trace_id, TRACE, "{spans:#?}");
+    assert_eq!(inference.parent.as_ref(), Some(&request.span_id), "{spans:#?}");
+}
+
+#[test]
 fn failure_is_an_error_and_a_request_of_nobody_begins_a_trace() {
     let collector = Collector::start();
     let (_seedhouse, server) = serving(&collector.url);
