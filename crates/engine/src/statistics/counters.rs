@@ -360,6 +360,13 @@ pub struct VersionStatistics {
     pub since_reset: ShortFigures,
 }
 
+impl VersionStatistics {
+    /// Returns the figures of a version that was never asked.
+    pub fn of_unasked(name: VersionName) -> VersionStatistics {
+        VersionCounters::new(name).report()
+    }
+}
+
 /// Tokens of answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenStatistics {
