@@ -128,12 +128,20 @@ pub struct ServingFigures {
     pub queues: Vec<(String, BatchStatistics)>,
     /// What is loaded.
     pub memory: MemoryReport,
-    /// What came of plans.
-    pub plans: PlanStatistics,
-    /// How many versions there are.
-    pub registered_versions: u64,
-    /// Jobs by state.
-    pub jobs: BTreeMap<JobState, u64>,
+    /// What came of plans; nothing when the disk cannot be read.
+    pub plans: Option<PlanStatistics>,
+    /// How many versions there are; nothing when the metadata store cannot be asked.
+    pub registered_versions: Option<u64>,
+    /// Jobs by state; nothing when their store cannot be asked.
+    pub jobs: Option<BTreeMap<JobState, u64>>,
+}
+
+/// Returns what could be read. The other figures are wanted most while a part of the server does not work.
+fn readable<T>(what: &str, figures: Result<T>) -> Option<T> {
+    let warn = |error: &Error| {
+        tracing::warn!(what, error = error as &dyn std::error::Error, "metrics are left out that cannot be read");
+    };
+    figures.inspect_err(warn).ok()
 }
 
 /// An inference in progress.
@@ -240,13 +248,17 @@ impl Service {
         self.engine.statistics().of(&entry.record.model_id, || version_name(entry))
     }
 
-    /// Returns what a version was asked and how it answered, since the process was started.
+    /// Returns what a version was asked and how it answered, since the process was started; zeros for one that was never asked.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn statistics_of(&self, reference: &Reference) -> Result<VersionStatistics> {
         let entry = self.store.version(reference)?;
-        Ok(self.counters_of(&entry).report())
+        // Looking at a version that was never asked takes no place from one that was.
+        Ok(match self.engine.statistics().find(entry.record.model_id.as_str()) {
+            Some(counters) => counters.report(),
+            None => VersionStatistics::of_unasked(version_name(&entry)),
+        })
     }
 
     /// Returns the few figures that the original system has, since [`reset_statistics`](Service::reset_statistics); zeros for what
@@ -283,35 +295,45 @@ impl Service {
         self.engine.statistics().reset_all();
     }
 
-    /// Returns what is counted: everything that a collector of metrics wants to know.
-    ///
-    /// # Errors
-    /// Those of the metadata store and of listing plans.
-    pub fn figures(&self) -> Result<ServingFigures> {
-        Ok(ServingFigures {
+    /// Returns what is counted: everything that a collector of metrics wants to know. What cannot be read is left out, and the log
+    /// says why.
+    pub fn figures(&self) -> ServingFigures {
+        let versions = self.store.statistics().map(|statistics| statistics.total_models);
+        ServingFigures {
             versions: self.engine.statistics().report(),
             unresolved: self.engine.statistics().unresolved(),
             texts: self.engine.text_statistics(),
             queues: self.engine.batch_statistics(),
             memory: self.engine.memory(),
-            plans: self.engine.plan_statistics()?,
-            registered_versions: self.store.statistics()?.total_models,
-            jobs: self.jobs.job_counts()?,
-        })
+            plans: readable("plans", self.engine.plan_statistics()),
+            registered_versions: readable("registry", versions),
+            jobs: readable("jobs", self.jobs.job_counts()),
+        }
     }
 
     /// Forgets what was counted of versions that were deleted, by this process or another one.
     pub(crate) fn forget_deleted(&self) -> Result<()> {
         let revision = self.store.revision()?;
         // Nothing was deleted where nothing was changed.
-        if self.metered_revision.swap(revision, Ordering::Relaxed) == revision {
+        if self.metered_revision.load(Ordering::Relaxed) == revision {
             return Ok(());
         }
+        let mut unasked = None;
         self.engine.statistics().retain(|model_id| match self.store.version_even_deleted(model_id) {
             Ok(entry) => entry.record.deleted_at().is_none(),
-            // What cannot be asked now is asked again later.
-            Err(error) => !matches!(error, Error::NotFound { .. }),
+            Err(Error::NotFound { .. }) => false,
+            Err(error) => {
+                unasked = Some(error);
+                true
+            }
         });
-        Ok(())
+        match unasked {
+            // What could not be asked is asked again: this revision is not done with.
+            Some(error) => Err(error),
+            None => {
+                self.metered_revision.store(revision, Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
 }

@@ -106,6 +106,9 @@ catalogue! {
     FAILED_LOADS = Counter "seedhouse_memory_failed_loads_total" &[],
         "Loads that failed.";
 
+    UNREADABLE = Gauge "seedhouse_metrics_unreadable" &["source"],
+        "1 while metrics are left out that cannot be read, by where they come from: plans, registry, jobs; else 0.";
+
     PLAN_HITS = Counter "seedhouse_plan_hits_total" &["place"],
         "Loads of language models that found a compiled plan, by where: memory, disk.";
     PLAN_MISSES = Counter "seedhouse_plan_misses_total" &["reason"],

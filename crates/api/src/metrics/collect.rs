@@ -24,6 +24,7 @@ pub(super) fn text(figures: &ServingFigures, requests: &HttpStatistics, aliases:
     batches(&mut exposition, figures, &versions);
     slots(&mut exposition, figures, &versions);
     memory(&mut exposition, figures);
+    unreadable(&mut exposition, figures);
     plans(&mut exposition, figures);
     registry(&mut exposition, figures);
     if aliases.contains(&MetricsAliases::Triton) {
@@ -247,8 +248,19 @@ fn memory(exposition: &mut Exposition, figures: &ServingFigures) {
     exposition.family(&c::FAILED_LOADS, |family| family.sample(&[], memory.failed_loads));
 }
 
+fn unreadable(exposition: &mut Exposition, figures: &ServingFigures) {
+    let sources = [
+        ("plans", figures.plans.is_none()),
+        ("registry", figures.registered_versions.is_none()),
+        ("jobs", figures.jobs.is_none()),
+    ];
+    exposition.family(&c::UNREADABLE, |family| {
+        sources.iter().for_each(|(source, is_unreadable)| family.sample(&[source], u8::from(*is_unreadable)));
+    });
+}
+
 fn plans(exposition: &mut Exposition, figures: &ServingFigures) {
-    let plans = &figures.plans;
+    let Some(plans) = &figures.plans else { return };
     exposition.family(&c::PLAN_HITS, |family| {
         family.sample(&["memory"], plans.memory_hits);
         family.sample(&["disk"], plans.disk_hits);
@@ -262,8 +274,12 @@ fn plans(exposition: &mut Exposition, figures: &ServingFigures) {
 }
 
 fn registry(exposition: &mut Exposition, figures: &ServingFigures) {
-    exposition.family(&c::VERSIONS, |family| family.sample(&[], figures.registered_versions));
-    exposition.family(&c::JOBS, |family| {
-        figures.jobs.iter().for_each(|(state, count)| family.sample(&[state.as_str()], count));
-    });
+    if let Some(versions) = figures.registered_versions {
+        exposition.family(&c::VERSIONS, |family| family.sample(&[], versions));
+    }
+    if let Some(jobs) = &figures.jobs {
+        exposition.family(&c::JOBS, |family| {
+            jobs.iter().for_each(|(state, count)| family.sample(&[state.as_str()], count));
+        });
+    }
 }

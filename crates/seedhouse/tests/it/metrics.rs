@@ -125,6 +125,23 @@ fn every_metric_that_is_documented_is_there_and_no_other() {
 }
 
 #[test]
+fn folder_of_plans_that_cannot_be_read_takes_no_other_metric_along() {
+    let seedhouse = registered();
+    let server = seedhouse.serve();
+    assert_eq!(ask(&server, json!({})), 200);
+    let unreadable = |metrics: &Exposition, source| metrics.value("seedhouse_metrics_unreadable", &[("source", source)]);
+    assert_eq!(unreadable(&scrape(&server), "plans"), 0.0);
+    let plans = seedhouse.root().join("plans");
+    std::fs::remove_dir_all(&plans).unwrap();
+    std::fs::write(&plans, "in the way").unwrap();
+    let metrics = scrape(&server);
+    assert_eq!(["plans", "registry", "jobs"].map(|source| unreadable(&metrics, source)), [1.0, 0.0, 0.0]);
+    assert_eq!(metrics.value("seedhouse_inference_requests_total", &TINY), 1.0);
+    assert_eq!(metrics.value("seedhouse_registry_versions", &[]), 1.0);
+    assert!(!metrics.families.contains_key("seedhouse_plan_stored_bytes"), "a zero would be a lie");
+}
+
+#[test]
 fn names_of_other_servers_are_there_when_asked_for() {
     let seedhouse = registered();
     let server = Server::start_with(seedhouse.command(), &["--metrics-aliases", "triton"]);
