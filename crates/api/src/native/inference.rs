@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{
-    Answer, Caller, Computed, GenerateRequest, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience, Service,
-    TabularAnswer, TabularPolicies, TensorOutputs, UnknownCategory, UnknownFeature,
+    Answer, Caller, Computed, GenerateRequest, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience,
+    Service, TabularAnswer, TabularPolicies, TensorOutputs, UnknownCategory, UnknownFeature,
 };
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -331,4 +331,23 @@ impl<'de> Visitor<'de> for InputVisitor {
 
 fn numbers(numbers: Numbers) -> InputValue {
     InputValue(NamedInput::Numbers(numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use seedhouse_service::core::Role;
+
+    use super::*;
+
+    #[test]
+    fn prompts_of_two_callers_do_not_share_one_turn() {
+        for name in ["anna", "ben"] {
+            let body: PredictBody = serde_json::from_value(json!({ "input_data": { "prompt": "wheat" } })).unwrap();
+            let caller = Caller { name: name.into(), role: Role::Reader };
+            match body.decode(&"tiny".parse().unwrap(), &caller).unwrap() {
+                Asked::Text(request) => assert_eq!(&*request.client, name),
+                Asked::Named(request) => panic!("a prompt alone is text: {request:?}"),
+            }
+        }
+    }
 }
