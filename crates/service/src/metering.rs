@@ -29,26 +29,44 @@ pub(crate) trait Measured {
     }
 }
 
-impl Measured for Classification {}
+/// Returns what things took that were computed without tokens.
+fn computed(items: usize, queue_seconds: f64) -> Usage {
+    Usage { items: items as u64, queued: duration(queue_seconds), tokens: None }
+}
 
-impl Measured for TensorOutputs {}
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+impl Measured for Classification {
+    fn usage(&self) -> Usage {
+        computed(1, self.queue_seconds)
+    }
+}
+
+impl Measured for TensorOutputs {
+    fn usage(&self) -> Usage {
+        computed(1, self.queue_seconds)
+    }
+}
 
 impl Measured for Vec<Classification> {
+    /// Images of one request wait together.
     fn usage(&self) -> Usage {
-        Usage { items: self.len() as u64, ..Usage::default() }
+        computed(self.len(), self.first().map_or(0.0, |first| first.queue_seconds))
     }
 }
 
 impl Measured for ImageFeatures {
     fn usage(&self) -> Usage {
-        Usage { items: self.vectors.len() as u64, ..Usage::default() }
+        computed(self.vectors.len(), self.queue_seconds)
     }
 }
 
 impl Measured for TabularAnswer {
     /// Only rows that were answered count as answered.
     fn usage(&self) -> Usage {
-        Usage { items: self.rows.iter().filter(|row| row.is_ok()).count() as u64, ..Usage::default() }
+        computed(self.rows.iter().filter(|row| row.is_ok()).count(), self.queue_seconds)
     }
 }
 
@@ -60,14 +78,15 @@ impl Measured for Drawing {
 
 impl Measured for Embeddings {
     fn usage(&self) -> Usage {
-        Usage { items: self.embeddings.len() as u64, ..Usage::default() }
+        let prompt = self.embeddings.iter().map(|embedding| embedding.tokens as u64).sum();
+        let tokens = TokenUsage { prompt, ..TokenUsage::default() };
+        Usage { tokens: Some(tokens), ..computed(self.embeddings.len(), self.queue_seconds) }
     }
 }
 
 impl Measured for Generation {
     fn usage(&self) -> Usage {
         let finishes: Vec<FinishReason> = self.answers.iter().map(|answer| answer.finish).collect();
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let whole = self.prompt_seconds + self.decode_seconds;
         // Of what a caller broke off it is not known when it began.
         let is_timed = self.new_tokens() > 0 && finishes.iter().any(|finish| *finish != FinishReason::Cancelled);
@@ -75,26 +94,41 @@ impl Measured for Generation {
             prompt: self.prompt_tokens as u64,
             cached: self.cached_tokens as u64,
             generated: self.new_tokens() as u64,
-            first: is_timed.then(|| seconds(self.first_token_seconds)),
-            rest: is_timed.then(|| seconds(whole - self.first_token_seconds)),
+            first: is_timed.then(|| duration(self.first_token_seconds)),
+            rest: is_timed.then(|| duration(whole - self.first_token_seconds)),
             finishes,
         };
-        Usage { items: self.answers.len() as u64, queued: seconds(self.queue_seconds), tokens: Some(tokens) }
+        Usage { items: self.answers.len() as u64, queued: duration(self.queue_seconds), tokens: Some(tokens) }
     }
 }
 
 impl Measured for Solved {}
 
-impl Measured for Computed {}
+impl Measured for Computed {
+    fn usage(&self) -> Usage {
+        match self {
+            Computed::Tensors(outputs) => outputs.usage(),
+            Computed::Rows(rows) => rows.usage(),
+            Computed::Solution(solved) => solved.usage(),
+        }
+    }
+}
 
 impl Measured for Vec<BatchItem> {
-    /// Only inputs that were answered count as answered.
+    /// Only inputs that were answered count as answered. They wait beside one another, so that the time of one tells nothing of the
+    /// request's.
     fn usage(&self) -> Usage {
         let mut sum = Usage::default();
         for output in self.iter().filter_map(|item| item.result.as_ref().ok()) {
             sum.items += 1;
-            if let BatchOutput::Text(generation) = output {
-                let tokens = generation.usage().tokens.unwrap_or_default();
+            let tokens = match output {
+                BatchOutput::Text(generation) => generation.usage().tokens,
+                BatchOutput::Embeddings(embeddings) => embeddings.usage().tokens,
+                BatchOutput::Image(_) | BatchOutput::Row(_) | BatchOutput::Tensors(_) | BatchOutput::Solution(_) => {
+                    None
+                }
+            };
+            if let Some(tokens) = tokens {
                 sum.tokens.get_or_insert_default().join(tokens);
             }
         }
@@ -185,8 +219,12 @@ impl Metered {
 
 fn record(span: &Span, usage: &Usage) {
     let Some(tokens) = &usage.tokens else { return };
-    let reasons: Vec<&str> = tokens.finishes.iter().map(|finish| finish.as_str()).collect();
     span.record("gen_ai.usage.input_tokens", tokens.prompt);
+    // Vectors are made of tokens, but none are chosen.
+    if tokens.finishes.is_empty() {
+        return;
+    }
+    let reasons: Vec<&str> = tokens.finishes.iter().map(|finish| finish.as_str()).collect();
     span.record("gen_ai.usage.output_tokens", tokens.generated);
     span.record("gen_ai.response.finish_reasons", reasons.join(","));
 }
@@ -195,7 +233,7 @@ fn record(span: &Span, usage: &Usage) {
 fn operation(task: &str) -> String {
     match task {
         "text generation" => "text_completion".to_owned(),
-        "embedding" => "embeddings".to_owned(),
+        "sentence embedding" => "embeddings".to_owned(),
         other => other.replace(' ', "_"),
     }
 }

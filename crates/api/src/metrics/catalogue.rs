@@ -62,7 +62,7 @@ catalogue! {
         "Batches that failed and were computed again one by one, since the model was loaded.";
 
     PROMPT_TOKENS = Counter "seedhouse_text_prompt_tokens_total" VERSION,
-        "Tokens of prompts.";
+        "Tokens of prompts, and of texts that became vectors.";
     CACHED_TOKENS = Counter "seedhouse_text_cached_prompt_tokens_total" VERSION,
         "Tokens of prompts that were computed for an earlier request.";
     GENERATED_TOKENS = Counter "seedhouse_text_generated_tokens_total" VERSION,

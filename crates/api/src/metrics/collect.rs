@@ -77,9 +77,14 @@ impl<'f> Versions<'f> {
         self.all.iter()
     }
 
-    /// Returns the versions that answered texts.
-    pub(super) fn with_tokens(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
+    /// Returns the versions that read texts.
+    fn with_tokens(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
         self.all.iter().filter_map(|version| Some((version, version.counted.tokens.as_ref()?)))
+    }
+
+    /// Returns those of them that answered with texts: encoders do not.
+    pub(super) fn with_texts(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
+        self.with_tokens().filter(|(_, tokens)| tokens.finished.total() > 0)
     }
 
     /// Returns a version; nothing for one that was deleted while it is still in memory.
@@ -149,18 +154,20 @@ fn inference(exposition: &mut Exposition, figures: &ServingFigures, versions: &V
 }
 
 fn tokens(exposition: &mut Exposition, versions: &Versions<'_>) {
+    exposition.family(&c::PROMPT_TOKENS, |family| {
+        versions.with_tokens().for_each(|(version, tokens)| family.sample(&version.labels(), tokens.prompt));
+    });
     let mut each = |metric: &'static Metric, write: fn(&mut Family<'_>, &[&str], &TokenStatistics)| {
         exposition.family(metric, |family| {
-            versions.with_tokens().for_each(|(version, tokens)| write(family, &version.labels(), tokens));
+            versions.with_texts().for_each(|(version, tokens)| write(family, &version.labels(), tokens));
         });
     };
-    each(&c::PROMPT_TOKENS, |family, labels, tokens| family.sample(labels, tokens.prompt));
     each(&c::CACHED_TOKENS, |family, labels, tokens| family.sample(labels, tokens.cached));
     each(&c::GENERATED_TOKENS, |family, labels, tokens| family.sample(labels, tokens.generated));
     each(&c::FIRST_TOKEN_SECONDS, |family, labels, tokens| family.histogram(labels, &tokens.first_token_seconds));
     each(&c::TOKEN_SECONDS, |family, labels, tokens| family.histogram(labels, &tokens.per_token_seconds));
     exposition.family(&c::ANSWERS, |family| {
-        for (version, tokens) in versions.with_tokens() {
+        for (version, tokens) in versions.with_texts() {
             let finished = &tokens.finished;
             family.sample(&version.with("stop"), finished.stop);
             family.sample(&version.with("length"), finished.length);

@@ -177,6 +177,23 @@ fn generation_is_a_span_below_its_request_in_the_callers_trace() {
 }
 
 #[test]
+fn embedding_has_the_operation_name_of_the_conventions_and_its_tokens() {
+    let collector = Collector::start();
+    let seedhouse = Seedhouse::new();
+    seedhouse.json(&["register", "sentences", &crate::embedding::folder(&seedhouse, "bert-mean", &[])]);
+    let server = Server::start_with(seedhouse.command(), &["--otlp-endpoint", &collector.url]);
+    let body = json!({"model_id": "sentences", "input": ["wheat"]});
+    let answer = server.post_json("/api/inference/embeddings", &body).json();
+    let spans = collector.spans_until("embeddings sentences");
+    let span = spans.iter().find(|span| span.name == "embeddings sentences").unwrap();
+    span.assert_has(&[
+        ("gen_ai.operation.name", text("embeddings")),
+        ("gen_ai.usage.input_tokens", whole(answer["metadata"]["tokens"][0].as_u64().unwrap())),
+    ]);
+    assert!(!span.attributes.contains_key("gen_ai.usage.output_tokens"), "{span:#?}");
+}
+
+#[test]
 fn streamed_generation_does_not_begin_a_trace_of_its_own() {
     let collector = Collector::start();
     let (_seedhouse, server) = serving(&collector.url);
