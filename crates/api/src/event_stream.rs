@@ -28,7 +28,7 @@ enum Piece {
     End(Result<Value>),
 }
 
-/// Runs work on a thread of its own and answers with its pieces. A client that takes nothing for `idle` loses it.
+/// Runs work on a thread of its own, within the span of the request, and answers with its pieces. A client that takes nothing for `idle` loses it.
 ///
 /// # Errors
 /// Those of the work before its first sign of life, so that a mistake is answered with its real status.
@@ -50,7 +50,10 @@ fn start(
 ) -> mpsc::Receiver<Piece> {
     let (sender, receiver) = mpsc::channel(PIECES_IN_FLIGHT);
     let runtime = Handle::current();
+    let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || {
+        // The work belongs to its request, also in traces and in the log.
+        let _inside = span.entered();
         let _held = permit;
         let end = work(&mut |piece| {
             let is_wanted = match piece {

@@ -76,7 +76,6 @@ pub(crate) async fn show(
     Extension(settings): Extension<Arc<MetricsSettings>>,
     Extension(requests): Extension<Arc<HttpStatistics>>,
 ) -> Result<impl IntoResponse, Failure> {
-    let figures = blocking::run(move || service.figures()).await?;
-    let text = collect::text(&figures, &requests, &settings.aliases);
+    let text = blocking::run(move || Ok(collect::text(&service.figures(), &requests, &settings.aliases))).await?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
 }

@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use seedhouse_service::Service;
-use seedhouse_service::core::{Error, Permission};
+use seedhouse_service::core::{Error, Permission, panic_text};
 use tower::Layer;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -226,8 +226,7 @@ fn request_span(request: &Request) -> tracing::Span {
 }
 
 fn panicked(cause: Box<dyn Any + Send>) -> Response {
-    let text = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
-    Failure(Error::Internal(format!("a handler panicked: {}", text.unwrap_or("no message")))).into_response()
+    Failure(Error::Internal(format!("a handler panicked: {}", panic_text(&*cause)))).into_response()
 }
 
 #[cfg(test)]

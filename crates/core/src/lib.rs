@@ -11,7 +11,7 @@
 //! work     job (long work with a durable record), progress
 //! tables   tabular (features, classes and targets of models of tables)
 //! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
-//! errors   error (a closed set of codes; every front end computes its own shape from the code)
+//! errors   error (a closed set of codes; every front end computes its own shape from the code), panic_text
 //! ```
 
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ mod manifest;
 mod metadata_store;
 mod model_kind;
 mod name;
+mod panic_text;
 mod progress;
 pub mod query;
 mod record;
@@ -79,6 +80,7 @@ pub use manifest::{FileEntry, Manifest, ManifestPath};
 pub use metadata_store::{MetadataStore, VisitOrder};
 pub use model_kind::{Framework, ModelType};
 pub use name::{Alias, ModelId, ModelName, TokenName};
+pub use panic_text::panic_text;
 pub use progress::{Progress, ProgressUnit, Unwatched};
 pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
 pub use record::{Record, check_depth};

@@ -19,14 +19,13 @@ mod ticket;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use seedhouse_core::{Error, Result};
+use seedhouse_core::{Error, Result, panic_text};
 
 pub use self::patience::{Cancel, Patience};
 pub use self::settings::BatchSettings;
@@ -45,6 +44,13 @@ pub(crate) trait Joinable {
 
 /// Gives an output for each of several items that fit together, in their order.
 pub(crate) type Run<'r, I, O> = &'r dyn Fn(&[I]) -> Result<Vec<O>>;
+
+/// An output, and how long its item waited until its batch began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered<O> {
+    pub(crate) output: O,
+    pub(crate) queued: Duration,
+}
 
 /// The queue in front of one model, which computes one batch at a time.
 pub(crate) struct Batcher<I, O> {
@@ -94,7 +100,7 @@ impl<I: Joinable, O> Batcher<I, O> {
     /// # Errors
     /// [`Error::Exhausted`] at once when too many wait; [`Error::DeadlineExceeded`] and [`Error::Cancelled`] for what was not computed;
     /// [`Error::Internal`] after a panic of `run`, and its errors.
-    pub(crate) fn compute(&self, item: I, patience: &Patience, run: Run<'_, I, O>) -> Result<O> {
+    pub(crate) fn compute(&self, item: I, patience: &Patience, run: Run<'_, I, O>) -> Result<Answered<O>> {
         let since = Instant::now();
         patience.check(&self.model_id).inspect_err(|gone| self.counters.left(gone))?;
         let item = match self.enter(item, patience, since)? {
@@ -192,7 +198,7 @@ struct Lead<'b, I: Joinable, O> {
 }
 
 impl<I: Joinable, O> Lead<'_, I, O> {
-    fn compute(&self, own: I, patience: &Patience, since: Instant, run: Run<'_, I, O>) -> Result<O> {
+    fn compute(&self, own: I, patience: &Patience, since: Instant, run: Run<'_, I, O>) -> Result<Answered<O>> {
         let Batcher { model_id, counters, .. } = self.batcher;
         if let Err(gone) = patience.check(model_id) {
             counters.left(&gone);
@@ -204,8 +210,9 @@ impl<I: Joinable, O> Lead<'_, I, O> {
             askers.push(asker);
         }
         let started = Instant::now();
+        let queued = |since: Instant| started.saturating_duration_since(since);
         let waited = askers.iter().map(|asker| asker.since).chain([since]);
-        counters.began(&items, waited.map(|since| started.saturating_duration_since(since)).sum());
+        counters.began(&items, waited.map(queued).sum());
         let mut results = self.results(&items, &askers, run).into_iter();
         counters.ended(started.elapsed());
         let lost = || Err(Error::Internal(format!("`{model_id}` gave no output for an item of a batch")));
@@ -214,9 +221,10 @@ impl<I: Joinable, O> Lead<'_, I, O> {
         for asker in askers {
             let result = results.next().unwrap_or_else(lost);
             counters.ended_with(&result);
-            asker.ticket.tell(News::End(result));
+            let queued = queued(asker.since);
+            asker.ticket.tell(News::End(result.map(|output| Answered { output, queued })));
         }
-        own
+        own.map(|output| Answered { output, queued: queued(since) })
     }
 
     /// Takes what waits and fits, in the order in which it came, up to the most rows of a batch. Where a delay is set, it waits for
@@ -291,9 +299,8 @@ impl<I: Joinable, O> Drop for Lead<'_, I, O> {
 
 /// Runs a batch; a panic becomes an error of its items, for it is no reason to end the threads of those who wait.
 fn guarded<I, O>(model_id: &str, items: &[I], run: Run<'_, I, O>) -> Result<Vec<O>> {
-    let outputs = catch_unwind(AssertUnwindSafe(|| run(items))).unwrap_or_else(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(Error::Internal(format!("`{model_id}` stopped over its input: {}", text.unwrap_or("no message"))))
+    let outputs = catch_unwind(AssertUnwindSafe(|| run(items))).unwrap_or_else(|panic| {
+        Err(Error::Internal(format!("`{model_id}` stopped over its input: {}", panic_text(&*panic))))
     })?;
     match outputs.len() == items.len() {
         true => Ok(outputs),

@@ -13,7 +13,7 @@ mod tests;
 mod text_cutting;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::{Embedder, LocalFiles, TensorModel};
 use seedhouse_core::{Error, Result};
@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use self::graph_encoder::GraphEncoder;
 use self::joining::{EncoderQueue, Sequences};
 use self::text_cutting::TextCutting;
+use crate::batching::Answered;
 use crate::{BatchSettings, BatchStatistics, Patience};
 
 /// The most texts of one request.
@@ -63,6 +64,8 @@ pub struct Embeddings {
     pub embeddings: Vec<Embedding>,
     /// Numbers of a vector.
     pub dimensions: usize,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for tokens and vectors.
     pub seconds: f64,
 }
@@ -152,7 +155,7 @@ impl SentenceEncoder {
             return Err(Error::invalid("input", format!("{tokens} tokens"), rule));
         }
         let tokens: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.tokens[..]).collect();
-        let vectors = self.compute(&tokens, patience)?;
+        let Answered { output: vectors, queued } = self.compute(&tokens, patience)?;
         let embedding = |(sequence, vector): (&text_cutting::Sequence, Vec<f32>)| Embedding {
             vector,
             tokens: sequence.tokens.len(),
@@ -161,6 +164,7 @@ impl SentenceEncoder {
         Ok(Embeddings {
             embeddings: sequences.iter().zip(vectors).map(embedding).collect(),
             dimensions: self.model.info().dimensions,
+            queue_seconds: queued.as_secs_f64(),
             seconds: started.elapsed().as_secs_f64(),
         })
     }
@@ -191,13 +195,15 @@ impl SentenceEncoder {
     }
 
     /// Computes some sequences at a time, so that a request that nobody waits for does not go on, and others have their turn.
-    fn compute(&self, sequences: &[&[u32]], patience: &Patience) -> Result<Vec<Vec<f32>>> {
+    fn compute(&self, sequences: &[&[u32]], patience: &Patience) -> Result<Answered<Vec<Vec<f32>>>> {
         let mut vectors = Vec::with_capacity(sequences.len());
-        let mut left = sequences;
+        let (mut left, mut queued) = (sequences, Duration::ZERO);
         while !left.is_empty() {
             let (together, rest) = left.split_at(first_share(left));
             let share = Sequences(together.iter().map(|sequence| sequence.to_vec()).collect());
-            vectors.extend(self.queue.embed(self.model.as_ref(), share, patience)?);
+            let of_share = self.queue.embed(self.model.as_ref(), share, patience)?;
+            queued += of_share.queued;
+            vectors.extend(of_share.output);
             left = rest;
         }
         let (count, dimensions) = (vectors.len(), self.model.info().dimensions);
@@ -210,7 +216,7 @@ impl SentenceEncoder {
             )));
         }
         match vectors.iter().flatten().find(|number| !number.is_finite()) {
-            None => Ok(vectors),
+            None => Ok(Answered { output: vectors, queued }),
             Some(number) => Err(Error::Internal(format!("`{}` gave a vector with {number}", self.model_id))),
         }
     }

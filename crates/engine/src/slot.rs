@@ -174,7 +174,8 @@ impl Slot {
         self.served_text().ok().map(ServedText::statistics)
     }
 
-    /// Returns what the queue of its model has done so far; `None` when it is a language model.
+    /// Returns what the queue of its model has done so far; `None` where there is no queue of this kind:
+    /// for a language model, a problem of optimisation and a diffusion model.
     pub fn batch_statistics(&self) -> Option<BatchStatistics> {
         match &self.task {
             Task::Sentences(encoder) => Some(encoder.batch_statistics()),

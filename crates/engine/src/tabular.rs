@@ -16,7 +16,7 @@ mod row;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::Tensor;
 use seedhouse_core::tabular::{Encoding, FeatureKind, Outcome, Table};
@@ -30,6 +30,7 @@ pub use self::reading::{Flag, OutOfRange, TabularPolicies, UnknownCategory, Unkn
 use self::reading::{Found, Reader, example, listed};
 pub use self::row::{Cell, Row};
 use crate::Patience;
+use crate::batching::Answered;
 use crate::tensors::served::ServedTensors;
 use crate::vision::ranking::{Prediction, best_classes};
 
@@ -55,6 +56,8 @@ pub struct TabularAnswer {
     pub rows: Vec<Result<RowAnswer>>,
     /// What targets are measured in, by name, as far as the model says. Empty for classes.
     pub units: Vec<(String, String)>,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for reading, waiting and the model.
     pub seconds: f64,
 }
@@ -214,7 +217,7 @@ impl TabularModel {
         let reader = Reader::new(&self.table, *policies);
         let mut raw = Vec::with_capacity(rows.len() * self.table.features.len());
         let found: Vec<Result<Found>> = rows.iter().map(|row| reader.read(row, &mut raw)).collect();
-        let results = self.compute(&raw, patience)?;
+        let Answered { output: results, queued } = self.compute(&raw, patience)?;
         let mut results = results.chunks_exact(self.result_width());
         let answered = found.into_iter().map(|found| {
             let found = found?;
@@ -224,7 +227,8 @@ impl TabularModel {
             Ok(RowAnswer { outcome, missing: found.missing, out_of_range: found.out_of_range })
         });
         let rows = answered.collect();
-        Ok(TabularAnswer { rows, units: self.units(), seconds: started.elapsed().as_secs_f64() })
+        let (queue_seconds, seconds) = (queued.as_secs_f64(), started.elapsed().as_secs_f64());
+        Ok(TabularAnswer { rows, units: self.units(), queue_seconds, seconds })
     }
 
     /// Computes a row of ordinary values.
@@ -232,7 +236,7 @@ impl TabularModel {
     /// # Errors
     /// Those of a model that does not work.
     pub(crate) fn warm_up(&self) -> Result<()> {
-        self.outcome(&self.compute(&example(&self.table), &Patience::default())?).map(drop)
+        self.outcome(&self.compute(&example(&self.table), &Patience::default())?.output).map(drop)
     }
 
     /// Returns the error of a request that is no row.
@@ -259,10 +263,11 @@ impl TabularModel {
     }
 
     /// Returns the results of rows of raw numbers, one row after the other.
-    fn compute(&self, raw: &[f32], patience: &Patience) -> Result<Vec<f32>> {
+    fn compute(&self, raw: &[f32], patience: &Patience) -> Result<Answered<Vec<f32>>> {
         let features = self.table.features.len();
         let together = if self.ends.takes_batches { ROWS_TOGETHER } else { 1 };
         let mut results = Vec::with_capacity(raw.len() / features * self.result_width());
+        let mut queued = Duration::ZERO;
         for rows in raw.chunks(features * together) {
             let count = rows.len() / features;
             let inputs = match self.takes {
@@ -270,9 +275,11 @@ impl TabularModel {
                 Takes::Inputs => self.encoded(rows),
             };
             let input = Tensor::new(vec![count, inputs.len() / count], inputs);
-            results.extend(self.run(input, patience)?);
+            let of_rows = self.run(input, patience)?;
+            queued += of_rows.queued;
+            results.extend(of_rows.output);
         }
-        Ok(results)
+        Ok(Answered { output: results, queued })
     }
 
     fn encoded(&self, raw: &[f32]) -> Vec<f32> {
@@ -288,12 +295,15 @@ impl TabularModel {
         inputs
     }
 
-    fn run(&self, input: Tensor, patience: &Patience) -> Result<Vec<f32>> {
+    fn run(&self, input: Tensor, patience: &Patience) -> Result<Answered<Vec<f32>>> {
         let count = input.shape[0];
-        let mut outputs = self.served.run(vec![(self.served.model().inputs()[0].name.as_str(), input)], patience)?;
+        let Answered { output: mut outputs, queued } =
+            self.served.run(vec![(self.served.model().inputs()[0].name.as_str(), input)], patience)?;
         let output = outputs.get_mut(self.ends.output).map(|output| (output.shape.clone(), output.f32s()));
         match output {
-            Some((_, Some(values))) if values.len() == count * self.result_width() => Ok(values.to_vec()),
+            Some((_, Some(values))) if values.len() == count * self.result_width() => {
+                Ok(Answered { output: values.to_vec(), queued })
+            }
             found => {
                 let (id, width) = (&self.model_id, self.result_width());
                 let shape = found.map(|(shape, _)| shape);

@@ -14,6 +14,7 @@ pub use self::nested::NestedTensor;
 pub use self::numbers::{Numbers, Values};
 use self::served::ServedTensors;
 use crate::Patience;
+use crate::batching::Answered;
 
 /// Named tensors for a model.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct PredictRequest {
 pub struct TensorOutputs {
     /// Names and tensors, in the order of the model.
     pub outputs: Vec<(String, Tensor)>,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for conversion, waiting and the model.
     pub seconds: f64,
 }
@@ -41,9 +44,13 @@ pub(crate) fn predict(served: &ServedTensors, request: &PredictRequest, patience
             model.inputs().iter().find(|spec| spec.name == *name).ok_or_else(|| unknown(name, model.inputs()))?;
         tensors.push((name.as_str(), numbers.to_tensor(spec)?));
     }
-    let outputs = served.run(tensors, patience)?;
+    let Answered { output: outputs, queued } = served.run(tensors, patience)?;
     let names = model.outputs().iter().map(|spec| spec.name.clone());
-    Ok(TensorOutputs { outputs: names.zip(outputs).collect(), seconds: started.elapsed().as_secs_f64() })
+    Ok(TensorOutputs {
+        outputs: names.zip(outputs).collect(),
+        queue_seconds: queued.as_secs_f64(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn unknown(name: &str, specs: &[TensorSpec]) -> Error {

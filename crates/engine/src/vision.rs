@@ -9,7 +9,7 @@ mod preprocess;
 pub(crate) mod ranking;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::runtime::{Tensor, TensorData, TensorModel, TensorSpec, TensorType};
 use seedhouse_core::{Error, Result};
@@ -21,6 +21,7 @@ use self::pixel_image::PixelImage;
 use self::preprocess::{Colours, Preprocess};
 use self::ranking::{Prediction, best_classes};
 use crate::Patience;
+use crate::batching::Answered;
 use crate::tensors::served::ServedTensors;
 
 /// An image, and how many classes to name.
@@ -57,6 +58,8 @@ pub struct Classification {
     pub predictions: Vec<Prediction>,
     /// Shape of the tensor that the model was given.
     pub input_shape: Vec<usize>,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for decoding, pre-processing, waiting and the model.
     pub seconds: f64,
 }
@@ -68,6 +71,8 @@ pub struct ImageFeatures {
     pub vectors: Vec<Vec<f32>>,
     /// Shape of the tensor that the model was given for each image.
     pub input_shape: Vec<usize>,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for decoding, pre-processing, waiting and the model.
     pub seconds: f64,
 }
@@ -150,7 +155,7 @@ impl ImageClassifier {
         patience: &Patience,
     ) -> Result<Vec<Classification>> {
         let started = Instant::now();
-        let Batch { input_shape, logits, .. } = self.compute(images, patience)?;
+        let Batch { input_shape, logits, queued, .. } = self.compute(images, patience)?;
         let classes = logits.len() / images.len();
         if let Some(labels) = &self.labels {
             labels.check_count(classes)?;
@@ -162,7 +167,8 @@ impl ImageClassifier {
                 prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).to_owned());
             }
             let seconds = started.elapsed().as_secs_f64();
-            Ok(Classification { predictions, input_shape: input_shape.clone(), seconds })
+            let queue_seconds = queued.as_secs_f64();
+            Ok(Classification { predictions, input_shape: input_shape.clone(), queue_seconds, seconds })
         };
         logits.chunks_exact(classes.max(1)).map(of_image).collect()
     }
@@ -170,7 +176,7 @@ impl ImageClassifier {
     /// Returns what the model knows of images before it names classes, computed as one batch.
     pub(crate) fn features(&self, images: &[ImageInput], patience: &Patience) -> Result<ImageFeatures> {
         let started = Instant::now();
-        let Batch { input_shape, features, .. } = self.compute(images, patience)?;
+        let Batch { input_shape, features, queued, .. } = self.compute(images, patience)?;
         let Some(features) = features else {
             let reason = "it gives logits and no features".to_owned();
             return Err(Error::WrongTask { model_id: self.model_id.clone(), task: "image features", reason });
@@ -180,7 +186,8 @@ impl ImageClassifier {
         }
         let width = features.len() / images.len();
         let vectors = features.chunks_exact(width.max(1)).map(<[f32]>::to_vec).collect();
-        Ok(ImageFeatures { vectors, input_shape, seconds: started.elapsed().as_secs_f64() })
+        let (queue_seconds, seconds) = (queued.as_secs_f64(), started.elapsed().as_secs_f64());
+        Ok(ImageFeatures { vectors, input_shape, queue_seconds, seconds })
     }
 
     /// Runs the model on images: together where it takes several, else one by one. Decoding and pre-processing are done before they
@@ -201,9 +208,11 @@ impl ImageClassifier {
         if self.ends.takes_batches {
             inputs = vec![joined(inputs)];
         }
-        let (mut logits, mut features) = (Vec::new(), Vec::new());
+        let (mut logits, mut features, mut queued) = (Vec::new(), Vec::new(), Duration::ZERO);
         for input in inputs {
-            for (index, rows) in self.run(input, patience)?.into_iter().enumerate() {
+            let outputs = self.run(input, patience)?;
+            queued += outputs.queued;
+            for (index, rows) in outputs.output.into_iter().enumerate() {
                 if index == 0 { &mut logits } else { &mut features }.extend(rows);
             }
         }
@@ -211,13 +220,14 @@ impl ImageClassifier {
             // Logarithms of probabilities are logits of the same probabilities; the smallest number stands for none.
             logits.iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln());
         }
-        Ok(Batch { input_shape, logits, features: self.ends.has_features.then_some(features) })
+        Ok(Batch { input_shape, logits, features: self.ends.has_features.then_some(features), queued })
     }
 
     /// Returns the outputs for a tensor of images: a row for each of them.
-    fn run(&self, input: Tensor, patience: &Patience) -> Result<Vec<Vec<f32>>> {
+    fn run(&self, input: Tensor, patience: &Patience) -> Result<Answered<Vec<Vec<f32>>>> {
         let count = input.shape[0];
-        let outputs = self.served.run(vec![(self.served.model().inputs()[0].name.as_str(), input)], patience)?;
+        let Answered { output: outputs, queued } =
+            self.served.run(vec![(self.served.model().inputs()[0].name.as_str(), input)], patience)?;
         let rows = |output: Tensor| match output {
             Tensor { shape, data: TensorData::F32(values) } if shape == [count, values.len() / count] => Ok(values),
             Tensor { shape, data } => Err(Error::Internal(format!(
@@ -227,7 +237,8 @@ impl ImageClassifier {
                 data.tensor_type()
             ))),
         };
-        outputs.into_iter().map(rows).collect()
+        let output = outputs.into_iter().map(rows).collect::<Result<_>>()?;
+        Ok(Answered { output, queued })
     }
 }
 
@@ -237,6 +248,8 @@ struct Batch {
     input_shape: Vec<usize>,
     logits: Vec<f32>,
     features: Option<Vec<f32>>,
+    /// How long they waited for the model, together.
+    queued: Duration,
 }
 
 /// Puts images of one shape into one tensor.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use seedhouse_core::{Error, Reference, Result};
+use seedhouse_core::{Error, Reference, Result, panic_text};
 use seedhouse_engine::{
     Classification, ClassifyRequest, EmbedRequest, Embeddings, GenerateRequest, Generation, Patience, PredictRequest,
     RowAnswer, Slot, SolveRequest, Solved, TabularRequest, TensorOutputs,
@@ -153,8 +153,8 @@ impl Batch<'_> {
 
 /// Turns a panic into the error of what is computed: the thread goes on with the next.
 pub(crate) fn guarded<T>(what: &str, compute: impl FnOnce() -> Result<T>) -> Result<T> {
-    let panicked = |_| Err(Error::Internal(format!("the thread that computed {what} panicked")));
-    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
+    catch_unwind(AssertUnwindSafe(compute))
+        .unwrap_or_else(|panic| Err(Error::Internal(format!("computing {what} panicked: {}", panic_text(&*panic)))))
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use seedhouse_core::{Claim, Code, Error, Job, JobError, JobId, JobKind, JobOutcome, JobQuery, Lease, NewJob, Result};
+use seedhouse_core::{
+    Claim, Code, Error, Job, JobError, JobId, JobKind, JobOutcome, JobQuery, Lease, NewJob, Result, panic_text,
+};
 
 use crate::Service;
 pub use dispatch::JobRequest;
@@ -157,8 +159,7 @@ fn failure(error: &Error) -> JobError {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::Internal(format!("a job panicked: {}", text.unwrap_or("no message")))
+    Error::Internal(format!("a job panicked: {}", panic_text(panic)))
 }
 
 #[cfg(test)]

@@ -39,26 +39,44 @@ fn faults<'e>(errors: impl Iterator<Item = &'e Error>) -> Vec<&'e Error> {
     errors.filter(|error| blames_the_version(error.code())).collect()
 }
 
-impl Measured for Classification {}
+/// Returns what things took that were computed without tokens.
+fn computed(items: usize, queue_seconds: f64) -> Usage {
+    Usage { items: items as u64, queued: duration(queue_seconds), tokens: None }
+}
 
-impl Measured for TensorOutputs {}
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+impl Measured for Classification {
+    fn usage(&self) -> Usage {
+        computed(1, self.queue_seconds)
+    }
+}
+
+impl Measured for TensorOutputs {
+    fn usage(&self) -> Usage {
+        computed(1, self.queue_seconds)
+    }
+}
 
 impl Measured for Vec<Classification> {
+    /// Images of one request wait together.
     fn usage(&self) -> Usage {
-        Usage { items: self.len() as u64, ..Usage::default() }
+        computed(self.len(), self.first().map_or(0.0, |first| first.queue_seconds))
     }
 }
 
 impl Measured for ImageFeatures {
     fn usage(&self) -> Usage {
-        Usage { items: self.vectors.len() as u64, ..Usage::default() }
+        computed(self.vectors.len(), self.queue_seconds)
     }
 }
 
 impl Measured for TabularAnswer {
     /// Only rows that were answered count as answered.
     fn usage(&self) -> Usage {
-        Usage { items: self.rows.iter().filter(|row| row.is_ok()).count() as u64, ..Usage::default() }
+        computed(self.rows.iter().filter(|row| row.is_ok()).count(), self.queue_seconds)
     }
 
     fn faults(&self) -> Vec<&Error> {
@@ -74,14 +92,15 @@ impl Measured for Drawing {
 
 impl Measured for Embeddings {
     fn usage(&self) -> Usage {
-        Usage { items: self.embeddings.len() as u64, ..Usage::default() }
+        let prompt = self.embeddings.iter().map(|embedding| embedding.tokens as u64).sum();
+        let tokens = TokenUsage { prompt, ..TokenUsage::default() };
+        Usage { tokens: Some(tokens), ..computed(self.embeddings.len(), self.queue_seconds) }
     }
 }
 
 impl Measured for Generation {
     fn usage(&self) -> Usage {
         let finishes: Vec<FinishReason> = self.answers.iter().map(|answer| answer.finish).collect();
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let whole = self.prompt_seconds + self.decode_seconds;
         // Of what a caller broke off it is not known when it began.
         let is_timed = self.new_tokens() > 0 && finishes.iter().any(|finish| *finish != FinishReason::Cancelled);
@@ -89,26 +108,41 @@ impl Measured for Generation {
             prompt: self.prompt_tokens as u64,
             cached: self.cached_tokens as u64,
             generated: self.new_tokens() as u64,
-            first: is_timed.then(|| seconds(self.first_token_seconds)),
-            rest: is_timed.then(|| seconds(whole - self.first_token_seconds)),
+            first: is_timed.then(|| duration(self.first_token_seconds)),
+            rest: is_timed.then(|| duration(whole - self.first_token_seconds)),
             finishes,
         };
-        Usage { items: self.answers.len() as u64, queued: seconds(self.queue_seconds), tokens: Some(tokens) }
+        Usage { items: self.answers.len() as u64, queued: duration(self.queue_seconds), tokens: Some(tokens) }
     }
 }
 
 impl Measured for Solved {}
 
-impl Measured for Computed {}
+impl Measured for Computed {
+    fn usage(&self) -> Usage {
+        match self {
+            Computed::Tensors(outputs) => outputs.usage(),
+            Computed::Rows(rows) => rows.usage(),
+            Computed::Solution(solved) => solved.usage(),
+        }
+    }
+}
 
 impl Measured for Vec<BatchItem> {
-    /// Only inputs that were answered count as answered.
+    /// Only inputs that were answered count as answered. They wait beside one another, so that the time of one tells nothing of the
+    /// request's.
     fn usage(&self) -> Usage {
         let mut sum = Usage::default();
         for output in self.iter().filter_map(|item| item.result.as_ref().ok()) {
             sum.items += 1;
-            if let BatchOutput::Text(generation) = output {
-                let tokens = generation.usage().tokens.unwrap_or_default();
+            let tokens = match output {
+                BatchOutput::Text(generation) => generation.usage().tokens,
+                BatchOutput::Embeddings(embeddings) => embeddings.usage().tokens,
+                BatchOutput::Image(_) | BatchOutput::Row(_) | BatchOutput::Tensors(_) | BatchOutput::Solution(_) => {
+                    None
+                }
+            };
+            if let Some(tokens) = tokens {
                 sum.tokens.get_or_insert_default().join(tokens);
             }
         }
@@ -146,12 +180,20 @@ pub struct ServingFigures {
     pub queues: Vec<(String, BatchStatistics)>,
     /// What is loaded.
     pub memory: MemoryReport,
-    /// What came of plans.
-    pub plans: PlanStatistics,
-    /// How many versions there are.
-    pub registered_versions: u64,
-    /// Jobs by state.
-    pub jobs: BTreeMap<JobState, u64>,
+    /// What came of plans; nothing when the disk cannot be read.
+    pub plans: Option<PlanStatistics>,
+    /// How many versions there are; nothing when the metadata store cannot be asked.
+    pub registered_versions: Option<u64>,
+    /// Jobs by state; nothing when their store cannot be asked.
+    pub jobs: Option<BTreeMap<JobState, u64>>,
+}
+
+/// Returns what could be read. The other figures are wanted most while a part of the server does not work.
+fn readable<T>(what: &str, figures: Result<T>) -> Option<T> {
+    let warn = |error: &Error| {
+        tracing::warn!(what, error = error as &dyn std::error::Error, "metrics are left out that cannot be read");
+    };
+    figures.inspect_err(warn).ok()
 }
 
 /// An inference in progress.
@@ -195,8 +237,12 @@ impl Metered {
 
 fn record(span: &Span, usage: &Usage) {
     let Some(tokens) = &usage.tokens else { return };
-    let reasons: Vec<&str> = tokens.finishes.iter().map(|finish| finish.as_str()).collect();
     span.record("gen_ai.usage.input_tokens", tokens.prompt);
+    // Vectors are made of tokens, but none are chosen.
+    if tokens.finishes.is_empty() {
+        return;
+    }
+    let reasons: Vec<&str> = tokens.finishes.iter().map(|finish| finish.as_str()).collect();
     span.record("gen_ai.usage.output_tokens", tokens.generated);
     span.record("gen_ai.response.finish_reasons", reasons.join(","));
 }
@@ -205,7 +251,7 @@ fn record(span: &Span, usage: &Usage) {
 fn operation(task: &str) -> String {
     match task {
         "text generation" => "text_completion".to_owned(),
-        "embedding" => "embeddings".to_owned(),
+        "sentence embedding" => "embeddings".to_owned(),
         other => other.replace(' ', "_"),
     }
 }
@@ -258,13 +304,17 @@ impl Service {
         self.engine.statistics().of(&entry.record.model_id, || version_name(entry))
     }
 
-    /// Returns what a version was asked and how it answered, since the process was started.
+    /// Returns what a version was asked and how it answered, since the process was started; zeros for one that was never asked.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn statistics_of(&self, reference: &Reference) -> Result<VersionStatistics> {
         let entry = self.store.version(reference)?;
-        Ok(self.counters_of(&entry).report())
+        // Looking at a version that was never asked takes no place from one that was.
+        Ok(match self.engine.statistics().find(entry.record.model_id.as_str()) {
+            Some(counters) => counters.report(),
+            None => VersionStatistics::of_unasked(version_name(&entry)),
+        })
     }
 
     /// Returns the few figures that the original system has, since [`reset_statistics`](Service::reset_statistics); zeros for what
@@ -301,35 +351,45 @@ impl Service {
         self.engine.statistics().reset_all();
     }
 
-    /// Returns what is counted: everything that a collector of metrics wants to know.
-    ///
-    /// # Errors
-    /// Those of the metadata store and of listing plans.
-    pub fn figures(&self) -> Result<ServingFigures> {
-        Ok(ServingFigures {
+    /// Returns what is counted: everything that a collector of metrics wants to know. What cannot be read is left out, and the log
+    /// says why.
+    pub fn figures(&self) -> ServingFigures {
+        let versions = self.store.statistics().map(|statistics| statistics.total_models);
+        ServingFigures {
             versions: self.engine.statistics().report(),
             unresolved: self.engine.statistics().unresolved(),
             texts: self.engine.text_statistics(),
             queues: self.engine.batch_statistics(),
             memory: self.engine.memory(),
-            plans: self.engine.plan_statistics()?,
-            registered_versions: self.store.statistics()?.total_models,
-            jobs: self.jobs.job_counts()?,
-        })
+            plans: readable("plans", self.engine.plan_statistics()),
+            registered_versions: readable("registry", versions),
+            jobs: readable("jobs", self.jobs.job_counts()),
+        }
     }
 
     /// Forgets what was counted of versions that were deleted, by this process or another one.
     pub(crate) fn forget_deleted(&self) -> Result<()> {
         let revision = self.store.revision()?;
         // Nothing was deleted where nothing was changed.
-        if self.metered_revision.swap(revision, Ordering::Relaxed) == revision {
+        if self.metered_revision.load(Ordering::Relaxed) == revision {
             return Ok(());
         }
+        let mut unasked = None;
         self.engine.statistics().retain(|model_id| match self.store.version_even_deleted(model_id) {
             Ok(entry) => entry.record.deleted_at().is_none(),
-            // What cannot be asked now is asked again later.
-            Err(error) => !matches!(error, Error::NotFound { .. }),
+            Err(Error::NotFound { .. }) => false,
+            Err(error) => {
+                unasked = Some(error);
+                true
+            }
         });
-        Ok(())
+        match unasked {
+            // What could not be asked is asked again: this revision is not done with.
+            Some(error) => Err(error),
+            None => {
+                self.metered_revision.store(revision, Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
 }

@@ -62,7 +62,7 @@ catalogue! {
         "Batches that failed and were computed again one by one, since the model was loaded.";
 
     PROMPT_TOKENS = Counter "seedhouse_text_prompt_tokens_total" VERSION,
-        "Tokens of prompts.";
+        "Tokens of prompts, and of texts that became vectors.";
     CACHED_TOKENS = Counter "seedhouse_text_cached_prompt_tokens_total" VERSION,
         "Tokens of prompts that were computed for an earlier request.";
     GENERATED_TOKENS = Counter "seedhouse_text_generated_tokens_total" VERSION,
@@ -105,6 +105,9 @@ catalogue! {
         "Requests that wait for a version that another one loads.";
     FAILED_LOADS = Counter "seedhouse_memory_failed_loads_total" &[],
         "Loads that failed.";
+
+    UNREADABLE = Gauge "seedhouse_metrics_unreadable" &["source"],
+        "1 while metrics are left out that cannot be read, by where they come from: plans, registry, jobs; else 0.";
 
     PLAN_HITS = Counter "seedhouse_plan_hits_total" &["place"],
         "Loads of language models that found a compiled plan, by where: memory, disk.";

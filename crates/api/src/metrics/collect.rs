@@ -24,6 +24,7 @@ pub(super) fn text(figures: &ServingFigures, requests: &HttpStatistics, aliases:
     batches(&mut exposition, figures, &versions);
     slots(&mut exposition, figures, &versions);
     memory(&mut exposition, figures);
+    unreadable(&mut exposition, figures);
     plans(&mut exposition, figures);
     registry(&mut exposition, figures);
     if aliases.contains(&MetricsAliases::Triton) {
@@ -76,9 +77,14 @@ impl<'f> Versions<'f> {
         self.all.iter()
     }
 
-    /// Returns the versions that answered texts.
-    pub(super) fn with_tokens(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
+    /// Returns the versions that read texts.
+    fn with_tokens(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
         self.all.iter().filter_map(|version| Some((version, version.counted.tokens.as_ref()?)))
+    }
+
+    /// Returns those of them that answered with texts: encoders do not.
+    pub(super) fn with_texts(&self) -> impl Iterator<Item = (&Labelled<'f>, &'f TokenStatistics)> {
+        self.with_tokens().filter(|(_, tokens)| tokens.finished.total() > 0)
     }
 
     /// Returns a version; nothing for one that was deleted while it is still in memory.
@@ -148,18 +154,20 @@ fn inference(exposition: &mut Exposition, figures: &ServingFigures, versions: &V
 }
 
 fn tokens(exposition: &mut Exposition, versions: &Versions<'_>) {
+    exposition.family(&c::PROMPT_TOKENS, |family| {
+        versions.with_tokens().for_each(|(version, tokens)| family.sample(&version.labels(), tokens.prompt));
+    });
     let mut each = |metric: &'static Metric, write: fn(&mut Family<'_>, &[&str], &TokenStatistics)| {
         exposition.family(metric, |family| {
-            versions.with_tokens().for_each(|(version, tokens)| write(family, &version.labels(), tokens));
+            versions.with_texts().for_each(|(version, tokens)| write(family, &version.labels(), tokens));
         });
     };
-    each(&c::PROMPT_TOKENS, |family, labels, tokens| family.sample(labels, tokens.prompt));
     each(&c::CACHED_TOKENS, |family, labels, tokens| family.sample(labels, tokens.cached));
     each(&c::GENERATED_TOKENS, |family, labels, tokens| family.sample(labels, tokens.generated));
     each(&c::FIRST_TOKEN_SECONDS, |family, labels, tokens| family.histogram(labels, &tokens.first_token_seconds));
     each(&c::TOKEN_SECONDS, |family, labels, tokens| family.histogram(labels, &tokens.per_token_seconds));
     exposition.family(&c::ANSWERS, |family| {
-        for (version, tokens) in versions.with_tokens() {
+        for (version, tokens) in versions.with_texts() {
             let finished = &tokens.finished;
             family.sample(&version.with("stop"), finished.stop);
             family.sample(&version.with("length"), finished.length);
@@ -247,8 +255,19 @@ fn memory(exposition: &mut Exposition, figures: &ServingFigures) {
     exposition.family(&c::FAILED_LOADS, |family| family.sample(&[], memory.failed_loads));
 }
 
+fn unreadable(exposition: &mut Exposition, figures: &ServingFigures) {
+    let sources = [
+        ("plans", figures.plans.is_none()),
+        ("registry", figures.registered_versions.is_none()),
+        ("jobs", figures.jobs.is_none()),
+    ];
+    exposition.family(&c::UNREADABLE, |family| {
+        sources.iter().for_each(|(source, is_unreadable)| family.sample(&[source], u8::from(*is_unreadable)));
+    });
+}
+
 fn plans(exposition: &mut Exposition, figures: &ServingFigures) {
-    let plans = &figures.plans;
+    let Some(plans) = &figures.plans else { return };
     exposition.family(&c::PLAN_HITS, |family| {
         family.sample(&["memory"], plans.memory_hits);
         family.sample(&["disk"], plans.disk_hits);
@@ -262,8 +281,12 @@ fn plans(exposition: &mut Exposition, figures: &ServingFigures) {
 }
 
 fn registry(exposition: &mut Exposition, figures: &ServingFigures) {
-    exposition.family(&c::VERSIONS, |family| family.sample(&[], figures.registered_versions));
-    exposition.family(&c::JOBS, |family| {
-        figures.jobs.iter().for_each(|(state, count)| family.sample(&[state.as_str()], count));
-    });
+    if let Some(versions) = figures.registered_versions {
+        exposition.family(&c::VERSIONS, |family| family.sample(&[], versions));
+    }
+    if let Some(jobs) = &figures.jobs {
+        exposition.family(&c::JOBS, |family| {
+            jobs.iter().for_each(|(state, count)| family.sample(&[state.as_str()], count));
+        });
+    }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
-use seedhouse_service::Service;
 use seedhouse_service::agriculture::{
     CropPlanRequest, Environment, GrowthRequest, LightRecipe, LightRecipeRequest, Spectrum,
 };
 use seedhouse_service::core::{Error, Result};
+use seedhouse_service::{Patience, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +19,7 @@ use crate::admission::Admission;
 use crate::blocking::{self, CancelOnDrop};
 use crate::limits::Limits;
 use crate::native::inference::computed;
-use crate::parameters::{QueryParameters, reference};
+use crate::parameters::{QueryParameters, reference, timeout};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
 
@@ -231,6 +231,8 @@ pub(crate) struct GrowthBody {
     spectrum_data: Option<Vec<f64>>,
     /// A registered regression model. Without it there is no answer: the original's was drawn at random.
     model_id: Option<String>,
+    /// How many seconds it may take until the model begins with it, loading and waiting included.
+    timeout_seconds: Option<f64>,
 }
 
 /// Predicts growth with the registered regression model that the request names.
@@ -251,7 +253,9 @@ pub(crate) async fn growth_prediction(
         spectrum_data: body.spectrum_data.filter(|values| !values.is_empty()),
         model: body.model_id.map(|text| reference("model_id", &text)).transpose()?,
     };
-    let found = blocking::run_admitted(permit, move || service.growth_prediction(&request)).await?;
+    let cancel = CancelOnDrop::default();
+    let patience = Patience::new(timeout(body.timeout_seconds)?, cancel.observer());
+    let found = blocking::run_admitted(permit, move || service.growth_prediction(&request, &patience)).await?;
     let prediction = computed(&found.answer.value)?;
     let features: Map<String, Value> = found.features.into_iter().map(|(name, value)| (name, json!(value))).collect();
     AgricultureResponse::of(json!({

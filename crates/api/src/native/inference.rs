@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{
-    Answer, Computed, GenerateRequest, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience, Service,
-    TabularAnswer, TabularPolicies, TensorOutputs, UnknownCategory, UnknownFeature,
+    Answer, Caller, Computed, GenerateRequest, NamedInput, NamedRequest, NestedTensor, Numbers, OutOfRange, Patience,
+    Service, TabularAnswer, TabularPolicies, TensorOutputs, UnknownCategory, UnknownFeature,
 };
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -102,13 +102,15 @@ pub(crate) async fn infer(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
     Extension(admission): Extension<Admission>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Json<InferenceResponse>, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
     let InferenceRequest { model_id, input_data, parameters } = read_json(request, &limits).await?;
     let reference = reference("model_id", &model_id)?;
-    Ok(Json(answer(service, permit, reference, PredictBody { input_data, parameters }, started).await?))
+    let body = PredictBody { input_data, parameters };
+    Ok(Json(answer(service, permit, caller, reference, body, started).await?))
 }
 
 /// Computes what a version computes, with the version in the path.
@@ -119,18 +121,20 @@ pub(crate) async fn predict(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Limits>,
     Extension(admission): Extension<Admission>,
+    Extension(caller): Extension<Caller>,
     ModelIdPath(reference): ModelIdPath,
     request: Request,
 ) -> Result<Json<InferenceResponse>, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
     let body: PredictBody = read_json(request, &limits).await?;
-    Ok(Json(answer(service, permit, reference, body, started).await?))
+    Ok(Json(answer(service, permit, caller, reference, body, started).await?))
 }
 
 async fn answer(
     service: Arc<Service>,
     permit: Permit,
+    caller: Caller,
     reference: Reference,
     body: PredictBody,
     started: Instant,
@@ -138,7 +142,7 @@ async fn answer(
     let cancel = CancelOnDrop::default();
     let cancelled = cancel.observer();
     let timeout = timeout(body.parameters.timeout_seconds)?;
-    match body.decode(&reference)? {
+    match body.decode(&reference, &caller)? {
         Asked::Named(request) => {
             let patience = Patience::new(timeout, cancelled);
             let compute = move || {
@@ -169,12 +173,14 @@ enum Asked {
 }
 
 impl PredictBody {
-    fn decode(self, reference: &Reference) -> Result<Asked> {
+    fn decode(self, reference: &Reference, caller: &Caller) -> Result<Asked> {
         let PredictBody { input_data: InputData(inputs), parameters } = self;
         if let [(name, NamedInput::Text(prompt))] = &inputs[..]
             && name == "prompt"
         {
-            let request = parameters.of_prompt(reference, prompt.clone())?;
+            let mut request = parameters.of_prompt(reference, prompt.clone())?;
+            // Each caller has its own turn in the model's queue.
+            request.client = caller.name.as_str().into();
             return Ok(Asked::Text(Box::new(request)));
         }
         let policies = TabularPolicies {
@@ -325,4 +331,23 @@ impl<'de> Visitor<'de> for InputVisitor {
 
 fn numbers(numbers: Numbers) -> InputValue {
     InputValue(NamedInput::Numbers(numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use seedhouse_service::core::Role;
+
+    use super::*;
+
+    #[test]
+    fn prompts_of_two_callers_do_not_share_one_turn() {
+        for name in ["anna", "ben"] {
+            let body: PredictBody = serde_json::from_value(json!({ "input_data": { "prompt": "wheat" } })).unwrap();
+            let caller = Caller { name: name.into(), role: Role::Reader };
+            match body.decode(&"tiny".parse().unwrap(), &caller).unwrap() {
+                Asked::Text(request) => assert_eq!(&*request.client, name),
+                Asked::Named(request) => panic!("a prompt alone is text: {request:?}"),
+            }
+        }
+    }
 }

@@ -32,6 +32,13 @@ fn numbers(kind: char, values: &[f32]) -> Numbers {
 
 type Queue = Batcher<Numbers, Vec<f32>>;
 
+impl Queue {
+    /// Returns the output alone.
+    fn output(&self, item: Numbers, patience: &Patience, run: Run<'_, Numbers, Vec<f32>>) -> Result<Vec<f32>> {
+        self.compute(item, patience, run).map(|answered| answered.output)
+    }
+}
+
 fn queue(settings: BatchSettings) -> Queue {
     Batcher::new("a_v1", settings)
 }
@@ -96,6 +103,31 @@ fn waiting(queue: &Queue, count: u64) {
 }
 
 #[test]
+fn time_in_the_queue_is_not_told_as_time_of_the_model() {
+    let queue = queue(BatchSettings::default());
+    let (model, gate) = Gate::of_model();
+    let run = |items: &[Numbers]| model.run(items);
+    thread::scope(|scope| {
+        let ask = || scope.spawn(|| queue.compute(numbers('a', &[3.0]), &Patience::default(), &run).unwrap());
+        let first = ask();
+        gate.next_batch();
+        let others = [(); 2].map(|()| ask());
+        waiting(&queue, 2);
+        let both_wait = Instant::now();
+        eventually("time passes", || both_wait.elapsed() >= Duration::from_millis(20));
+        gate.let_one_go();
+        gate.next_batch();
+        gate.let_one_go();
+        let first = first.join().unwrap().queued;
+        let others = others.map(|asker| asker.join().unwrap().queued);
+        assert!(others.iter().all(|queued| *queued >= Duration::from_millis(20)), "{others:?}");
+        let of_batch: Duration = others.into_iter().sum();
+        let counted = (first.as_micros() + of_batch.as_micros()) as u64;
+        assert_eq!(queue.statistics().queue_micros, counted, "what is told is what is counted");
+    });
+}
+
+#[test]
 fn those_who_wait_are_computed_together_with_the_bits_of_one_by_one() {
     let queue = queue(BatchSettings::default());
     let (model, gate) = Gate::of_model();
@@ -103,7 +135,7 @@ fn those_who_wait_are_computed_together_with_the_bits_of_one_by_one() {
     thread::scope(|scope| {
         let ask = |value: f32| {
             let (queue, run) = (&queue, &run);
-            scope.spawn(move || queue.compute(numbers('a', &[value, value * 0.1]), &Patience::default(), run).unwrap())
+            scope.spawn(move || queue.output(numbers('a', &[value, value * 0.1]), &Patience::default(), run).unwrap())
         };
         let first = ask(0.1);
         assert_eq!(gate.next_batch().len(), 1, "a lone caller waits for nobody");
@@ -137,7 +169,7 @@ fn only_what_fits_is_joined_and_nobody_is_overtaken_twice() {
         let mut asked = 0;
         let mut ask = |item: Numbers| {
             let (queue, run) = (&queue, &run);
-            let asker = scope.spawn(move || queue.compute(item, &Patience::default(), run).unwrap());
+            let asker = scope.spawn(move || queue.output(item, &Patience::default(), run).unwrap());
             if asked > 0 {
                 waiting(queue, asked);
             }
@@ -173,7 +205,7 @@ fn model_that_joins_nothing_computes_one_by_one_behind_the_same_queue() {
     let run = |items: &[Numbers]| model.run(items);
     thread::scope(|scope| {
         let askers: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| queue.compute(numbers('a', &[1.0]), &Patience::default(), &run).unwrap()))
+            .map(|_| scope.spawn(|| queue.output(numbers('a', &[1.0]), &Patience::default(), &run).unwrap()))
             .collect();
         waiting(&queue, 3);
         for _ in 0..4 {
@@ -194,7 +226,7 @@ fn bad_item_and_panic_are_told_to_those_they_belong_to() {
     thread::scope(|scope| {
         let ask = |value: f32| {
             let (queue, run) = (&queue, &run);
-            scope.spawn(move || queue.compute(numbers('a', &[value]), &Patience::default(), run))
+            scope.spawn(move || queue.output(numbers('a', &[value]), &Patience::default(), run))
         };
         let first = ask(9.0);
         gate.next_batch();
@@ -221,14 +253,14 @@ fn bad_item_and_panic_are_told_to_those_they_belong_to() {
     });
     let statistics = queue.statistics();
     assert_eq!((statistics.failed, statistics.repeated, statistics.items), (2, 1, 5));
-    assert_eq!(queue.compute(numbers('a', &[3.0]), &Patience::default(), &divide).unwrap(), [1.0], "it goes on");
+    assert_eq!(queue.output(numbers('a', &[3.0]), &Patience::default(), &divide).unwrap(), [1.0], "it goes on");
 }
 
 #[test]
 fn model_that_forgets_an_output_is_an_error_of_each() {
     let queue = queue(BatchSettings::default());
     let nothing = |_: &[Numbers]| Ok(Vec::new());
-    let error = queue.compute(numbers('a', &[1.0]), &Patience::default(), &nothing).unwrap_err();
+    let error = queue.output(numbers('a', &[1.0]), &Patience::default(), &nothing).unwrap_err();
     assert!(error.to_string().contains("0 outputs for 1 items"), "{error}");
 }
 
@@ -241,7 +273,7 @@ fn those_whose_time_is_up_or_who_are_gone_are_not_computed() {
         let ask = |value: f32, patience: Patience| {
             let before = queue.statistics().waiting;
             let (queue, run) = (&queue, &run);
-            let asker = scope.spawn(move || queue.compute(numbers('a', &[value]), &patience, run));
+            let asker = scope.spawn(move || queue.output(numbers('a', &[value]), &patience, run));
             if value > 0.0 {
                 waiting(queue, before + 1);
             }
@@ -256,7 +288,7 @@ fn those_whose_time_is_up_or_who_are_gone_are_not_computed() {
         let hasty = {
             let (queue, run) = (&queue, &run);
             let patience = Patience::new(Some(Duration::from_millis(30)), Cancel::default());
-            scope.spawn(move || queue.compute(numbers('a', &[4.0]), &patience, run))
+            scope.spawn(move || queue.output(numbers('a', &[4.0]), &patience, run))
         };
         // It leaves while the model is still held.
         let error = hasty.join().unwrap().unwrap_err();
@@ -275,7 +307,7 @@ fn those_whose_time_is_up_or_who_are_gone_are_not_computed() {
     assert_eq!((statistics.expired, statistics.cancelled, statistics.items, statistics.failed), (1, 2, 2, 0));
 
     let late = Patience::new(Some(Duration::ZERO), Cancel::default());
-    assert_eq!(queue.compute(numbers('a', &[1.0]), &late, &divide).unwrap_err().code(), Code::Deadline);
+    assert_eq!(queue.output(numbers('a', &[1.0]), &late, &divide).unwrap_err().code(), Code::Deadline);
 }
 
 #[test]
@@ -288,7 +320,7 @@ fn ten_thousand_at_once_are_refused_but_for_those_who_find_room() {
     thread::scope(|scope| {
         let ask = || {
             let (queue, run) = (&queue, &run);
-            scope.spawn(move || queue.compute(numbers('a', &[3.0]), &Patience::default(), run).unwrap())
+            scope.spawn(move || queue.output(numbers('a', &[3.0]), &Patience::default(), run).unwrap())
         };
         let first = ask();
         gate.next_batch();
@@ -298,7 +330,7 @@ fn ten_thousand_at_once_are_refused_but_for_those_who_find_room() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..ALL / 4 {
-                        let error = queue.compute(numbers('a', &[3.0]), &Patience::default(), &run).unwrap_err();
+                        let error = queue.output(numbers('a', &[3.0]), &Patience::default(), &run).unwrap_err();
                         assert_eq!(error.code(), Code::Exhausted);
                         assert!(error.to_string().contains("7 waiting requests for `a_v1`"), "{error}");
                         refused.fetch_add(1, Ordering::Relaxed);
@@ -327,14 +359,14 @@ fn those_who_are_gone_make_room_in_a_full_queue() {
     let (model, gate) = Gate::of_model();
     let run = |items: &[Numbers]| model.run(items);
     thread::scope(|scope| {
-        let first = scope.spawn(|| queue.compute(numbers('a', &[0.0]), &Patience::default(), &run));
+        let first = scope.spawn(|| queue.output(numbers('a', &[0.0]), &Patience::default(), &run));
         gate.next_batch();
         let cancel = Cancel::default();
         let patience = Patience::new(None, cancel.clone());
-        let gone = scope.spawn(|| queue.compute(numbers('a', &[1.0]), &{ patience }, &run));
+        let gone = scope.spawn(|| queue.output(numbers('a', &[1.0]), &{ patience }, &run));
         waiting(&queue, 1);
         cancel.set();
-        let next = scope.spawn(|| queue.compute(numbers('a', &[3.0]), &Patience::default(), &run));
+        let next = scope.spawn(|| queue.output(numbers('a', &[3.0]), &Patience::default(), &run));
         assert_eq!(gone.join().unwrap().unwrap_err().code(), Code::Cancelled);
         waiting(&queue, 1);
         gate.let_one_go();
@@ -355,11 +387,11 @@ fn with_a_delay_the_first_one_waits_for_others_until_the_batch_is_full() {
     };
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| queue.compute(numbers('a', &[3.0]), &Patience::default(), &run).unwrap());
+            scope.spawn(|| queue.output(numbers('a', &[3.0]), &Patience::default(), &run).unwrap());
         }
     });
     assert_eq!(queue.statistics().batches, 1);
 
     let hurried = Patience::new(Some(Duration::from_secs(1)), Cancel::default());
-    assert_eq!(queue.compute(numbers('a', &[3.0]), &hurried, &divide).unwrap(), [1.0], "its time ends the delay");
+    assert_eq!(queue.output(numbers('a', &[3.0]), &hurried, &divide).unwrap(), [1.0], "its time ends the delay");
 }

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use seedhouse_core::Result;
 
+use super::Answered;
+
 /// A place for one piece of news.
 pub(super) struct Ticket<I, O> {
     news: Mutex<Option<News<I, O>>>,
@@ -14,7 +16,7 @@ pub(super) struct Ticket<I, O> {
 /// What somebody who waits is told.
 pub(super) enum News<I, O> {
     /// Its item was computed, or is not wanted any more.
-    End(Result<O>),
+    End(Result<Answered<O>>),
     /// The model is free, and this item is the next: compute it.
     Lead(I),
 }

@@ -3,7 +3,7 @@
 use seedhouse_core::runtime::Embedder;
 use seedhouse_core::{Error, Result};
 
-use crate::batching::{BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
+use crate::batching::{Answered, BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
 
 /// Token ids of the texts of one caller.
 pub(super) struct Sequences(pub(super) Vec<Vec<u32>>);
@@ -33,7 +33,7 @@ impl EncoderQueue {
         model: &dyn Embedder,
         sequences: Sequences,
         patience: &Patience,
-    ) -> Result<Vec<Vec<f32>>> {
+    ) -> Result<Answered<Vec<Vec<f32>>>> {
         self.0.compute(sequences, patience, &|items| of_all(model, items))
     }
 

@@ -242,12 +242,13 @@ impl TokenCounters {
         }
     }
 
-    /// Returns nothing where no text was ever answered.
+    /// Returns nothing where no text was ever read or answered.
     fn read(&self) -> Option<TokenStatistics> {
         let finished =
             Finished { stop: read(&self.stopped), length: read(&self.at_length), cancelled: read(&self.cancelled) };
-        (finished.stop + finished.length + finished.cancelled > 0).then(|| TokenStatistics {
-            prompt: read(&self.prompt),
+        let prompt = read(&self.prompt);
+        (prompt + finished.total() > 0).then(|| TokenStatistics {
+            prompt,
             cached: read(&self.cached),
             generated: read(&self.generated),
             first_token_seconds: self.first_token_time.read(),
@@ -350,7 +351,7 @@ pub struct VersionStatistics {
     pub queue_seconds: Distribution,
     /// The rest.
     pub compute_seconds: Distribution,
-    /// Tokens, of a language model.
+    /// Tokens, of a language model or a sentence encoder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokenStatistics>,
     /// Whether it was loaded when it was needed.
@@ -358,6 +359,20 @@ pub struct VersionStatistics {
     /// What the original system counts.
     #[serde(skip)]
     pub since_reset: ShortFigures,
+}
+
+impl Finished {
+    /// Returns how many texts ended.
+    pub fn total(&self) -> u64 {
+        self.stop + self.length + self.cancelled
+    }
+}
+
+impl VersionStatistics {
+    /// Returns the figures of a version that was never asked.
+    pub fn of_unasked(name: VersionName) -> VersionStatistics {
+        VersionCounters::new(name).report()
+    }
 }
 
 /// Tokens of answers.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::PredictRequest;
 use super::joining::{Inputs, parted};
-use crate::batching::{BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
+use crate::batching::{Answered, BatchSettings, BatchStatistics, Batcher, Joinable, Patience};
 
 /// The most numbers of all inputs together that a version is tried with: 64 MiB of f32.
 const MOST_ZEROS: usize = 1 << 24;
@@ -45,11 +45,11 @@ impl ServedTensors {
         self.model.as_ref()
     }
 
-    /// Computes inputs, each by its name.
+    /// Computes inputs, each by its name, and tells how long they waited.
     ///
     /// # Errors
     /// Those of [`check_inputs`], of the model and of the queue.
-    pub(crate) fn run(&self, mut inputs: Vec<(&str, Tensor)>, patience: &Patience) -> Result<Vec<Tensor>> {
+    pub(crate) fn run(&self, mut inputs: Vec<(&str, Tensor)>, patience: &Patience) -> Result<Answered<Vec<Tensor>>> {
         let specs = self.model.inputs();
         let named: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         check_inputs(specs, &named)?;

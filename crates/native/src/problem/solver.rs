@@ -3,13 +3,13 @@
 //! It looks at its clock between pivots and between branches. It is called for slices of time, and between two of them deadline
 //! and cancellation are looked at, so that no problem holds a thread longer than its request allows.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use microlp::{
     ComparisonOp, OptimizationDirection, ResumeOptions, SolutionStatus, SolveOptions, SolveOutcome, Variable,
 };
+use seedhouse_core::panic_text;
 use seedhouse_core::runtime::{Relation, SolveLimits};
 
 use super::linear::Linear;
@@ -40,7 +40,8 @@ pub(super) enum Found {
 pub(super) fn solve(linear: &Linear, limits: &SolveLimits<'_>) -> Found {
     // A library that stops over a problem ends this request and nothing else: nothing of ours is changed inside.
     let run = AssertUnwindSafe(|| run(linear, limits));
-    catch_unwind(run).unwrap_or_else(|panic| Found::Failed(format!("the solver stopped over it: {}", text_of(&*panic))))
+    catch_unwind(run)
+        .unwrap_or_else(|panic| Found::Failed(format!("the solver stopped over it: {}", panic_text(&*panic))))
 }
 
 fn run(linear: &Linear, limits: &SolveLimits<'_>) -> Found {
@@ -107,9 +108,4 @@ fn translate(linear: &Linear) -> (microlp::Problem, Vec<Variable>) {
         problem.add_constraint(terms, relation, row.right_side);
     }
     (problem, variables)
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

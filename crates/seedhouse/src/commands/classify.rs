@@ -52,7 +52,7 @@ fn print_classes(answer: &Answer<Vec<Classification>>, paths: &[PathBuf], output
 }
 
 fn print_features(answer: &Answer<ImageFeatures>, output: Output) -> anyhow::Result<()> {
-    let ImageFeatures { vectors, input_shape, seconds } = &answer.value;
+    let ImageFeatures { vectors, input_shape, seconds, .. } = &answer.value;
     if output == Output::Text {
         for vector in vectors {
             print_line(&json!(vector).to_string())?;

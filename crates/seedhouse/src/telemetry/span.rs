@@ -45,9 +45,9 @@ pub(super) enum Attribute {
 }
 
 impl TraceContext {
-    /// Returns the beginning of a trace.
-    pub(super) fn new_trace() -> TraceContext {
-        TraceContext { trace_id: random(), parent: None, is_sampled: true }
+    /// Returns the beginning of a trace; nothing without a source of random bytes.
+    pub(super) fn new_trace() -> Option<TraceContext> {
+        Some(TraceContext { trace_id: random()?, parent: None, is_sampled: true })
     }
 
     /// Reads the header `traceparent` (W3C Trace Context, level 1, section 3.2): version, trace id, parent id and flags in lower-case
@@ -66,13 +66,15 @@ impl TraceContext {
     }
 }
 
-/// Returns random bytes; without a source of them there are no traces, and requests go on.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+/// Returns random bytes, not all of them zero, which would be no identifier; without a source of them there are no traces, and
+/// requests go on.
+pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::warn!(%error, "no random bytes for a trace");
+        return None;
     }
-    bytes
+    (bytes != [0; N]).then_some(bytes)
 }
 
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -139,6 +141,13 @@ mod tests {
         assert!(context.is_sampled);
         assert!(!TraceContext::from_header(&EXAMPLE.replace("-01", "-00")).unwrap().is_sampled);
         assert!(TraceContext::from_header(&format!("01{}-later", &EXAMPLE[2..])).is_some());
+    }
+
+    #[test]
+    fn identifier_of_zeros_is_never_given_out() {
+        assert_eq!(random::<0>(), None, "no byte that is not zero");
+        assert_ne!(random::<16>(), random::<16>());
+        assert!(TraceContext::new_trace().is_some_and(|context| context.trace_id != [0; 16]));
     }
 
     #[test]

@@ -36,12 +36,14 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Traces {
             }
             None => {
                 let given = fields.traceparent.as_deref().and_then(TraceContext::from_header);
-                (given.unwrap_or_else(TraceContext::new_trace), Vec::new())
+                let Some(trace) = given.or_else(TraceContext::new_trace) else { return };
+                (trace, Vec::new())
             }
         };
+        let Some(span_id) = random() else { return };
         let mut new = TraceSpan {
             context: trace,
-            span_id: random(),
+            span_id,
             name: attributes.metadata().name().to_owned(),
             kind: if parent.is_none() { SpanKind::Server } else { SpanKind::Internal },
             start_nanos: now(),

@@ -125,6 +125,24 @@ fn every_metric_that_is_documented_is_there_and_no_other() {
 }
 
 #[test]
+fn folder_of_plans_that_cannot_be_read_takes_no_other_metric_along() {
+    let seedhouse = registered();
+    let server = seedhouse.serve();
+    assert_eq!(ask(&server, json!({})), 200);
+    let unreadable =
+        |metrics: &Exposition, source| metrics.value("seedhouse_metrics_unreadable", &[("source", source)]);
+    assert_eq!(unreadable(&scrape(&server), "plans"), 0.0);
+    let plans = seedhouse.root().join("plans");
+    std::fs::remove_dir_all(&plans).unwrap();
+    std::fs::write(&plans, "in the way").unwrap();
+    let metrics = scrape(&server);
+    assert_eq!(["plans", "registry", "jobs"].map(|source| unreadable(&metrics, source)), [1.0, 0.0, 0.0]);
+    assert_eq!(metrics.value("seedhouse_inference_requests_total", &TINY), 1.0);
+    assert_eq!(metrics.value("seedhouse_registry_versions", &[]), 1.0);
+    assert!(!metrics.families.contains_key("seedhouse_plan_stored_bytes"), "a zero would be a lie");
+}
+
+#[test]
 fn names_of_other_servers_are_there_when_asked_for() {
     let seedhouse = registered();
     let server = Server::start_with(seedhouse.command(), &["--metrics-aliases", "triton"]);
@@ -173,6 +191,47 @@ fn batches_of_tensors_are_counted_with_their_rows() {
     let batches = metrics.value("seedhouse_batch_size_rows_count", &linear);
     assert_eq!(metrics.value("nv_inference_exec_count", &[("model", "linear"), ("version", "1")]), batches);
     assert_eq!(metrics.find("seedhouse_text_prompt_tokens_total", &linear), None, "it has no tokens");
+}
+
+#[test]
+fn waiting_of_tensors_for_a_batch_is_not_told_as_computing() {
+    let seedhouse = Seedhouse::new();
+    let linear = seedhouse.file("linear.onnx", &tiny_linear().bytes());
+    seedhouse.json(&["register", "linear", &linear, "--metadata", r#"{"dynamic_batching": true}"#]);
+    let server = Server::start_with(seedhouse.command(), &["--batch-delay", "50ms", "--metrics-aliases", "triton"]);
+    let body = json!({"model_id": "linear", "input_data": {"x": [[1, 2]]}});
+    let asked = || {
+        assert_eq!(server.post_json("/api/inference", &body).status, 200);
+        scrape(&server).value("nv_inference_queue_duration_us", &[("model", "linear"), ("version", "1")])
+    };
+    let with_loading = asked();
+    let waited = asked() - with_loading;
+    assert!(waited >= 50_000.0, "a loaded model whose batch waits 50 ms for others: {waited} us");
+}
+
+#[test]
+fn texts_that_become_vectors_are_counted_with_their_tokens() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.json(&["register", "sentences", &crate::embedding::folder(&seedhouse, "bert-mean", &[])]);
+    let server = Server::start_with(seedhouse.command(), &["--metrics-aliases", "triton,vllm"]);
+    let body = json!({"model_id": "sentences", "input": ["wheat", "rice and wheat"]});
+    let answer = server.post_json("/api/inference/embeddings", &body).json();
+    let tokens: u64 =
+        answer["metadata"]["tokens"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum();
+    let metrics = scrape(&server);
+    let sentences = [("model_id", "sentences_v1"), ("model", "sentences"), ("version", "1")];
+    assert_eq!(metrics.value("seedhouse_text_prompt_tokens_total", &sentences), tokens as f64);
+    assert_eq!(metrics.find("seedhouse_text_generated_tokens_total", &sentences), None, "it chooses none");
+    assert!(!metrics.mentions("model_name", "sentences_v1"), "it is no language model");
+}
+
+#[test]
+fn statistics_of_a_version_that_was_never_asked_make_no_counters() {
+    let seedhouse = registered();
+    let server = seedhouse.serve();
+    let statistics = server.get("/api/models/tiny/statistics").json();
+    assert_eq!((&statistics["model_id"], &statistics["succeeded"]), (&json!("tiny_v1"), &json!(0)));
+    assert!(!scrape(&server).mentions("model_id", "tiny_v1"));
 }
 
 #[test]

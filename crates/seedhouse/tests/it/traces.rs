@@ -177,6 +177,41 @@ fn generation_is_a_span_below_its_request_in_the_callers_trace() {
 }
 
 #[test]
+fn embedding_has_the_operation_name_of_the_conventions_and_its_tokens() {
+    let collector = Collector::start();
+    let seedhouse = Seedhouse::new();
+    seedhouse.json(&["register", "sentences", &crate::embedding::folder(&seedhouse, "bert-mean", &[])]);
+    let server = Server::start_with(seedhouse.command(), &["--otlp-endpoint", &collector.url]);
+    let body = json!({"model_id": "sentences", "input": ["wheat"]});
+    let answer = server.post_json("/api/inference/embeddings", &body).json();
+    let spans = collector.spans_until("embeddings sentences");
+    let span = spans.iter().find(|span| span.name == "embeddings sentences").unwrap();
+    span.assert_has(&[
+        ("gen_ai.operation.name", text("embeddings")),
+        ("gen_ai.usage.input_tokens", whole(answer["metadata"]["tokens"][0].as_u64().unwrap())),
+    ]);
+    assert!(!span.attributes.contains_key("gen_ai.usage.output_tokens"), "{span:#?}");
+}
+
+#[test]
+fn streamed_generation_does_not_begin_a_trace_of_its_own() {
+    let collector = Collector::start();
+    let (_seedhouse, server) = serving(&collector.url);
+    let body = json!({"model_id": "tiny", "prompt": "a", "max_length": 3, "stream": true});
+    assert_eq!(ask(&server, Some(&format!("00-{TRACE}-00f067aa0ba902b7-01")), &body), 200);
+    // The span of the request ends with the head of the answer, that of the inference with its last piece.
+    let mut spans = collector.spans_until("text_completion tiny");
+    let request_name = "POST /api/inference/text/generation";
+    if !spans.iter().any(|span| span.name == request_name) {
+        spans.extend(collector.spans_until(request_name));
+    }
+    let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let (inference, request) = (find("text_completion tiny"), find(request_name));
+    assert_eq!(inference.trace_id, TRACE, "{spans:#?}");
+    assert_eq!(inference.parent.as_ref(), Some(&request.span_id), "{spans:#?}");
+}
+
+#[test]
 fn failure_is_an_error_and_a_request_of_nobody_begins_a_trace() {
     let collector = Collector::start();
     let (_seedhouse, server) = serving(&collector.url);

@@ -35,12 +35,12 @@ pub struct GrowthPrediction {
 }
 
 impl Service {
-    /// Predicts growth with a registered regression model.
+    /// Predicts growth with a registered regression model, for as long as the patience lasts.
     ///
     /// # Errors
     /// [`Error::Invalid`] when none is named, and for a crop, day or spectrum that is none; [`Error::WrongTask`] for a model of another
     /// type; those of [`compute`](Service::compute).
-    pub fn growth_prediction(&self, request: &GrowthRequest) -> Result<GrowthPrediction> {
+    pub fn growth_prediction(&self, request: &GrowthRequest, patience: &Patience) -> Result<GrowthPrediction> {
         let (crop_type, crop) = CropBook::embedded().crop(&request.crop_type)?;
         let (place, _) = crop.stage_on(crop_type, request.current_day)?;
         let mut features = vec![("current_day".to_owned(), f64::from(request.current_day))];
@@ -66,7 +66,7 @@ impl Service {
             (name.clone(), NamedInput::Numbers(number))
         };
         let request = NamedRequest { inputs: features.iter().map(number).collect(), ..NamedRequest::default() };
-        let answer = self.compute(reference, &request, &Patience::default())?;
+        let answer = self.compute(reference, &request, patience)?;
         Ok(GrowthPrediction {
             crop_type: crop_type.to_owned(),
             stage: crop.stages[place].name.clone(),

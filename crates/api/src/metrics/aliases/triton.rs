@@ -52,8 +52,8 @@ pub(in crate::metrics) fn write(exposition: &mut Exposition, figures: &ServingFi
     exposition.family(&EXECUTIONS, |family| {
         for (ordinal, counted, base) in &labelled {
             let queue = figures.queues.iter().find(|(id, _)| *id == counted.name.model_id.as_str());
-            let executions =
-                queue.map(|(_, queue)| queue.batches).or(counted.tokens.as_ref().map(|_| counted.succeeded));
+            let texts = counted.tokens.as_ref().filter(|tokens| tokens.finished.total() > 0);
+            let executions = queue.map(|(_, queue)| queue.batches).or(texts.map(|_| counted.succeeded));
             executions.into_iter().for_each(|executions| family.sample(&[base, ordinal], executions));
         }
     });

@@ -70,7 +70,7 @@ pub(in crate::metrics) fn write(exposition: &mut Exposition, figures: &ServingFi
     now(&PREEMPTIONS, |text| text.preemptions);
     let mut count = |metric: &'static Metric, value: fn(&TokenStatistics) -> u64| {
         exposition.family(metric, |family| {
-            let versions = versions.with_tokens();
+            let versions = versions.with_texts();
             versions.for_each(|(version, tokens)| family.sample(&[version.model_id, ENGINE], value(tokens)));
         });
     };
@@ -79,7 +79,7 @@ pub(in crate::metrics) fn write(exposition: &mut Exposition, figures: &ServingFi
     count(&PREFIX_QUERIES, |tokens| tokens.prompt);
     count(&PREFIX_HITS, |tokens| tokens.cached);
     exposition.family(&SUCCESS, |family| {
-        for (version, TokenStatistics { finished, .. }) in versions.with_tokens() {
+        for (version, TokenStatistics { finished, .. }) in versions.with_texts() {
             for (reason, count) in [("stop", finished.stop), ("length", finished.length), ("abort", finished.cancelled)]
             {
                 family.sample(&[version.model_id, ENGINE, reason], count);
@@ -88,7 +88,7 @@ pub(in crate::metrics) fn write(exposition: &mut Exposition, figures: &ServingFi
     });
     let mut times = |metric: &'static Metric, values: TimesOf| {
         exposition.family(metric, |family| {
-            let versions = versions.with_tokens();
+            let versions = versions.with_texts();
             versions.for_each(|(version, tokens)| {
                 family.histogram(&[version.model_id, ENGINE], values(version.counted, tokens));
             });
