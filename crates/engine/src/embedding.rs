@@ -134,6 +134,7 @@ impl SentenceEncoder {
         let mut sequences = Vec::with_capacity(texts.len());
         let mut tokens = 0;
         for (index, text) in texts.iter().enumerate() {
+            patience.check(&self.model_id)?;
             let length = prompt.len() + text.len();
             if length > MOST_TEXT_BYTES {
                 let rule = format!("a text has at most {MOST_TEXT_BYTES} bytes");
@@ -145,11 +146,12 @@ impl SentenceEncoder {
                 return Err(Error::invalid(format!("input[{index}]"), text.escape_debug(), rule));
             }
             tokens += sequence.tokens.len();
+            if tokens > MOST_TOKENS {
+                // What comes after it would be made tokens of only to be refused.
+                let rule = format!("the texts of a request have at most {MOST_TOKENS} tokens together");
+                return Err(Error::invalid("input", format!("{tokens} tokens in {} texts", index + 1), rule));
+            }
             sequences.push(sequence);
-        }
-        if tokens > MOST_TOKENS {
-            let rule = format!("the texts of a request have at most {MOST_TOKENS} tokens together");
-            return Err(Error::invalid("input", format!("{tokens} tokens"), rule));
         }
         let tokens: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.tokens[..]).collect();
         let vectors = self.compute(&tokens, patience)?;

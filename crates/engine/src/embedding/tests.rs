@@ -88,7 +88,7 @@ fn too_many_texts_or_tokens_are_refused_with_both_values() {
     let cases = [
         (request(&[]), "input", ["`0`", "2048"]),
         (request(&vec![""; MOST_TEXTS + 1]), "input", ["`2049`", "2048"]),
-        (request(&vec![words.as_str(); 1300]), "input", ["`132600 tokens`", "131072 tokens"]),
+        (request(&vec![words.as_str(); 1300]), "input", ["`131172 tokens in 1286 texts`", "131072 tokens"]),
         (request(&["rice", &long]), "input[1]", ["`1048577 bytes`", "1048576 bytes"]),
     ];
     for (request, field, values) in cases {
@@ -120,6 +120,26 @@ fn time_that_is_up_ends_a_request() {
     let patience = Patience::new(Some(Duration::ZERO), Cancel::default());
     let error = encoder(|_| {}).embed(&request(&["wheat"]), &patience).unwrap_err();
     assert_eq!(error.code(), Code::Deadline);
+}
+
+#[test]
+fn texts_were_all_made_tokens_of_before_anybody_looked_at_the_limit_or_the_time() {
+    // A text that has no token is refused where it stands: so far nobody comes.
+    let mut tokenizer = word_tokenizer();
+    tokenizer["post_processor"] = serde_json::Value::Null;
+    let encoder = encoder(|model| {
+        model.info.tokenizer = tokenizer.to_string();
+        model.info.longest_sequence = 200;
+    });
+    let words = "wheat ".repeat(100);
+    let mut texts = vec![words.as_str(); 1311];
+    texts.push(" ");
+    let error = error(&encoder, &request(&texts));
+    assert!(error.to_string().contains("`131100 tokens in 1311 texts`"), "{error}");
+    let cancel = Cancel::default();
+    cancel.set();
+    let error = encoder.embed(&request(&[" "]), &Patience::new(None, cancel)).unwrap_err();
+    assert_eq!(error.code(), Error::Cancelled.code(), "{error}");
 }
 
 #[test]
