@@ -111,10 +111,14 @@ impl Slot {
                 Task::Other(NoTask { images: reason.into(), rows: reason.into() })
             }
             LoadedModel::Tensor(model) => {
-                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files, batching)?;
+                // Texts are computed one by one, and so is whatever else the graph is asked: there is one queue.
+                let batching = match SentenceEncoder::is_declared(&options.metadata) {
+                    true => batching.one_by_one(),
+                    false => batching,
+                };
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
-                match sentences {
+                match SentenceEncoder::of_graph(model_id, Arc::clone(&served), &options.metadata, files)? {
                     SentenceTask::Ready(encoder) => Task::Sentences(encoder),
                     SentenceTask::Undeclared => Task::of_tensors(model_id, served, &options.metadata)?,
                 }
