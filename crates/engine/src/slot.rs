@@ -124,7 +124,7 @@ impl Slot {
                 }
             }
             LoadedModel::Diffusion(model) => {
-                Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
+                Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata, batching)?)
             }
             LoadedModel::Embedding(model) => {
                 Task::Sentences(Box::new(SentenceEncoder::new(model_id, model, batching)?))
@@ -182,6 +182,7 @@ impl Slot {
     pub fn batch_statistics(&self) -> Option<BatchStatistics> {
         match &self.task {
             Task::Sentences(encoder) => Some(encoder.batch_statistics()),
+            Task::Diffusion(pipeline) => Some(pipeline.batch_statistics()),
             _ => self.tensors.as_ref().map(|tensors| tensors.statistics()),
         }
     }
