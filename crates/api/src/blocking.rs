@@ -42,6 +42,11 @@ impl CancelOnDrop {
     pub(crate) fn observer(&self) -> Cancel {
         self.0.clone()
     }
+
+    /// Somebody else looks after the call from now on.
+    pub(crate) fn disarm(mut self) {
+        self.0 = Cancel::default();
+    }
 }
 
 impl Drop for CancelOnDrop {

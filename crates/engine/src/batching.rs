@@ -33,6 +33,9 @@ pub use self::statistics::BatchStatistics;
 use self::statistics::Counters;
 use self::ticket::{News, Ticket};
 
+/// How often somebody who waits looks whether its caller is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What callers hand in. It was checked before: an item that is wrong by itself never comes here.
 pub(crate) trait Joinable {
     /// Returns how much of a batch it takes.
@@ -148,16 +151,21 @@ impl<I: Joinable, O> Batcher<I, O> {
         Ok(Entered::Waiting(ticket))
     }
 
-    /// Waits for news; when the time is up, and nobody took the item, it leaves the queue.
+    /// Waits for news; when the time is up or the caller is gone, and nobody took the item, it leaves the queue. What is computed
+    /// meanwhile may take minutes.
     fn wait(&self, ticket: &Arc<Ticket<I, O>>, patience: &Patience) -> News<I, O> {
-        match ticket.wait_until(patience.deadline()) {
-            Some(news) => news,
-            None if self.leave(ticket) => {
-                let gone = patience.overdue(&self.model_id);
-                self.counters.left(&gone);
-                News::End(Err(gone))
+        loop {
+            let look = Instant::now() + LOOK_EVERY;
+            let until = patience.deadline().map_or(look, |deadline| deadline.min(look));
+            if let Some(news) = ticket.wait_until(until) {
+                return news;
             }
-            None => ticket.wait(),
+            let Err(gone) = patience.check(&self.model_id) else { continue };
+            if self.leave(ticket) {
+                self.counters.left(&gone);
+                return News::End(Err(gone));
+            }
+            return ticket.wait();
         }
     }
 

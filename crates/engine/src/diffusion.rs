@@ -7,13 +7,14 @@
 //! drawing ── picture  from numbers to pixels and PNG files; several in a grid
 //! ```
 //!
-//! All samples of a request are computed together, and each is the same as if it were alone: its noise depends on the seed and on its
+//! A model draws for one request at a time; others wait in its queue. All samples of a request are computed together, and each is the same as if it were alone: its noise depends on the seed and on its
 //! own number, and the numbers of an image are the same in every batch.
 
 mod noise;
 pub(crate) mod picture;
 mod plan;
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,9 @@ use self::noise::Noise;
 use self::picture::DrawnImage;
 pub use self::plan::Sampler;
 use self::plan::{Plan, Step};
+use crate::batching::{Batcher, Joinable};
 use crate::vision::labels::Labels;
+use crate::{BatchSettings, BatchStatistics, Cancel, Patience};
 
 /// The most samples of one request.
 const MOST_SAMPLES: usize = 64;
@@ -40,7 +43,7 @@ const DEFAULT_STEPS: usize = 50;
 const HIGHEST_GUIDANCE: f64 = 100.0;
 
 /// What to draw.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ImagineRequest {
     /// What is to be seen, of a model that was trained with classes; without it, anything.
     pub class: Option<ClassChoice>,
@@ -61,6 +64,8 @@ pub struct ImagineRequest {
     pub image_size: Option<usize>,
     /// How long drawing may take, waiting included.
     pub timeout: Option<Duration>,
+    /// Says that nobody waits for the images any more; looked at until drawing begins, as `on_step` is asked from then on.
+    pub cancel: Cancel,
 }
 
 impl Default for ImagineRequest {
@@ -75,6 +80,7 @@ impl Default for ImagineRequest {
             guidance_scale: 7.5,
             image_size: None,
             timeout: None,
+            cancel: Cancel::default(),
         }
     }
 }
@@ -99,6 +105,8 @@ pub struct Drawing {
     pub steps: usize,
     /// Whether the guidance scale had an effect.
     pub is_guided: bool,
+    /// The part of the time in the queue of the model.
+    pub queue_seconds: f64,
     /// Time for all steps.
     pub seconds: f64,
 }
@@ -118,6 +126,11 @@ pub struct DrawingProgress<'d> {
 }
 
 impl DrawingProgress<'_> {
+    /// Returns how many numbers all images have together.
+    pub fn numbers(&self) -> usize {
+        self.expected.len()
+    }
+
     /// Returns what the images will be, as far as can be told now.
     pub fn previews(&self) -> Vec<DrawnImage> {
         picture::images(self.expected, self.sides, self.length)
@@ -129,6 +142,22 @@ pub(crate) struct DiffusionPipeline {
     model_id: String,
     model: Arc<dyn Denoiser>,
     labels: Option<Labels>,
+    queue: Batcher<Wish, Drawing>,
+}
+
+/// What stands in the queue for a request: its samples. Requests are not joined, since each has its own steps.
+struct Wish {
+    samples: usize,
+}
+
+impl Joinable for Wish {
+    fn rows(&self) -> usize {
+        self.samples
+    }
+
+    fn fits(&self, _other: &Wish) -> bool {
+        false
+    }
 }
 
 impl DiffusionPipeline {
@@ -136,12 +165,23 @@ impl DiffusionPipeline {
     ///
     /// # Errors
     /// [`Error::Invalid`] when a declaration breaks a rule, [`Error::Contradiction`] when there are more or fewer classes.
-    pub(crate) fn new(model_id: &str, model: Arc<dyn Denoiser>, metadata: &Map<String, Value>) -> Result<Self> {
+    pub(crate) fn new(
+        model_id: &str,
+        model: Arc<dyn Denoiser>,
+        metadata: &Map<String, Value>,
+        batching: BatchSettings,
+    ) -> Result<Self> {
         let labels = Labels::of_metadata(metadata)?;
         if let Some(labels) = &labels {
             labels.check_count(model.info().num_classes.unwrap_or(0))?;
         }
-        Ok(DiffusionPipeline { model_id: model_id.to_owned(), model, labels })
+        let queue = Batcher::new(model_id, batching.one_by_one());
+        Ok(DiffusionPipeline { model_id: model_id.to_owned(), model, labels, queue })
+    }
+
+    /// Returns what its queue has done so far.
+    pub(crate) fn batch_statistics(&self) -> BatchStatistics {
+        self.queue.statistics()
     }
 
     /// Draws one image in one step.
@@ -150,14 +190,36 @@ impl DiffusionPipeline {
         self.draw(&request, &mut |_| ControlFlow::Continue(())).map(drop)
     }
 
-    /// Draws images, telling `on_step` after each step how far it is; breaking off cancels.
+    /// Draws images when its turn has come, telling `on_step` after each step how far it is; breaking off cancels.
+    ///
+    /// # Errors
+    /// Those of a request that does not fit the model; [`Error::Exhausted`] at once when too many wait, [`Error::DeadlineExceeded`] and
+    /// [`Error::Cancelled`] while it waits and between steps.
     pub(crate) fn draw(
         &self,
         request: &ImagineRequest,
         on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
     ) -> Result<Drawing> {
-        let started = Instant::now();
+        let asked = Instant::now();
         let (plan, class) = (self.plan(request)?, self.class(request)?);
+        let patience = Patience::new(request.timeout, request.cancel.clone());
+        let on_step = RefCell::new(on_step);
+        // Whoever leads computes its own item alone, in its own thread.
+        let drawn = self.queue.compute(Wish { samples: request.samples }, &patience, &|_| {
+            self.draw_now(request, &plan, class, asked, &mut **on_step.borrow_mut()).map(|drawing| vec![drawing])
+        })?;
+        Ok(Drawing { queue_seconds: drawn.queued.as_secs_f64(), ..drawn.output })
+    }
+
+    fn draw_now(
+        &self,
+        request: &ImagineRequest,
+        plan: &Plan,
+        class: Option<usize>,
+        asked: Instant,
+        on_step: &mut dyn FnMut(DrawingProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Drawing> {
+        let started = Instant::now();
         let guidance = class.map(|class| Guidance { class, scale: request.guidance_scale });
         let info = self.model.info();
         let length = info.image_length();
@@ -167,14 +229,14 @@ impl DiffusionPipeline {
             noises.iter_mut().zip(images.chunks_exact_mut(length)).for_each(|(noise, image)| noise.fill(image));
         };
         let mut images = vec![0.0; request.samples * length];
-        let is_late = || match request.timeout.filter(|timeout| started.elapsed() >= *timeout) {
+        let is_late = || match request.timeout.filter(|timeout| asked.elapsed() >= *timeout) {
             None => Ok(()),
             Some(timeout) => {
                 let what = format!("drawing with `{}`", self.model_id);
                 Err(Error::DeadlineExceeded { what, seconds: timeout.as_secs_f64() })
             }
         };
-        self.run(&plan, guidance, &mut images, &mut noise, &mut |progress| {
+        self.run(plan, guidance, &mut images, &mut noise, &mut |progress| {
             if on_step(progress).is_break() {
                 return Err(Error::Cancelled);
             }
@@ -185,6 +247,7 @@ impl DiffusionPipeline {
             class,
             steps: plan.steps.len(),
             is_guided: guidance.is_some_and(Guidance::needs_both),
+            queue_seconds: 0.0,
             seconds: started.elapsed().as_secs_f64(),
         })
     }

@@ -15,7 +15,7 @@ mod text_cutting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seedhouse_core::runtime::{Embedder, LocalFiles, TensorModel};
+use seedhouse_core::runtime::{Embedder, EmbedderInfo, LocalFiles};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,7 @@ use self::graph_encoder::GraphEncoder;
 use self::joining::{EncoderQueue, Sequences};
 use self::text_cutting::TextCutting;
 use crate::batching::Answered;
+use crate::tensors::served::ServedTensors;
 use crate::{BatchSettings, BatchStatistics, Patience};
 
 /// The most texts of one request.
@@ -73,9 +74,16 @@ pub struct Embeddings {
 /// A model with its tokenizer.
 pub(crate) struct SentenceEncoder {
     model_id: String,
-    model: Arc<dyn Embedder>,
+    computing: Computing,
     cutting: TextCutting,
-    queue: EncoderQueue,
+}
+
+/// What computes vectors, behind its one queue.
+enum Computing {
+    /// Texts of several callers together.
+    Together { model: Arc<dyn Embedder>, queue: EncoderQueue },
+    /// Texts one by one, in the queue of all who ask the graph.
+    OneByOne(GraphEncoder),
 }
 
 /// What a tensor model can do with sentences.
@@ -91,14 +99,26 @@ impl SentenceEncoder {
     /// # Errors
     /// [`Error::Malformed`] when the library does not take it, or it marks texts in a way that models here do not know.
     pub(crate) fn new(model_id: &str, model: Arc<dyn Embedder>, batching: BatchSettings) -> Result<SentenceEncoder> {
-        let cutting = TextCutting::new(model.info())?;
         let queue = EncoderQueue::new(model_id, batching);
-        Ok(SentenceEncoder { model_id: model_id.to_owned(), model, cutting, queue })
+        SentenceEncoder::computed(model_id, Computing::Together { model, queue })
+    }
+
+    fn computed(model_id: &str, computing: Computing) -> Result<SentenceEncoder> {
+        let cutting = TextCutting::new(computing.info())?;
+        Ok(SentenceEncoder { model_id: model_id.to_owned(), computing, cutting })
     }
 
     /// Returns what its queue has done so far.
     pub(crate) fn batch_statistics(&self) -> BatchStatistics {
-        self.queue.statistics()
+        match &self.computing {
+            Computing::Together { queue, .. } => queue.statistics(),
+            Computing::OneByOne(graph) => graph.statistics(),
+        }
+    }
+
+    /// Returns whether a record declares a tensor model as a sentence encoder, whose inputs are then computed one by one.
+    pub(crate) fn is_declared(metadata: &Map<String, Value>) -> bool {
+        graph_encoder::is_declared(metadata)
     }
 
     /// Reads what the record declares of a tensor model, and compares it with the model.
@@ -107,15 +127,14 @@ impl SentenceEncoder {
     /// [`Error::Invalid`] when a declaration breaks a rule, [`Error::Unsupported`] when the model or its files do not fit it.
     pub(crate) fn of_graph(
         model_id: &str,
-        model: Arc<dyn TensorModel>,
+        served: Arc<ServedTensors>,
         metadata: &Map<String, Value>,
         files: &LocalFiles,
-        batching: BatchSettings,
     ) -> Result<SentenceTask> {
-        match GraphEncoder::declared(model, metadata, files)? {
+        match GraphEncoder::declared(served, metadata, files)? {
             None => Ok(SentenceTask::Undeclared),
-            Some(encoder) => {
-                let encoder = SentenceEncoder::new(model_id, Arc::new(encoder), batching)?;
+            Some(graph) => {
+                let encoder = SentenceEncoder::computed(model_id, Computing::OneByOne(graph))?;
                 Ok(SentenceTask::Ready(Box::new(encoder)))
             }
         }
@@ -137,6 +156,7 @@ impl SentenceEncoder {
         let mut sequences = Vec::with_capacity(texts.len());
         let mut tokens = 0;
         for (index, text) in texts.iter().enumerate() {
+            patience.check(&self.model_id)?;
             let length = prompt.len() + text.len();
             if length > MOST_TEXT_BYTES {
                 let rule = format!("a text has at most {MOST_TEXT_BYTES} bytes");
@@ -148,11 +168,12 @@ impl SentenceEncoder {
                 return Err(Error::invalid(format!("input[{index}]"), text.escape_debug(), rule));
             }
             tokens += sequence.tokens.len();
+            if tokens > MOST_TOKENS {
+                // What comes after it would be made tokens of only to be refused.
+                let rule = format!("the texts of a request have at most {MOST_TOKENS} tokens together");
+                return Err(Error::invalid("input", format!("{tokens} tokens in {} texts", index + 1), rule));
+            }
             sequences.push(sequence);
-        }
-        if tokens > MOST_TOKENS {
-            let rule = format!("the texts of a request have at most {MOST_TOKENS} tokens together");
-            return Err(Error::invalid("input", format!("{tokens} tokens"), rule));
         }
         let tokens: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.tokens[..]).collect();
         let Answered { output: vectors, queued } = self.compute(&tokens, patience)?;
@@ -163,7 +184,7 @@ impl SentenceEncoder {
         };
         Ok(Embeddings {
             embeddings: sequences.iter().zip(vectors).map(embedding).collect(),
-            dimensions: self.model.info().dimensions,
+            dimensions: self.computing.info().dimensions,
             queue_seconds: queued.as_secs_f64(),
             seconds: started.elapsed().as_secs_f64(),
         })
@@ -185,7 +206,7 @@ impl SentenceEncoder {
 
     /// Returns what stands before each text.
     fn prompt(&self, asked: Option<&str>) -> Result<&str> {
-        let prompts = &self.model.info().prompts;
+        let prompts = &self.computing.info().prompts;
         let Some(name) = asked.or(prompts.default.as_deref()) else { return Ok("") };
         prompts.texts.get(name).map(String::as_str).ok_or_else(|| {
             let names: Vec<String> = prompts.texts.keys().map(|name| format!("`{name}`")).collect();
@@ -200,13 +221,12 @@ impl SentenceEncoder {
         let (mut left, mut queued) = (sequences, Duration::ZERO);
         while !left.is_empty() {
             let (together, rest) = left.split_at(first_share(left));
-            let share = Sequences(together.iter().map(|sequence| sequence.to_vec()).collect());
-            let of_share = self.queue.embed(self.model.as_ref(), share, patience)?;
+            let of_share = self.computing.vectors(together, patience)?;
             queued += of_share.queued;
             vectors.extend(of_share.output);
             left = rest;
         }
-        let (count, dimensions) = (vectors.len(), self.model.info().dimensions);
+        let (count, dimensions) = (vectors.len(), self.computing.info().dimensions);
         if count != sequences.len() || vectors.iter().any(|vector| vector.len() != dimensions) {
             let found = vectors.iter().map(Vec::len).max().unwrap_or_default();
             return Err(Error::Internal(format!(
@@ -218,6 +238,33 @@ impl SentenceEncoder {
         match vectors.iter().flatten().find(|number| !number.is_finite()) {
             None => Ok(Answered { output: vectors, queued }),
             Some(number) => Err(Error::Internal(format!("`{}` gave a vector with {number}", self.model_id))),
+        }
+    }
+}
+
+impl Computing {
+    fn info(&self) -> &EmbedderInfo {
+        match self {
+            Computing::Together { model, .. } => model.info(),
+            Computing::OneByOne(graph) => graph.info(),
+        }
+    }
+
+    fn vectors(&self, sequences: &[&[u32]], patience: &Patience) -> Result<Answered<Vec<Vec<f32>>>> {
+        match self {
+            Computing::Together { model, queue } => {
+                let share = Sequences(sequences.iter().map(|sequence| sequence.to_vec()).collect());
+                queue.embed(model.as_ref(), share, patience)
+            }
+            Computing::OneByOne(graph) => {
+                let (mut output, mut queued) = (Vec::with_capacity(sequences.len()), Duration::ZERO);
+                for sequence in sequences {
+                    let of_one = graph.vector(sequence, patience)?;
+                    output.push(of_one.output);
+                    queued += of_one.queued;
+                }
+                Ok(Answered { output, queued })
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Slot {
 enum Task {
     Text(Box<ServedText>),
     Image(Box<ImageClassifier>),
-    Diffusion(DiffusionPipeline),
+    Diffusion(Box<DiffusionPipeline>),
     Sentences(Box<SentenceEncoder>),
     Tabular(Box<TabularModel>),
     /// None of these, and why.
@@ -111,16 +111,20 @@ impl Slot {
                 Task::Other(NoTask { images: reason.into(), rows: reason.into() })
             }
             LoadedModel::Tensor(model) => {
-                let sentences = SentenceEncoder::of_graph(model_id, model.clone(), &options.metadata, files, batching)?;
+                // Texts are computed one by one, and so is whatever else the graph is asked: there is one queue.
+                let batching = match SentenceEncoder::is_declared(&options.metadata) {
+                    true => batching.one_by_one(),
+                    false => batching,
+                };
                 let served = Arc::new(ServedTensors::new(model_id, model, &options.metadata, batching)?);
                 tensors = Some(Arc::clone(&served));
-                match sentences {
+                match SentenceEncoder::of_graph(model_id, Arc::clone(&served), &options.metadata, files)? {
                     SentenceTask::Ready(encoder) => Task::Sentences(encoder),
                     SentenceTask::Undeclared => Task::of_tensors(model_id, served, &options.metadata)?,
                 }
             }
             LoadedModel::Diffusion(model) => {
-                Task::Diffusion(DiffusionPipeline::new(model_id, model, &options.metadata)?)
+                Task::Diffusion(Box::new(DiffusionPipeline::new(model_id, model, &options.metadata, batching)?))
             }
             LoadedModel::Embedding(model) => {
                 Task::Sentences(Box::new(SentenceEncoder::new(model_id, model, batching)?))
@@ -179,6 +183,7 @@ impl Slot {
     pub fn batch_statistics(&self) -> Option<BatchStatistics> {
         match &self.task {
             Task::Sentences(encoder) => Some(encoder.batch_statistics()),
+            Task::Diffusion(pipeline) => Some(pipeline.batch_statistics()),
             _ => self.tensors.as_ref().map(|tensors| tensors.statistics()),
         }
     }

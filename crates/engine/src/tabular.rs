@@ -37,8 +37,13 @@ use crate::vision::ranking::{Prediction, best_classes};
 /// The most rows of one request.
 const MOST_ROWS: usize = 65_536;
 
-/// The most rows that a model is given at a time, so that what it needs in between stays small.
+/// The most values of the rows of one request, or of what becomes of them, where these are more: a row of `{}` is two bytes of a request
+/// and as many numbers as the model has features and results.
+const MOST_NUMBERS: usize = 2 << 20;
+
+/// The most rows that a model is given at a time, and the most inputs of theirs, so that what it needs in between stays small.
 const ROWS_TOGETHER: usize = 4096;
+const INPUTS_TOGETHER: usize = 4 << 20;
 
 /// Rows, and what is done about values that the model was not made for.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +87,7 @@ pub struct RowAnswer {
     /// Classes or numbers.
     pub outcome: RowOutcome,
     /// Features that were missing, in the order of the model.
-    pub missing: Vec<String>,
+    pub missing: Vec<Arc<str>>,
     /// Numbers that the model was not made for.
     pub out_of_range: Vec<Flag>,
 }
@@ -93,7 +98,7 @@ pub enum RowOutcome {
     /// All classes with their names, the most likely first.
     Classes(Vec<Prediction>),
     /// The targets with their names, in the order of the model.
-    Targets(Vec<(String, f32)>),
+    Targets(Vec<(Arc<str>, f32)>),
 }
 
 /// The form in which every front end shows it.
@@ -103,23 +108,33 @@ impl Serialize for RowAnswer {
         match &self.outcome {
             RowOutcome::Classes(ranked) => {
                 if let Some(best) = ranked.first() {
-                    answer.serialize_entry("class_name", &best.class_name)?;
+                    answer.serialize_entry("class_name", &best.class_name.as_deref())?;
                     answer.serialize_entry("class_id", &best.class_id)?;
                     answer.serialize_entry("confidence", &shortest(best.confidence))?;
                 }
-                let name = |class: &Prediction| class.class_name.clone().unwrap_or_default();
-                let of_class = |class: &Prediction| (name(class), shortest(class.confidence).into());
-                answer
-                    .serialize_entry("probabilities", &ranked.iter().map(of_class).collect::<Map<String, Value>>())?;
+                answer.serialize_entry("probabilities", &ByName(ranked, of_class))?;
             }
             RowOutcome::Targets(targets) => {
-                let of_target = |(name, value): &(String, f32)| (name.clone(), shortest(*value).into());
-                answer.serialize_entry("targets", &targets.iter().map(of_target).collect::<Map<String, Value>>())?;
+                answer.serialize_entry("targets", &ByName(targets, |(name, value)| (name, *value)))?;
             }
         }
-        answer.serialize_entry("missing", &self.missing)?;
+        answer.serialize_entry("missing", &self.missing.iter().map(|name| &**name).collect::<Vec<&str>>())?;
         answer.serialize_entry("out_of_range", &self.out_of_range)?;
         answer.end()
+    }
+}
+
+fn of_class(class: &Prediction) -> (&str, f32) {
+    (class.class_name.as_deref().unwrap_or_default(), class.confidence)
+}
+
+/// An object of numbers by name, written without being made one first.
+struct ByName<'r, T>(&'r [T], fn(&T) -> (&str, f32));
+
+impl<T> Serialize for ByName<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ByName(items, named) = self;
+        serializer.collect_map(items.iter().map(named).map(|(name, number)| (name, shortest(number))))
     }
 }
 
@@ -133,9 +148,28 @@ pub(crate) struct TabularModel {
     model_id: String,
     served: Arc<ServedTensors>,
     table: Table,
+    names: Names,
     takes: Takes,
     gives: Gives,
     ends: Ends,
+}
+
+/// Names of the table as answers have them, shared by all rows.
+struct Names {
+    features: Vec<Arc<str>>,
+    /// Of classes or targets.
+    results: Vec<Arc<str>>,
+}
+
+impl Names {
+    fn of(table: &Table) -> Names {
+        let features = table.features.iter().map(|feature| feature.name.as_str().into()).collect();
+        let results = match &table.outcome {
+            Outcome::Classes(classes) => classes.iter().map(|class| class.as_str().into()).collect(),
+            Outcome::Targets(targets) => targets.iter().map(|target| target.name.as_str().into()).collect(),
+        };
+        Names { features, results }
+    }
 }
 
 /// What a model is given for a row.
@@ -201,7 +235,8 @@ impl TabularModel {
         check_inputs(&table, takes, &ends)?;
         let gives = Gives::of(&table, takes, metadata, ends.outputs)?;
         let model_id = model_id.to_owned();
-        Ok(TabularTask::Ready(Box::new(TabularModel { model_id, served, table, takes, gives, ends })))
+        let names = Names::of(&table);
+        Ok(TabularTask::Ready(Box::new(TabularModel { model_id, served, table, names, takes, gives, ends })))
     }
 
     /// Computes rows as one batch.
@@ -211,10 +246,18 @@ impl TabularModel {
     pub(crate) fn answer(&self, request: &TabularRequest, patience: &Patience) -> Result<TabularAnswer> {
         let started = Instant::now();
         let TabularRequest { rows, policies } = request;
-        if rows.is_empty() || rows.len() > MOST_ROWS {
-            return Err(Error::invalid("rows", rows.len(), format!("must be 1 to {MOST_ROWS} rows")));
+        let widest = self.table.features.len().max(self.table.output_width()).max(1);
+        let most = (MOST_NUMBERS / widest).clamp(1, MOST_ROWS);
+        if rows.is_empty() || rows.len() > most {
+            let why = match most {
+                MOST_ROWS => String::new(),
+                _ => format!(
+                    ", as a row has {widest} values or results, and those of a request are at most {MOST_NUMBERS}"
+                ),
+            };
+            return Err(Error::invalid("rows", rows.len(), format!("must be 1 to {most} rows{why}")));
         }
-        let reader = Reader::new(&self.table, *policies);
+        let reader = Reader::new(&self.table, &self.names.features, *policies);
         let mut raw = Vec::with_capacity(rows.len() * self.table.features.len());
         let found: Vec<Result<Found>> = rows.iter().map(|row| reader.read(row, &mut raw)).collect();
         let Answered { output: results, queued } = self.compute(&raw, patience)?;
@@ -265,7 +308,8 @@ impl TabularModel {
     /// Returns the results of rows of raw numbers, one row after the other.
     fn compute(&self, raw: &[f32], patience: &Patience) -> Result<Answered<Vec<f32>>> {
         let features = self.table.features.len();
-        let together = if self.ends.takes_batches { ROWS_TOGETHER } else { 1 };
+        let fitting = (INPUTS_TOGETHER / self.table.input_width().max(1)).clamp(1, ROWS_TOGETHER);
+        let together = if self.ends.takes_batches { fitting } else { 1 };
         let mut results = Vec::with_capacity(raw.len() / features * self.result_width());
         let mut queued = Duration::ZERO;
         for rows in raw.chunks(features * together) {
@@ -326,8 +370,8 @@ impl TabularModel {
                     Takes::RawNumbers => result,
                     Takes::Inputs => target.standard.undo(result),
                 };
-                let named = targets.iter().zip(results);
-                let named = named.map(|(target, result)| (target.name.clone(), standard(target, *result)));
+                let named = targets.iter().zip(&self.names.results).zip(results);
+                let named = named.map(|((target, name), result)| (Arc::clone(name), standard(target, *result)));
                 return Ok(RowOutcome::Targets(named.collect()));
             }
             Outcome::Classes(classes) => classes,
@@ -345,7 +389,7 @@ impl TabularModel {
             Gives::Logits | Gives::Targets => results.to_vec(),
         };
         let mut ranked = best_classes(&self.model_id, &logits, classes.len())?;
-        ranked.iter_mut().for_each(|class| class.class_name = Some(classes[class.class_id].clone()));
+        ranked.iter_mut().for_each(|class| class.class_name = Some(Arc::clone(&self.names.results[class.class_id])));
         Ok(RowOutcome::Classes(ranked))
     }
 }

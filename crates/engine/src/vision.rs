@@ -164,7 +164,7 @@ impl ImageClassifier {
         let of_image = |logits: &[f32]| {
             let mut predictions = best_classes(&self.model_id, logits, count)?;
             for prediction in &mut predictions {
-                prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).to_owned());
+                prediction.class_name = self.labels.as_ref().map(|labels| labels.name(prediction.class_id).into());
             }
             let seconds = started.elapsed().as_secs_f64();
             let queue_seconds = queued.as_secs_f64();

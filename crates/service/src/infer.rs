@@ -265,9 +265,13 @@ impl Service {
         if let Some(copy) = call.copy
             && self.shadows.has_workers()
             && let Some((model_id, counters)) = self.trials.drawn(&entry, alias, TrialKind::Shadow)
-            && let Some((request, answer)) = copy(&answer.value)
         {
-            self.shadows.put(CopiedRequest { own: entry, model_id, counters, request, answer });
+            // A copy takes as much as the request and its answer: where there is no room, none is made.
+            if !self.shadows.has_room() {
+                counters.dropped();
+            } else if let Some((request, answer)) = copy(&answer.value) {
+                self.shadows.put(CopiedRequest { own: entry, model_id, counters, request, answer });
+            }
         }
         Ok(answer)
     }

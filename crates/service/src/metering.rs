@@ -86,7 +86,7 @@ impl Measured for TabularAnswer {
 
 impl Measured for Drawing {
     fn usage(&self) -> Usage {
-        Usage { items: self.images.len() as u64, ..Usage::default() }
+        computed(self.images.len(), self.queue_seconds)
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use seedhouse_core::{Entry, ModelId, Result};
-use seedhouse_engine::{Cancel, ImageInput, Patience, Prompt, SlotOptions, Values};
+use seedhouse_engine::{
+    Cancel, Cell, ChosenToken, Continuation, Embedding, ImageInput, Patience, Prompt, RowOutcome, SlotOptions,
+    TokenLogprob, Values,
+};
 
 use crate::batch::{BatchInput, BatchOutput, guarded};
 use crate::infer::slot_key;
@@ -55,9 +58,15 @@ impl Shadows {
         self.lock().workers > 0
     }
 
+    /// Returns whether a small copy would find room.
+    pub(crate) fn has_room(&self) -> bool {
+        let queue = self.lock();
+        queue.copies.len() < MOST_WAITING && queue.bytes < MOST_BYTES
+    }
+
     /// Keeps a copy for a worker, or drops it where too many wait.
     pub(crate) fn put(&self, copy: CopiedRequest) {
-        let bytes = size(&copy.request);
+        let bytes = size(&copy.request) + answer_size(&copy.answer);
         let mut queue = self.lock();
         if queue.copies.len() >= MOST_WAITING || queue.bytes + bytes > MOST_BYTES {
             drop(queue);
@@ -90,9 +99,16 @@ impl Shadows {
 /// Returns about how many bytes a request takes.
 fn size(request: &BatchInput) -> usize {
     match request {
-        BatchInput::Parameters(request) => request.parameters.len() * size_of::<(String, f64)>(),
+        BatchInput::Parameters(request) => {
+            request.parameters.iter().map(|(name, _)| size_of::<(String, f64)>() + name.len()).sum()
+        }
         BatchInput::Row(request) => {
-            request.rows.iter().map(|row| row.0.len() * size_of::<(String, seedhouse_engine::Cell)>()).sum()
+            let text = |cell: &Cell| match cell {
+                Cell::Text(text) | Cell::Untyped(text) => text.len(),
+                Cell::Number(_) | Cell::Bool(_) | Cell::Missing | Cell::Other(_) => 0,
+            };
+            let cell = |(name, cell): &(String, Cell)| size_of::<(String, Cell)>() + name.len() + text(cell);
+            request.rows.iter().flat_map(|row| &row.0).map(cell).sum()
         }
         BatchInput::Text(request) => match &request.prompt {
             Prompt::Text(text) => text.len(),
@@ -102,14 +118,52 @@ fn size(request: &BatchInput) -> usize {
             ImageInput::Encoded(bytes) => bytes.len(),
             ImageInput::Pixels(pixels) => pixels.bytes(),
         },
-        BatchInput::Sentences(request) => request.texts.iter().map(String::len).sum(),
+        BatchInput::Sentences(request) => request.texts.iter().map(|text| size_of::<String>() + text.len()).sum(),
         BatchInput::Tensors(request) => {
             let bytes = |values: &Values| match values {
                 Values::Whole(values) => values.len() * 8,
                 Values::Fractional(values) => values.len() * 8,
                 Values::Bool(values) => values.len(),
             };
-            request.inputs.iter().map(|(_, numbers)| bytes(&numbers.values)).sum()
+            request.inputs.iter().map(|(name, numbers)| name.len() + bytes(&numbers.values)).sum()
+        }
+    }
+}
+
+/// Returns about how many bytes an answer takes. Names that answers share do not count.
+fn answer_size(answer: &BatchOutput) -> usize {
+    match answer {
+        BatchOutput::Text(answer) => {
+            let one = |answer: &Continuation| {
+                let token = |token: &TokenLogprob| size_of::<TokenLogprob>() + token.bytes.len();
+                let chosen = |chosen: &ChosenToken| {
+                    size_of::<ChosenToken>() + chosen.chosen.bytes.len() + chosen.top.iter().map(token).sum::<usize>()
+                };
+                let chosen = answer.logprobs.iter().map(chosen);
+                answer.text.len() + size_of_val(&answer.token_ids[..]) + chosen.sum::<usize>()
+            };
+            answer.answers.iter().map(one).sum()
+        }
+        BatchOutput::Image(answer) => size_of_val(&answer.predictions[..]),
+        BatchOutput::Embeddings(answer) => {
+            let one = |one: &Embedding| size_of::<Embedding>() + size_of_val(&one.vector[..]);
+            answer.embeddings.iter().map(one).sum()
+        }
+        BatchOutput::Row(answer) => {
+            let results = match &answer.outcome {
+                RowOutcome::Classes(ranked) => size_of_val(&ranked[..]),
+                RowOutcome::Targets(targets) => size_of_val(&targets[..]),
+            };
+            results + size_of_val(&answer.missing[..]) + size_of_val(&answer.out_of_range[..])
+        }
+        BatchOutput::Tensors(answer) => {
+            // The widest values have 8 bytes.
+            answer.outputs.iter().map(|(name, tensor)| name.len() + tensor.data.len() * 8).sum()
+        }
+        BatchOutput::Solution(answer) => {
+            let solution = &answer.solution;
+            let values = size_of_val(&solution.variables[..]) + size_of_val(&solution.constraints[..]);
+            values + size_of_val(&answer.parameters[..]) + size_of_val(&solution.conflicts[..])
         }
     }
 }
@@ -161,5 +215,43 @@ fn is_same(one: &BatchOutput, other: &BatchOutput) -> bool {
         (BatchOutput::Tensors(one), BatchOutput::Tensors(other)) => one.outputs == other.outputs,
         (BatchOutput::Solution(one), BatchOutput::Solution(other)) => one.solution == other.solution,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seedhouse_core::runtime::Tensor;
+    use seedhouse_engine::{EmbedRequest, Embeddings, Row, RowAnswer, SolveRequest, TabularRequest, TensorOutputs};
+
+    use super::*;
+
+    #[test]
+    fn copies_were_counted_without_their_answers_and_without_their_texts() {
+        let text = || "x".repeat(1000);
+        let row = Row(vec![(text(), Cell::Text(text())), (text(), Cell::Untyped(text()))]);
+        let row = BatchInput::Row(TabularRequest { rows: vec![row], ..TabularRequest::default() });
+        assert!(size(&row) > 4000);
+        let parameters = SolveRequest { parameters: vec![(text(), 1.0)], ..SolveRequest::default() };
+        assert!(size(&BatchInput::Parameters(parameters)) > 1000);
+        let sentences = EmbedRequest { texts: vec![String::new(); 100], ..EmbedRequest::default() };
+        assert!(size(&BatchInput::Sentences(sentences)) >= 2400, "an empty text takes room, too");
+        let embedding = Embedding { vector: vec![0.0; 1000], tokens: 1, truncated: false };
+        let embeddings =
+            Embeddings { embeddings: vec![embedding; 2], dimensions: 1000, queue_seconds: 0.0, seconds: 0.0 };
+        assert!(answer_size(&BatchOutput::Embeddings(embeddings)) > 8000);
+        let tensor = Tensor::new(vec![1000], vec![0.0_f32; 1000]);
+        let outputs = TensorOutputs { outputs: vec![("y".into(), tensor)], queue_seconds: 0.0, seconds: 0.0 };
+        assert!(answer_size(&BatchOutput::Tensors(outputs)) > 4000);
+        let outcome = RowOutcome::Targets(vec![("y".into(), 1.0); 100]);
+        let row = RowAnswer { outcome, missing: Vec::new(), out_of_range: Vec::new() };
+        assert!(answer_size(&BatchOutput::Row(row)) > 1000);
+    }
+
+    #[test]
+    fn copies_were_made_before_anybody_looked_for_room() {
+        let shadows = Shadows::default();
+        assert!(shadows.has_room());
+        shadows.lock().bytes = MOST_BYTES;
+        assert!(!shadows.has_room());
     }
 }

@@ -140,7 +140,10 @@ pub(crate) fn response(answer: Answer<Classification>, started: Instant) -> Resu
         .predictions
         .into_iter()
         .map(|prediction| PredictionResponse {
-            class_name: prediction.class_name.unwrap_or_else(|| format!("class_{}", prediction.class_id)),
+            class_name: match &prediction.class_name {
+                Some(name) => name.to_string(),
+                None => format!("class_{}", prediction.class_id),
+            },
             class_id: prediction.class_id,
             confidence: f64::from(prediction.confidence),
         })

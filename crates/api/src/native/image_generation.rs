@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{Answer, ClassChoice, Drawing, DrawingProgress, DrawnImage, ImagineRequest, Sampler, Service};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value, json};
 use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 
@@ -91,6 +91,9 @@ pub(crate) enum FormatField {
 /// The original's default for `image_size`. Its clients send it whatever the model is.
 const ORIGINAL_IMAGE_SIZE: usize = 256;
 
+/// The most numbers of the pixels in one event, which is a JSON document of values before it is a text.
+const MOST_EVENT_NUMBERS: usize = 2 << 20;
+
 const PNG: &str = "image/png";
 
 fn one_sample() -> usize {
@@ -117,26 +120,32 @@ pub(crate) async fn generate(
     let wants_file = wants_png(&request);
     let body: ImageGenerationRequest = read_json(request, &limits).await?;
     let (streamed, preview) = (body.stream, body.preview);
-    let (reference, request, form) = body.decode()?;
+    let (reference, mut request, form) = body.decode()?;
+    let cancel = CancelOnDrop::default();
+    request.cancel = cancel.observer();
     if streamed {
         let work = move |emit: &mut Emit<'_>| {
             let mut failed = None;
-            let answer =
-                service.imagine(&reference, &request, &mut |progress| match progress_json(&progress, preview) {
+            let answer = service.imagine(&reference, &request, &mut |progress| {
+                let json = form.check_event(progress.numbers()).and_then(|()| progress_json(&progress, preview));
+                match json {
                     Ok(json) => emit(Some(json)),
                     Err(error) => {
                         failed = Some(error);
                         ControlFlow::Break(())
                     }
-                });
+                }
+            });
             match failed {
                 Some(error) => Err(error),
-                None => Ok(json!(form.response(&answer?, started)?)),
+                None => form.with_response(&answer?, started, |response| Ok(json!(response))),
             }
         };
-        return Ok(event_stream::respond(work, limits.idle, permit, id_text(&id)).await?);
+        let response = event_stream::respond(work, limits.idle, permit, id_text(&id)).await?;
+        // The drawing has begun: from now on it notices by its events that the client is gone.
+        cancel.disarm();
+        return Ok(response);
     }
-    let cancel = CancelOnDrop::default();
     let cancelled = cancel.observer();
     let response = blocking::run_admitted(permit, move || {
         let answer = service.imagine(&reference, &request, &mut |_| match cancelled.is_set() {
@@ -148,7 +157,7 @@ pub(crate) async fn generate(
                 let file = DrawnImage::grid(&answer.value.images).png()?;
                 Ok(([(CONTENT_TYPE, PNG)], file).into_response())
             }
-            false => Ok(Json(form.response(&answer, started)?).into_response()),
+            false => form.with_response(&answer, started, |response| Ok(Json(response).into_response())),
         }
     })
     .await?;
@@ -184,6 +193,7 @@ impl ImageGenerationRequest {
             guidance_scale: self.guidance_scale,
             image_size: self.image_size.filter(|size| *size != ORIGINAL_IMAGE_SIZE),
             timeout: timeout(self.timeout_seconds)?,
+            ..ImagineRequest::default()
         };
         if self.preview && !self.stream {
             return Err(Error::invalid("preview", true, "needs `stream`"));
@@ -213,14 +223,30 @@ fn progress_json(progress: &DrawingProgress<'_>, preview: bool) -> Result<Value>
 }
 
 impl Form {
-    fn response(self, answer: &Answer<Drawing>, started: Instant) -> Result<ResultResponse> {
+    fn check_event(self, numbers: usize) -> Result<()> {
+        if self.format == FormatField::Png || numbers <= MOST_EVENT_NUMBERS {
+            return Ok(());
+        }
+        let rule =
+            format!("events have at most {MOST_EVENT_NUMBERS} numbers of pixels: ask for `png`, or without `stream`");
+        Err(Error::invalid("format", format!("pixels of {numbers} numbers"), rule))
+    }
+
+    /// Gives the answer to `write`, of which it is a part no longer than that.
+    fn with_response<T>(
+        self,
+        answer: &Answer<Drawing>,
+        started: Instant,
+        write: impl FnOnce(DrawingResponse<'_>) -> Result<T>,
+    ) -> Result<T> {
         let drawing = &answer.value;
         let grid = self.grid.then(|| vec![DrawnImage::grid(&drawing.images)]);
         let images = grid.as_ref().unwrap_or(&drawing.images);
         let predictions = match self.format {
-            FormatField::Pixels => images.iter().map(pixels).collect(),
+            FormatField::Pixels => DrawnImages::Pixels(images.iter().map(Pixels).collect()),
             FormatField::Png => {
-                images.iter().map(|image| Ok(STANDARD.encode(image.png()?))).collect::<Result<Value>>()?
+                let file = |image: &DrawnImage| Ok(STANDARD.encode(image.png()?));
+                DrawnImages::Files(images.iter().map(file).collect::<Result<_>>()?)
             }
         };
         let [height, width] = drawing.images.first().map_or([0; 2], DrawnImage::sides);
@@ -234,7 +260,7 @@ impl Form {
             "guidance_applied": drawing.is_guided,
             "seconds": drawing.seconds,
         });
-        Ok(ResultResponse {
+        write(DrawingResponse {
             predictions,
             confidence: None,
             processing_time: started.elapsed().as_secs_f64(),
@@ -243,7 +269,50 @@ impl Form {
     }
 }
 
-/// Returns an image as the classification route takes it: rows of pixels.
-fn pixels(image: &DrawnImage) -> Value {
-    image.rows().map(|row| row.map(|pixel| json!(pixel)).collect::<Value>()).collect()
+/// The fields of a [`ResultResponse`], whose pixels are written as they are: a value of JSON for each takes 32 times their bytes.
+#[derive(Serialize)]
+struct DrawingResponse<'d> {
+    predictions: DrawnImages<'d>,
+    confidence: Option<f64>,
+    processing_time: f64,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DrawnImages<'d> {
+    Pixels(Vec<Pixels<'d>>),
+    Files(Vec<String>),
+}
+
+/// An image as the classification route takes it: rows of pixels.
+struct Pixels<'d>(&'d DrawnImage);
+
+impl Serialize for Pixels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.rows().map(Row))
+    }
+}
+
+/// The pixels of a row.
+struct Row<I>(I);
+
+impl<'p, I: Iterator<Item = &'p [u8]> + Clone> Serialize for Row<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_channel_of_a_pixel_was_a_value_of_json_in_an_event() {
+        let form = Form { format: FormatField::Pixels, grid: false, guidance_scale: 1.0 };
+        assert!(form.check_event(MOST_EVENT_NUMBERS).is_ok());
+        let error = form.check_event(MOST_EVENT_NUMBERS + 1).unwrap_err().to_string();
+        assert!(error.contains("2097153 numbers") && error.contains("2097152 numbers"), "{error}");
+        assert!(Form { format: FormatField::Png, ..form }.check_event(MOST_EVENT_NUMBERS + 1).is_ok());
+    }
 }

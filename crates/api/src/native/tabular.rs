@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, Reference, Result};
 use seedhouse_service::{
     Answer, OutOfRange, Patience, Row, RowAnswer, RowOutcome, Service, TabularAnswer, TabularPolicies, TabularRequest,
     UnknownCategory, UnknownFeature,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -68,7 +69,7 @@ pub(crate) async fn predict(
     Extension(limits): Extension<Limits>,
     Extension(admission): Extension<Admission>,
     request: Request,
-) -> Result<Json<ResultResponse>, Failure> {
+) -> Result<Response, Failure> {
     let started = Instant::now();
     let permit = admission.inference()?;
     let body: TabularBody = read_json(request, &limits).await?;
@@ -79,7 +80,7 @@ pub(crate) async fn predict(
         let answer = service.predict_rows(&reference, &request, &patience)?;
         response(&answer, form, started)
     };
-    Ok(Json(blocking::run_admitted(permit, compute).await?))
+    Ok(blocking::run_admitted(permit, compute).await?)
 }
 
 impl TabularBody {
@@ -99,23 +100,47 @@ impl TabularBody {
     }
 }
 
-fn response(answer: &Answer<TabularAnswer>, form: Form, started: Instant) -> Result<ResultResponse> {
+/// The fields of a [`ResultResponse`], whose rows are written as they are.
+#[derive(Serialize)]
+struct RowsResponse<'r> {
+    predictions: Predictions<'r>,
+    confidence: Option<f64>,
+    processing_time: f64,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Predictions<'r> {
+    One(&'r RowAnswer),
+    Several(Vec<OneOfSeveral<'r>>),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OneOfSeveral<'r> {
+    Answer(&'r RowAnswer),
+    Mistake { error: Problem },
+}
+
+fn response(answer: &Answer<TabularAnswer>, form: Form, started: Instant) -> Result<Response> {
     let TabularAnswer { rows, .. } = &answer.value;
     let (predictions, confidence) = match form {
         Form::One => {
             let row = answer.value.only()?;
-            (json!(row), confidence(row))
+            (Predictions::One(row), confidence(row))
         }
-        Form::Several => (rows.iter().map(row_json).collect(), None),
+        Form::Several => (Predictions::Several(rows.iter().map(one_of_several).collect()), None),
     };
     let failed = rows.iter().filter(|row| row.is_err()).count();
     let figures = json!({ "rows": rows.len(), "failed_rows": failed, "units": units(&answer.value) });
-    Ok(ResultResponse {
+    let response = RowsResponse {
         predictions,
         confidence,
         processing_time: started.elapsed().as_secs_f64(),
         metadata: ResultResponse::metadata(answer, figures),
-    })
+    };
+    Ok(Json(response).into_response())
 }
 
 fn confidence(row: &RowAnswer) -> Option<f64> {
@@ -125,10 +150,10 @@ fn confidence(row: &RowAnswer) -> Option<f64> {
     }
 }
 
-fn row_json(row: &Result<RowAnswer>) -> Value {
+fn one_of_several(row: &Result<RowAnswer>) -> OneOfSeveral<'_> {
     match row {
-        Ok(row) => json!(row),
-        Err(error) => json!({ "error": problem(error, status_of(error)) }),
+        Ok(row) => OneOfSeveral::Answer(row),
+        Err(error) => OneOfSeveral::Mistake { error: problem(error, status_of(error)) },
     }
 }
 

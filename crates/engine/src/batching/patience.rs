@@ -63,7 +63,7 @@ impl Patience {
         }
     }
 
-    pub(super) fn overdue(&self, model_id: &str) -> Error {
+    fn overdue(&self, model_id: &str) -> Error {
         let seconds = self.timeout.unwrap_or_default().as_secs_f64();
         Error::DeadlineExceeded { what: format!("waiting for `{model_id}`"), seconds }
     }

@@ -44,8 +44,7 @@ impl<I, O> Ticket<I, O> {
     }
 
     /// The same, for so long at the most.
-    pub(super) fn wait_until(&self, deadline: Option<Instant>) -> Option<News<I, O>> {
-        let Some(deadline) = deadline else { return Some(self.wait()) };
+    pub(super) fn wait_until(&self, deadline: Instant) -> Option<News<I, O>> {
         let mut place = self.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

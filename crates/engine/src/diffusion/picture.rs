@@ -18,7 +18,7 @@ pub struct DrawnImage {
 
 impl DrawnImage {
     /// Returns rows of pixels, each number from 0 to 255.
-    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = &[u8]>> {
+    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = &[u8]> + Clone> {
         self.pixels.chunks_exact((self.width * self.channels).max(1)).map(move |row| row.chunks_exact(self.channels))
     }
 

@@ -59,7 +59,7 @@ fn expected() -> Expected {
 fn model(prediction: Prediction, num_classes: Option<usize>) -> DiffusionPipeline {
     let signal_shares = expected().signal_shares;
     let info = DenoiserInfo { channels: 1, image_size: [4, 6], signal_shares, num_classes, prediction };
-    DiffusionPipeline::new("fields_v1", Arc::new(Sines(info)), &Map::new()).unwrap()
+    DiffusionPipeline::new("fields_v1", Arc::new(Sines(info)), &Map::new(), BatchSettings::default()).unwrap()
 }
 
 fn draw(model: &DiffusionPipeline, request: &ImagineRequest) -> Drawing {
@@ -109,7 +109,9 @@ fn sample_is_the_same_alone_and_beside_others_and_another_seed_gives_others() {
             ..ImagineRequest::default()
         };
         let together = draw(&model, &request);
-        assert_eq!(together, Drawing { seconds: together.seconds, ..draw(&model, &request) }, "same seed, same images");
+        let alone = draw(&model, &request);
+        let timed = Drawing { seconds: together.seconds, queue_seconds: together.queue_seconds, ..alone };
+        assert_eq!(together, timed, "same seed, same images");
         let alone = draw(&model, &ImagineRequest { samples: 1, ..request.clone() });
         assert_eq!(alone.images[..], together.images[..1]);
         assert_ne!(together.images[0], together.images[1]);
@@ -162,7 +164,9 @@ fn labels_of_another_number_than_the_classes_are_refused() {
     let labels = json!({"labels": ["a", "b"]});
     for classes in [Some(3), None] {
         let model = model(Prediction::Noise, classes).model;
-        let error = DiffusionPipeline::new("fields_v1", model, labels.as_object().unwrap()).err().unwrap();
+        let error = DiffusionPipeline::new("fields_v1", model, labels.as_object().unwrap(), BatchSettings::default())
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("2 labels"), "{error}");
     }
 }
@@ -228,8 +232,37 @@ fn prediction_that_is_not_finite_is_a_fault_that_names_the_model() {
         }
     }
     let info = model(Prediction::Noise, None).model.info().clone();
-    let broken = DiffusionPipeline::new("fields_v1", Arc::new(Broken(info)), &Map::new()).unwrap();
+    let broken = DiffusionPipeline::new("fields_v1", Arc::new(Broken(info)), &Map::new(), BatchSettings::default());
+    let broken = broken.unwrap();
     let error = broken.draw(&ImagineRequest::default(), &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(error.code(), Code::Internal);
     assert!(error.to_string().contains("`fields_v1` predicted inf at timestep 39"), "{error}");
+}
+
+#[test]
+fn drawings_of_one_model_were_all_computed_at_once_however_many_they_were() {
+    let mut model = model(Prediction::Noise, None);
+    model.queue = Batcher::new("fields_v1", BatchSettings { queued: 1, ..BatchSettings::default() }.one_by_one());
+    let request = ImagineRequest { steps: Some(1), ..ImagineRequest::default() };
+    let (cancel, go_on) = (Cancel::default(), |_: DrawingProgress<'_>| ControlFlow::Continue(()));
+    let code = |request: &ImagineRequest| model.draw(request, &mut go_on.clone()).unwrap_err().code();
+    let code = &code;
+    let drawing = model.draw(&request, &mut |_| {
+        std::thread::scope(|scope| {
+            let hurried = ImagineRequest { timeout: Some(Duration::from_millis(20)), ..request.clone() };
+            assert_eq!(scope.spawn(move || code(&hurried)).join().unwrap(), Code::Deadline);
+            let left = ImagineRequest { cancel: cancel.clone(), ..request.clone() };
+            let waiting = scope.spawn(move || code(&left));
+            while model.batch_statistics().waiting < 1 {
+                std::thread::yield_now();
+            }
+            assert_eq!(code(&request), Code::Exhausted);
+            cancel.set();
+            assert_eq!(waiting.join().unwrap(), Error::Cancelled.code(), "a caller that left waits no longer");
+        });
+        ControlFlow::Continue(())
+    });
+    assert_eq!(drawing.unwrap().images.len(), 1);
+    let statistics = model.batch_statistics();
+    assert_eq!((statistics.refused, statistics.expired, statistics.cancelled, statistics.items), (1, 1, 1, 1));
 }

@@ -13,11 +13,15 @@
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{
-    Embedder, EmbedderInfo, LocalFiles, Pooling, Prompts, Tensor, TensorData, TensorModel, TensorSpec, TensorType,
+    EmbedderInfo, LocalFiles, Pooling, Prompts, Tensor, TensorData, TensorModel, TensorSpec, TensorType,
     normalise_vector,
 };
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
+
+use crate::batching::Answered;
+use crate::tensors::served::ServedTensors;
+use crate::{BatchStatistics, Patience};
 
 const TOKENIZER: &str = "tokenizer.json";
 /// Twice the longest that are known.
@@ -32,9 +36,9 @@ const TYPES: &str = "token_type_ids";
 /// The way of pooling of a graph that gives one vector for a text.
 const IN_THE_GRAPH: &str = "none";
 
-/// The model, and what its record declares.
+/// The model behind its queue, and what its record declares.
 pub(super) struct GraphEncoder {
-    model: Arc<dyn TensorModel>,
+    served: Arc<ServedTensors>,
     /// The place of the output that counts.
     output: usize,
     /// Nothing where the graph has done it.
@@ -49,14 +53,15 @@ impl GraphEncoder {
     /// # Errors
     /// [`Error::Invalid`] for a declaration that breaks a rule, [`Error::Unsupported`] when the model or its files do not fit it.
     pub(super) fn declared(
-        model: Arc<dyn TensorModel>,
+        served: Arc<ServedTensors>,
         metadata: &Map<String, Value>,
         files: &LocalFiles,
     ) -> Result<Option<GraphEncoder>> {
-        let declared = |name: &str| metadata.get(name).filter(|value| !value.is_null());
-        if declared("pooling").is_none() && declared("normalize").is_none() {
+        if !is_declared(metadata) {
             return Ok(None);
         }
+        let model = served.model();
+        let declared = |name: &str| declared(metadata, name);
         let pooling = pooling(declared("pooling"))?;
         let is_normalised = match declared("normalize") {
             Some(Value::Bool(is_normalised)) => *is_normalised,
@@ -65,16 +70,26 @@ impl GraphEncoder {
                 return Err(Error::invalid("metadata.normalize", found, "must be true or false beside `pooling`"));
             }
         };
-        check_inputs(model.as_ref())?;
-        let (output, dimensions) = output(model.as_ref(), pooling)?;
+        check_inputs(model)?;
+        let (output, dimensions) = output(model, pooling)?;
         let tokenizer = tokenizer(files)?;
         let longest_sequence = longest_sequence(declared("max_seq_len"), &tokenizer)?;
         let prompts = Prompts::default();
         let info = EmbedderInfo { tokenizer, lower_case: false, longest_sequence, dimensions, prompts };
-        Ok(Some(GraphEncoder { model, output, pooling, is_normalised, info }))
+        Ok(Some(GraphEncoder { served, output, pooling, is_normalised, info }))
     }
 
-    fn vector(&self, sequence: &[u32]) -> Result<Vec<f32>> {
+    pub(super) fn info(&self) -> &EmbedderInfo {
+        &self.info
+    }
+
+    /// Returns what the queue of the graph has done so far, for those who ask with texts and those who ask with tensors.
+    pub(super) fn statistics(&self) -> BatchStatistics {
+        self.served.statistics()
+    }
+
+    /// Returns the vector of a sequence, computed in its turn.
+    pub(super) fn vector(&self, sequence: &[u32], patience: &Patience) -> Result<Answered<Vec<f32>>> {
         let count = sequence.len();
         let tensor = |spec: &TensorSpec| {
             let values: Vec<i64> = match spec.name.as_str() {
@@ -88,9 +103,8 @@ impl GraphEncoder {
             };
             Tensor::new(vec![1, count], data)
         };
-        let tensors: Vec<Tensor> = self.model.inputs().iter().map(tensor).collect();
-        let names = self.model.inputs().iter().map(|spec| spec.name.as_str());
-        let mut outputs = self.model.run(&names.zip(&tensors).collect::<Vec<_>>())?;
+        let inputs = self.served.model().inputs().iter().map(|spec| (spec.name.as_str(), tensor(spec)));
+        let Answered { output: mut outputs, queued } = self.served.run(inputs.collect(), patience)?;
         let rows = if self.pooling.is_none() { 1 } else { count };
         let found = (self.output < outputs.len()).then(|| outputs.swap_remove(self.output));
         let numbers = match found {
@@ -110,22 +124,17 @@ impl GraphEncoder {
         if self.is_normalised {
             normalise_vector(&mut vector);
         }
-        Ok(vector)
+        Ok(Answered { output: vector, queued })
     }
 }
 
-impl Embedder for GraphEncoder {
-    fn info(&self) -> &EmbedderInfo {
-        &self.info
-    }
+/// Returns whether a record declares a sentence encoder.
+pub(super) fn is_declared(metadata: &Map<String, Value>) -> bool {
+    ["pooling", "normalize"].iter().any(|name| declared(metadata, name).is_some())
+}
 
-    fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
-        sequences.iter().map(|sequence| self.vector(sequence)).collect()
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        self.model.memory_bytes()
-    }
+fn declared<'m>(metadata: &'m Map<String, Value>, name: &str) -> Option<&'m Value> {
+    metadata.get(name).filter(|value| !value.is_null())
 }
 
 fn pooling(declared: Option<&Value>) -> Result<Option<Pooling>> {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use seedhouse_core::Code;
-use seedhouse_core::runtime::{LocalFile, Tensor, TensorData, TensorSpec, TensorType};
+use seedhouse_core::runtime::{LocalFile, Tensor, TensorData, TensorModel, TensorSpec, TensorType};
 use seedhouse_core::{Digest, runtime::check_inputs};
 use seedhouse_testkit::fake_embedder::{FakeEmbedder, word_tokenizer};
 use serde_json::json;
@@ -88,7 +88,7 @@ fn too_many_texts_or_tokens_are_refused_with_both_values() {
     let cases = [
         (request(&[]), "input", ["`0`", "2048"]),
         (request(&vec![""; MOST_TEXTS + 1]), "input", ["`2049`", "2048"]),
-        (request(&vec![words.as_str(); 1300]), "input", ["`132600 tokens`", "131072 tokens"]),
+        (request(&vec![words.as_str(); 1300]), "input", ["`131172 tokens in 1286 texts`", "131072 tokens"]),
         (request(&["rice", &long]), "input[1]", ["`1048577 bytes`", "1048576 bytes"]),
     ];
     for (request, field, values) in cases {
@@ -120,6 +120,26 @@ fn time_that_is_up_ends_a_request() {
     let patience = Patience::new(Some(Duration::ZERO), Cancel::default());
     let error = encoder(|_| {}).embed(&request(&["wheat"]), &patience).unwrap_err();
     assert_eq!(error.code(), Code::Deadline);
+}
+
+#[test]
+fn texts_were_all_made_tokens_of_before_anybody_looked_at_the_limit_or_the_time() {
+    // A text that has no token is refused where it stands: so far nobody comes.
+    let mut tokenizer = word_tokenizer();
+    tokenizer["post_processor"] = serde_json::Value::Null;
+    let encoder = encoder(|model| {
+        model.info.tokenizer = tokenizer.to_string();
+        model.info.longest_sequence = 200;
+    });
+    let words = "wheat ".repeat(100);
+    let mut texts = vec![words.as_str(); 1311];
+    texts.push(" ");
+    let error = error(&encoder, &request(&texts));
+    assert!(error.to_string().contains("`131100 tokens in 1311 texts`"), "{error}");
+    let cancel = Cancel::default();
+    cancel.set();
+    let error = encoder.embed(&request(&[" "]), &Patience::new(None, cancel)).unwrap_err();
+    assert_eq!(error.code(), Error::Cancelled.code(), "{error}");
 }
 
 #[test]
@@ -198,15 +218,14 @@ fn with_tokenizer(tokenizer: &serde_json::Value) -> (TempDir, LocalFiles) {
     (folder, LocalFiles(vec![file]))
 }
 
+fn served(graph: impl TensorModel + 'static) -> Arc<ServedTensors> {
+    let settings = BatchSettings::default().one_by_one();
+    Arc::new(ServedTensors::new("a_v1", Arc::new(graph), &Map::new(), settings).unwrap())
+}
+
 fn of_graph(graph: FakeGraph, metadata: serde_json::Value, tokenizer: &serde_json::Value) -> Result<SentenceEncoder> {
     let (_folder, files) = with_tokenizer(tokenizer);
-    match SentenceEncoder::of_graph(
-        "a_v1",
-        Arc::new(graph),
-        metadata.as_object().unwrap(),
-        &files,
-        BatchSettings::default(),
-    )? {
+    match SentenceEncoder::of_graph("a_v1", served(graph), metadata.as_object().unwrap(), &files)? {
         SentenceTask::Ready(encoder) => Ok(*encoder),
         SentenceTask::Undeclared => panic!("{metadata} declares a sentence encoder"),
     }
@@ -237,6 +256,21 @@ fn graph_is_pooled_and_normalised_as_its_record_declares() {
     let graph = FakeGraph::new(&["input_ids"], TensorType::I64, &[None, Some(3)]);
     let encoder = of_graph(graph, json!({"pooling": "none", "normalize": false}), &word_tokenizer()).unwrap();
     assert_eq!(embed(&encoder, &request(&["wheat"])).unwrap().embeddings[0].vector, [2.0, 2.0, -2.0]);
+}
+
+#[test]
+fn graph_had_a_queue_for_texts_and_another_for_tensors() {
+    let served = served(FakeGraph::new(&["input_ids"], TensorType::I64, &PER_TOKEN));
+    let (_folder, files) = with_tokenizer(&word_tokenizer());
+    let metadata = json!({"pooling": "mean", "normalize": true});
+    let task = SentenceEncoder::of_graph("a_v1", Arc::clone(&served), metadata.as_object().unwrap(), &files).unwrap();
+    let SentenceTask::Ready(encoder) = task else { panic!("it is declared") };
+    embed(&encoder, &request(&["wheat", "rice"])).unwrap();
+    let tokens = Tensor::new(vec![1, 2], TensorData::I64(vec![1, 2]));
+    served.run(vec![("input_ids", tokens)], &Patience::default()).unwrap();
+    for statistics in [served.statistics(), encoder.batch_statistics()] {
+        assert_eq!((statistics.items, statistics.batches), (3, 3), "every text has a turn of its own");
+    }
 }
 
 #[test]
@@ -281,8 +315,7 @@ fn declarations_that_do_not_fit_a_graph_are_refused() {
     assert!(error.contains("`tokenizer.json` cuts no text"), "{error}");
     let nothing = LocalFiles(Vec::new());
     let without_files = |metadata: &Map<String, Value>| {
-        let graph = Arc::new(graph(&["input_ids"]));
-        SentenceEncoder::of_graph("a_v1", graph, metadata, &nothing, BatchSettings::default())
+        SentenceEncoder::of_graph("a_v1", served(graph(&["input_ids"])), metadata, &nothing)
     };
     let alone = without_files(declared.as_object().unwrap());
     assert!(alone.err().unwrap().to_string().contains("without `tokenizer.json`"));

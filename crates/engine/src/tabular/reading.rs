@@ -1,6 +1,7 @@
 //! From a row to raw numbers, held against what the features declare.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use seedhouse_core::tabular::{Feature, FeatureKind, Table};
 use seedhouse_core::{Error, Result};
@@ -75,21 +76,23 @@ pub struct Flag {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Found {
     /// Features whose value is missing, in the order of the model.
-    pub(super) missing: Vec<String>,
+    pub(super) missing: Vec<Arc<str>>,
     pub(super) out_of_range: Vec<Flag>,
 }
 
 /// Reads rows for a table.
 pub(super) struct Reader<'t> {
     table: &'t Table,
+    /// Of features, shared by all rows.
+    names: &'t [Arc<str>],
     policies: TabularPolicies,
     places: HashMap<&'t str, usize>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(table: &'t Table, policies: TabularPolicies) -> Reader<'t> {
+    pub(super) fn new(table: &'t Table, names: &'t [Arc<str>], policies: TabularPolicies) -> Reader<'t> {
         let places = table.features.iter().enumerate().map(|(place, feature)| (feature.name.as_str(), place));
-        Reader { table, policies, places: places.collect() }
+        Reader { table, names, policies, places: places.collect() }
     }
 
     /// Adds the raw numbers of a row, one for each feature, to `raw`. After an error nothing was added.
@@ -109,8 +112,8 @@ impl<'t> Reader<'t> {
             }
         }
         let (start, mut found) = (raw.len(), Found::default());
-        for (feature, cell) in self.table.features.iter().zip(cells) {
-            match self.value(feature, cell, &mut found) {
+        for ((feature, name), cell) in self.table.features.iter().zip(self.names).zip(cells) {
+            match self.value(feature, name, cell, &mut found) {
                 Ok(value) => raw.push(value),
                 Err(error) => {
                     raw.truncate(start);
@@ -121,7 +124,7 @@ impl<'t> Reader<'t> {
         Ok(found)
     }
 
-    fn value(&self, feature: &Feature, cell: Option<&Cell>, found: &mut Found) -> Result<f32> {
+    fn value(&self, feature: &Feature, name: &Arc<str>, cell: Option<&Cell>, found: &mut Found) -> Result<f32> {
         let value = match cell.unwrap_or(&Cell::Missing) {
             Cell::Missing => None,
             Cell::Untyped(text) if text.trim().is_empty() => None,
@@ -134,7 +137,7 @@ impl<'t> Reader<'t> {
                 Err(Error::invalid(&feature.name, cell.map_or("missing".into(), ToString::to_string), rule))
             }
             None => {
-                found.missing.push(feature.name.clone());
+                found.missing.push(Arc::clone(name));
                 Ok(f32::NAN)
             }
         }

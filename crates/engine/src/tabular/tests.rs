@@ -122,7 +122,7 @@ fn values_of_every_kind_become_what_the_graph_was_trained_on() {
             &together.as_ref().unwrap()
         );
     }
-    assert_eq!(together[3].as_ref().unwrap().missing, ["rain", "soil", "irrigated"]);
+    assert_eq!(together[3].as_ref().unwrap().missing, ["rain", "soil", "irrigated"].map(Arc::from));
     let units = model
         .answer(&TabularRequest { rows: vec![row(json!({"pH": 5}))], ..Default::default() }, &Patience::default())
         .unwrap()
@@ -220,9 +220,10 @@ fn results_become_classes_as_the_record_says_what_they_are() {
         metadata["features"] = json!(["x"]);
         let model = ready(Sums::new(1, results), metadata);
         match &answer(&model, &[json!({"x": x})], TabularPolicies::default())[0].as_ref().unwrap().outcome {
-            RowOutcome::Classes(ranked) => {
-                (ranked[0].class_name.clone().unwrap(), ranked.iter().map(|class| class.confidence).collect::<Vec<_>>())
-            }
+            RowOutcome::Classes(ranked) => (
+                ranked[0].class_name.as_deref().unwrap().to_owned(),
+                ranked.iter().map(|class| class.confidence).collect::<Vec<_>>(),
+            ),
             RowOutcome::Targets(_) => panic!("a classifier gives classes"),
         }
     };
@@ -256,6 +257,31 @@ fn model_that_knows_its_features_takes_raw_numbers_and_a_record_may_rename_its_c
     assert_eq!(found["probabilities"], json!({"低": 1.0, "高": 0.0}));
     let error = task(sums(), json!({"labels": ["a", "b", "c"]})).err().unwrap().to_string();
     assert!(error.contains("3 classes") && error.contains("2 results"), "{error}");
+}
+
+#[test]
+fn rows_of_many_results_were_limited_by_their_number_alone() {
+    let names: Vec<String> = (0..1024).map(|class| format!("class {class}")).collect();
+    let model = ready(
+        Sums::new(1, names.len()),
+        json!({"features": [{"name": "x", "missing": {"fill": 0}}], "classes": names}),
+    );
+    let of = |rows: usize| {
+        let request = TabularRequest { rows: vec![Row::default(); rows], ..TabularRequest::default() };
+        model.answer(&request, &Patience::default())
+    };
+    let error = of(2049).unwrap_err();
+    assert_eq!((error.code(), error.field()), (Code::Invalid, Some("rows")), "{error}");
+    for part in ["`2049`", "2048 rows", "1024", "2097152"] {
+        assert!(error.to_string().contains(part), "{error} should contain {part}");
+    }
+    let answers = of(2).unwrap().rows;
+    let names = answers.iter().map(|row| match &row.as_ref().unwrap().outcome {
+        RowOutcome::Classes(ranked) => ranked[0].class_name.clone().unwrap(),
+        RowOutcome::Targets(_) => panic!("a classifier gives classes"),
+    });
+    let names: Vec<Arc<str>> = names.collect();
+    assert!(Arc::ptr_eq(&names[0], &names[1]), "names of classes are not copied for each row");
 }
 
 #[test]

@@ -1,19 +1,26 @@
 //! From logits to the most likely classes.
 
+use std::sync::Arc;
+
 use seedhouse_core::{Error, Result};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A class and how likely it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
     /// Index of the class in the model's output.
     pub class_id: usize,
-    /// Its label, if the version declares labels.
-    pub class_name: Option<String>,
+    /// Its label, if the version declares labels. Shared: many answers have it.
+    #[serde(serialize_with = "name")]
+    pub class_name: Option<Arc<str>>,
     /// Its softmax probability among all classes.
     pub confidence: f32,
     /// What the model gave.
     pub logit: f32,
+}
+
+fn name<S: Serializer>(name: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_deref().serialize(serializer)
 }
 
 /// Returns the `count` most likely classes, best first, equal ones by id.

@@ -106,7 +106,7 @@ pub(super) fn prediction_line(prediction: &Prediction) -> String {
 pub(super) fn prediction_json(prediction: &Prediction) -> Value {
     json!({
         "class_id": prediction.class_id,
-        "class_name": prediction.class_name,
+        "class_name": prediction.class_name.as_deref(),
         "confidence": prediction.confidence,
         "logit": prediction.logit,
     })
