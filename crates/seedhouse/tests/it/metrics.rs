@@ -134,7 +134,8 @@ fn folder_of_plans_that_cannot_be_read_takes_no_other_metric_along() {
     assert_eq!(unreadable(&scrape(&server), "plans"), 0.0);
     let plans = seedhouse.root().join("plans");
     std::fs::remove_dir_all(&plans).unwrap();
-    std::fs::write(&plans, "in the way").unwrap();
+    // A link to itself: nobody can list it, root neither.
+    std::os::unix::fs::symlink("plans", &plans).unwrap();
     let metrics = scrape(&server);
     assert_eq!(["plans", "registry", "jobs"].map(|source| unreadable(&metrics, source)), [1.0, 0.0, 0.0]);
     assert_eq!(metrics.value("seedhouse_inference_requests_total", &TINY), 1.0);
