@@ -429,6 +429,24 @@ pub enum Error {
         /// How it ended.
         state: JobState,
     },
+    /// Training went astray.
+    #[error("training diverged at step {step}: the loss is {loss}")]
+    Diverged {
+        /// The update.
+        step: u64,
+        /// What the loss was.
+        loss: f64,
+    },
+    /// A measured value is beyond a limit that the caller set.
+    #[error("{what} is {measured}, and the limit is {limit}")]
+    BeyondLimit {
+        /// What was measured.
+        what: String,
+        /// What it is.
+        measured: f64,
+        /// What it may be.
+        limit: f64,
+    },
     /// The caller gave up.
     #[error("cancelled by the caller")]
     Cancelled,
@@ -577,6 +595,7 @@ impl Error {
             | Error::CorruptTransfer { .. }
             | Error::WrongChecksum { .. } => Code::Corrupt,
             Error::Exhausted { .. } => Code::Exhausted,
+            Error::Diverged { .. } | Error::BeyondLimit { .. } => Code::FailedPrecondition,
             Error::Cancelled => Code::Cancelled,
             Error::DeadlineExceeded { .. } => Code::Deadline,
             Error::Unavailable { .. } | Error::NoServer { .. } => Code::Unavailable,

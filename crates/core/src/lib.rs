@@ -10,6 +10,7 @@
 //! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
 //! tables   tabular (features, classes and targets of models of tables)
+//! learning dataset, training, quantization, exporter
 //! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code), panic_text
 //! ```
@@ -23,9 +24,11 @@ mod card;
 mod change;
 mod checksum;
 mod clock;
+pub mod dataset;
 mod digest;
 mod error;
 mod event;
+mod exporter;
 mod hyper_parameters;
 mod integrity;
 mod job;
@@ -37,6 +40,7 @@ mod model_kind;
 mod name;
 mod panic_text;
 mod progress;
+mod quantization;
 pub mod query;
 mod record;
 mod record_edit;
@@ -52,6 +56,7 @@ pub mod tabular;
 mod timestamp;
 mod token;
 mod token_store;
+pub mod training;
 mod trial;
 mod upload_store;
 mod version;
@@ -68,6 +73,7 @@ pub use clock::{Clock, SystemClock};
 pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
+pub use exporter::{ExportTask, Exported, Exporter, ModelFormat};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use integrity::{Damage, DamagedFile, Examination, Integrity};
 pub use job::{
@@ -82,6 +88,7 @@ pub use model_kind::{Framework, ModelType};
 pub use name::{Alias, ModelId, ModelName, TokenName};
 pub use panic_text::panic_text;
 pub use progress::{Progress, ProgressUnit, Unwatched};
+pub use quantization::{QuantizationType, QuantizeTask, Quantized, Quantizer};
 pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
