@@ -37,6 +37,8 @@ pub enum Action {
     SetAside(SetAside),
     /// Changes what may change of a version.
     Update(Update),
+    /// Gives a version that has no files those that a job made for it.
+    Complete(Box<Completion>),
     /// Marks a version whose bytes were found damaged, or takes the mark away when they were found whole.
     Examine(Examination),
     /// Points an alias at a version.
@@ -62,6 +64,7 @@ impl Action {
             Action::Import(_) => "import",
             Action::SetAside(_) => "set_aside",
             Action::Update(_) => "update",
+            Action::Complete(_) => "complete",
             Action::Examine(_) => "examine",
             Action::MoveAlias(_) => "move_alias",
             Action::RemoveAlias(_) => "remove_alias",
@@ -134,6 +137,21 @@ pub struct Update {
     /// The revision of the version that the caller saw; the change is refused if there was another since.
     pub expected_revision: Option<u64>,
     /// What to change, in this order.
+    pub edits: Vec<Edit>,
+}
+
+/// Files for a version that has none, and what is known since they are there.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The version.
+    pub model_id: ModelId,
+    /// The files, already in the artifact store.
+    pub manifest: Manifest,
+    /// Their format.
+    pub framework: Framework,
+    /// Fields that are set; null removes one.
+    pub fields: Map<String, Value>,
+    /// Further changes, the status among them, in this order.
     pub edits: Vec<Edit>,
 }
 

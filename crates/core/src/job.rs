@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::{Code, Error, ProgressUnit, Result, Timestamp};
 
-/// How often a job may be begun. A worker that is lost with its process gives no answer; a job that takes its worker with it
-/// each time must not do so for ever.
+/// How often a job may be begun without leaving anything from which the next attempt goes on. A worker that is lost with its process
+/// gives no answer; a job that takes its worker with it each time must not do so for ever.
 pub const MOST_ATTEMPTS: u32 = 3;
 
 /// The most lines of a job's log; older ones go.
@@ -44,6 +44,12 @@ pub enum JobKind {
     Backup,
     /// Brings the registry to the state in a backup, or to that of an earlier time.
     Restore,
+    /// Trains a version.
+    Train,
+    /// Measures a version on a dataset.
+    Evaluate,
+    /// Makes a version with fewer bits.
+    Quantize,
 }
 
 /// Where a job stands.
@@ -75,6 +81,9 @@ pub struct Job {
     pub request: Value,
     /// How far it is; `None` before the first stage.
     pub progress: Option<JobProgress>,
+    /// What it measured so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Value>,
     /// What came out of it, once it succeeded.
     pub result: Option<Value>,
     /// Why it failed, once it did.
@@ -89,6 +98,9 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// How often it was begun. An attempt that a worker gave back in order does not count.
     pub attempt: u32,
+    /// The attempt that last left something from which the next one goes on; 0 for none.
+    #[serde(default)]
+    pub milestone_attempt: u32,
     /// Whether somebody asked to end it while it was running.
     pub cancel_requested: bool,
     /// The last lines of its log.
@@ -146,6 +158,8 @@ pub struct NewJob {
 pub struct Claim {
     /// What the worker can do.
     pub kinds: Vec<JobKind>,
+    /// The only job that it wants; any without it.
+    pub only: Option<JobId>,
     /// How the log names it.
     pub worker: String,
     /// The present.
@@ -168,6 +182,10 @@ pub struct Lease {
 pub struct JobReport {
     /// How far it is; `None` leaves what was told before.
     pub progress: Option<JobProgress>,
+    /// What it measured so far; `None` leaves what was told before.
+    pub figures: Option<Value>,
+    /// Whether something was left from which another attempt goes on.
+    pub milestone: bool,
     /// New lines for the log.
     pub log: Vec<LogLine>,
 }
@@ -200,7 +218,24 @@ pub struct JobQuery {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 5] = [JobKind::Scrub, JobKind::Export, JobKind::Import, JobKind::Backup, JobKind::Restore];
+    pub const ALL: [JobKind; 8] = [
+        JobKind::Scrub,
+        JobKind::Export,
+        JobKind::Import,
+        JobKind::Backup,
+        JobKind::Restore,
+        JobKind::Train,
+        JobKind::Evaluate,
+        JobKind::Quantize,
+    ];
+
+    /// Returns whether it computes for long, so that it should stand back behind what answers somebody.
+    pub fn is_computing(self) -> bool {
+        match self {
+            JobKind::Train | JobKind::Evaluate | JobKind::Quantize => true,
+            JobKind::Scrub | JobKind::Export | JobKind::Import | JobKind::Backup | JobKind::Restore => false,
+        }
+    }
 
     /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -210,6 +245,9 @@ impl JobKind {
             JobKind::Import => "import",
             JobKind::Backup => "backup",
             JobKind::Restore => "restore",
+            JobKind::Train => "train",
+            JobKind::Evaluate => "evaluate",
+            JobKind::Quantize => "quantize",
         }
     }
 }
@@ -338,6 +376,7 @@ mod tests {
             state: JobState::Running,
             request: Value::Null,
             progress: None,
+            figures: None,
             result: None,
             error: None,
             actor: "test".into(),
@@ -345,6 +384,7 @@ mod tests {
             started_at: None,
             finished_at: None,
             attempt: 1,
+            milestone_attempt: 0,
             cancel_requested: false,
             log: Vec::new(),
         };

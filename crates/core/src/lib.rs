@@ -10,7 +10,8 @@
 //! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
 //! tables   tabular (features, classes and targets of models of tables)
-//! learning dataset, training, quantization, exporter
+//! learning dataset, training, quantization, exporter, graph (a model as operators, between who knows and who writes);
+//!          evaluation (figures), receipt (measurements with their provenance)
 //! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code), panic_text
 //! ```
@@ -27,8 +28,10 @@ mod clock;
 pub mod dataset;
 mod digest;
 mod error;
+pub mod evaluation;
 mod event;
 mod exporter;
+mod graph;
 mod hyper_parameters;
 mod integrity;
 mod job;
@@ -42,6 +45,7 @@ mod panic_text;
 mod progress;
 mod quantization;
 pub mod query;
+mod receipt;
 mod record;
 mod record_edit;
 mod reference;
@@ -65,8 +69,8 @@ pub use access::{Permission, Role};
 pub use artifact_store::{ArtifactStore, HoldKind, StagedArtifact, StoredArtifact};
 pub use card::{Card, CardFrontMatter};
 pub use change::{
-    Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Edit, Entry, ExpectedHolder,
-    Registration, SetAside, Update,
+    Action, Adoption, AliasMove, AliasRemoval, Applied, Change, Completion, Deletion, DeletionGuard, Edit, Entry,
+    ExpectedHolder, Registration, SetAside, Update,
 };
 pub use checksum::{Checksum, ChecksumAlgorithm, Checksummer};
 pub use clock::{Clock, SystemClock};
@@ -74,6 +78,7 @@ pub use digest::{Digest, DigestWriter};
 pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
 pub use exporter::{ExportTask, Exported, Exporter, ModelFormat};
+pub use graph::{Dimension, Graph, GraphAttribute, GraphNode, GraphValue};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use integrity::{Damage, DamagedFile, Examination, Integrity};
 pub use job::{
@@ -90,6 +95,7 @@ pub use panic_text::panic_text;
 pub use progress::{Progress, ProgressUnit, Unwatched};
 pub use quantization::{QuantizationType, QuantizeTask, Quantized, Quantizer};
 pub use query::{Count, Cursor, Field, Filter, Order, Page, Query};
+pub use receipt::{ComparedWith, Host, MeasuredOn, Receipt, ReceiptKind};
 pub use record::{Record, check_depth};
 pub use reference::{Reference, Selector};
 pub use registry_file::{RegistryFile, VersionEntry};

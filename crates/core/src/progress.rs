@@ -1,6 +1,7 @@
 //! How long work says how far it is, and hears that it should stop.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Error, Result};
 
@@ -16,6 +17,12 @@ pub trait Progress: Send + Sync {
 
     /// Keeps a line about something worth knowing afterwards; nothing that comes once per item.
     fn note(&self, _text: &str) {}
+
+    /// Keeps what was measured so far, in place of what was told before; nothing that comes more often than people look.
+    fn figures(&self, _figures: &Value) {}
+
+    /// Says that what was done so far is kept: if it has to be begun again, it goes on from here.
+    fn milestone(&self) {}
 
     /// Returns whether the work should stop. Asked often: between files, and between blocks of a large one.
     fn is_cancelled(&self) -> bool;

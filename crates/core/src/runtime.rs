@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Digest, Framework, ManifestPath, ModelType, Result};
+use crate::{Digest, Framework, ManifestPath, ModelType, QuantizationType, Result};
 
 mod denoiser;
 mod embedder;
@@ -133,6 +133,9 @@ pub struct Inspection {
     pub parameter_count: u64,
     /// How many tensors there are of each type, e.g. `Q4_1: 210`.
     pub tensor_types: BTreeMap<String, u64>,
+    /// How the weights of a file that this program quantised are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationType>,
     /// Why this runtime cannot load the model; `None` when it can.
     pub not_servable_because: Option<String>,
     /// Why it could not without a library that has to be installed; `None` when it can. The files alone decide, whether the library is
@@ -146,13 +149,17 @@ impl Inspection {
     /// What is served only with a library has its reason in any case: the record stays as true when the library comes or goes.
     pub fn to_field(&self, not_servable_because: Option<&str>) -> Value {
         let not_servable_because = not_servable_because.or(self.needs_library_because.as_deref());
-        json!({
+        let mut field = json!({
             "architecture": self.architecture,
             "tensor_count": self.tensor_count,
             "parameter_count": self.parameter_count,
             "tensor_types": self.tensor_types,
             "not_servable_because": not_servable_because,
-        })
+        });
+        if let Some(quantization) = self.quantization {
+            field["quantization"] = quantization.as_str().into();
+        }
+        field
     }
 }
 

@@ -11,6 +11,12 @@ use crate::{ManifestPath, ModelType, Progress, Result};
 
 /// Trains models of the families it knows.
 pub trait Trainer: Send + Sync {
+    /// Holds settings against the rules, before anything is begun.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) naming the setting.
+    fn check(&self, settings: &TrainSettings) -> Result<()>;
+
     /// Trains a model, from the last checkpoint in `task.checkpoints` where there is one of the same task.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 //! A model draws for one request at a time; others wait in its queue. All samples of a request are computed together, and each is the same as if it were alone: its noise depends on the seed and on its
 //! own number, and the numbers of an image are the same in every batch.
 
-mod noise;
+pub(crate) mod noise;
 pub(crate) mod picture;
 mod plan;
 
@@ -182,6 +182,11 @@ impl DiffusionPipeline {
     /// Returns what its queue has done so far.
     pub(crate) fn batch_statistics(&self) -> BatchStatistics {
         self.queue.statistics()
+    }
+
+    /// Returns what predicts.
+    pub(crate) fn model(&self) -> &dyn Denoiser {
+        self.model.as_ref()
     }
 
     /// Draws one image in one step.

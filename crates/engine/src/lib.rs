@@ -23,6 +23,7 @@
 //!               labels, ranking                            logits -> named classes
 //!     diffusion ── plan, noise, picture        noise -> images, step by step
 //!     embedding ── text_cutting, graph_encoder             texts -> tokens -> vectors
+//!   scoring                        examples whose right answer is known -> perplexity, agreement, denoising loss
 //!   statistics                     what versions were asked and how they answered, counted
 //! ```
 
@@ -34,6 +35,7 @@ mod embedding;
 mod engine;
 mod named;
 mod problem;
+pub mod scoring;
 mod slot;
 mod slots;
 pub mod statistics;

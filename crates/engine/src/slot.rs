@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seedhouse_core::runtime::{LoadedModel, SolveLimits, TensorSpec};
+use seedhouse_core::runtime::{Denoiser, LoadedModel, SolveLimits, TensorSpec};
 use seedhouse_core::{Digest, Error, Result};
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::embedding::{SentenceEncoder, SentenceTask};
 use crate::named::{NamedAnswer, NamedRequest};
 use crate::problem::{self, SolveRequest, Solved};
 use crate::statistics::VersionCounters;
-use crate::tabular::{TabularAnswer, TabularModel, TabularRequest, TabularTask};
+use crate::tabular::{RowExample, TabularAnswer, TabularModel, TabularRequest, TabularTask};
 use crate::tensors::served::ServedTensors;
 use crate::tensors::{PredictRequest, TensorOutputs, predict};
 use crate::text::TextPipeline;
@@ -211,6 +211,14 @@ impl Slot {
         self.image_task("image classification")?.classify_all(images, top_k, patience)
     }
 
+    /// Returns the names of an image classifier's classes by class id, where they are known.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not an image classifier.
+    pub fn class_names(&self) -> Result<Option<&[String]>> {
+        self.image_task("image classification").map(ImageClassifier::class_names)
+    }
+
     /// Returns what the model knows of images before it names classes, computed as one batch.
     ///
     /// # Errors
@@ -358,6 +366,32 @@ impl Slot {
     /// [`Error::WrongTask`] when this is not a language model.
     pub fn text(&self) -> Result<&TextPipeline> {
         self.served_text().map(|text| &*text.pipeline)
+    }
+
+    /// Returns what predicts the noise in images.
+    ///
+    /// # Errors
+    /// [`Error::WrongTask`] when this is not a diffusion model.
+    pub(crate) fn denoiser(&self) -> Result<&dyn Denoiser> {
+        match &self.task {
+            Task::Diffusion(pipeline) => Ok(pipeline.model()),
+            Task::Text(_) | Task::Image(_) | Task::Sentences(_) | Task::Tabular(_) | Task::Other(_) => {
+                Err(self.wrong_task("denoising", "it is no diffusion model"))
+            }
+        }
+    }
+
+    /// Returns the loaded model.
+    pub(crate) fn model(&self) -> &LoadedModel {
+        &self.model
+    }
+
+    /// Returns an ordinary row and what is made of it, where this is a model of rows that takes raw numbers.
+    pub(crate) fn tabular_example(&self) -> Result<Option<RowExample>> {
+        match &self.task {
+            Task::Tabular(model) => model.example().map(Some),
+            Task::Text(_) | Task::Image(_) | Task::Diffusion(_) | Task::Sentences(_) | Task::Other(_) => Ok(None),
+        }
     }
 
     fn served_text(&self) -> Result<&ServedText> {

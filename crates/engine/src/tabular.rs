@@ -195,6 +195,12 @@ enum Gives {
     Targets,
 }
 
+/// A row of raw numbers, and what a model makes of it.
+pub(crate) struct RowExample {
+    pub(crate) row: Vec<f32>,
+    pub(crate) results: Vec<f32>,
+}
+
 /// What a tensor model can do with rows.
 pub(crate) enum TabularTask {
     Ready(Box<TabularModel>),
@@ -280,6 +286,19 @@ impl TabularModel {
     /// Those of a model that does not work.
     pub(crate) fn warm_up(&self) -> Result<()> {
         self.outcome(&self.compute(&example(&self.table), &Patience::default())?.output).map(drop)
+    }
+
+    /// Returns an ordinary row of raw numbers, and what the model makes of it: probabilities of the classes by number, or targets.
+    pub(crate) fn example(&self) -> Result<RowExample> {
+        let row = example(&self.table);
+        let results = match self.outcome(&self.compute(&row, &Patience::default())?.output)? {
+            RowOutcome::Targets(targets) => targets.into_iter().map(|(_, value)| value).collect(),
+            RowOutcome::Classes(mut classes) => {
+                classes.sort_by_key(|class| class.class_id);
+                classes.into_iter().map(|class| class.confidence).collect()
+            }
+        };
+        Ok(RowExample { row, results })
     }
 
     /// Returns the error of a request that is no row.

@@ -142,6 +142,11 @@ impl ImageClassifier {
         Ok(ImageTask::Ready(Box::new(ImageClassifier { model_id, served, preprocess, labels, ends, gives })))
     }
 
+    /// Returns the names of the classes by class id, where they are known.
+    pub(crate) fn class_names(&self) -> Option<&[String]> {
+        self.labels.as_ref().map(Labels::all)
+    }
+
     pub(crate) fn classify(&self, request: &ClassifyRequest, patience: &Patience) -> Result<Classification> {
         let mut answers = self.classify_all(std::slice::from_ref(&request.image), request.top_k, patience)?;
         answers.pop().ok_or_else(|| Error::Internal(format!("`{}` gave no answer for one image", self.model_id)))

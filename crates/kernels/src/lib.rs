@@ -21,6 +21,7 @@ mod freed_memory;
 mod multiply;
 mod nonlinearity;
 mod packed_matrix;
+mod product;
 mod shared_bytes;
 mod weight_format;
 
@@ -29,6 +30,7 @@ pub use freed_memory::return_freed_memory;
 pub use multiply::{Epilogue, multiply, multiply_then};
 pub use nonlinearity::Nonlinearity;
 pub use packed_matrix::{GroupRow, PackError, PackedMatrix};
+pub use product::{Accumulation, MatrixView, MatrixViewMut, product};
 pub use shared_bytes::SharedBytes;
 pub use weight_format::{GroupScales, WeightFormat};
 

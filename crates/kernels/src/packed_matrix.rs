@@ -129,6 +129,38 @@ impl PackedMatrix {
         })
     }
 
+    /// Packs a matrix of integers with a scale per output, without rounding. `row` fills the integers of one output, which are 0 before,
+    /// and returns its scale; it is called for each output in order. What 8 bits do not hold is clamped.
+    ///
+    /// # Panics
+    /// When the format is neither [`WeightFormat::Int8`] nor [`WeightFormat::Int16`].
+    pub fn pack_integers(
+        format: WeightFormat,
+        outputs: usize,
+        inputs: usize,
+        row: &mut dyn FnMut(usize, &mut [i16]) -> f32,
+    ) -> PackedMatrix {
+        PackedMatrix::pack_panels(format, outputs, inputs, &mut |packer, index, panel| {
+            packer.pack_integers(index, panel, row);
+        })
+    }
+
+    /// Does the same with the threads of a step. `row` is called for each output once, in no order.
+    ///
+    /// # Panics
+    /// When the format is neither [`WeightFormat::Int8`] nor [`WeightFormat::Int16`].
+    pub fn pack_integers_with(
+        step: &mut Step<'_>,
+        format: WeightFormat,
+        outputs: usize,
+        inputs: usize,
+        row: &(dyn Fn(usize, &mut [i16]) -> f32 + Sync),
+    ) -> PackedMatrix {
+        PackedMatrix::pack_panels_with(step, format, outputs, inputs, &|packer, index, panel| {
+            packer.pack_integers(index, panel, &mut |output, integers| row(output, integers));
+        })
+    }
+
     /// Takes bytes that [`PackedMatrix::bytes`] once gave.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! stored_tensor, tensor_table   tensors of a file until a role claims them; none may be missing or left over
 //! tensors, source               every tensor at its place, row by row as f32 or as the groups of its type
 //! storage, blocks               the types of tensors, and their blocks taken apart without loss
+//! graph, halves                 a model as a graph of operators; the order of rows that are rotated
 //! weight_check                  weights that are no numbers
 //! ```
 //!
@@ -14,6 +15,8 @@
 
 mod blocks;
 pub(crate) mod gguf;
+pub(crate) mod graph;
+pub(crate) mod halves;
 pub(crate) mod huggingface;
 mod naming;
 pub(crate) mod original;

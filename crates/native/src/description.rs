@@ -17,5 +17,6 @@ pub(crate) fn undescribed(framework: Framework, reason: String) -> Inspection {
         tensor_types: BTreeMap::new(),
         not_servable_because: Some(reason),
         needs_library_because: None,
+        quantization: None,
     }
 }

@@ -6,12 +6,14 @@
 //! schedule    how noisy an image is at each timestep
 //! blocks      what the network is made of: residual blocks, attention
 //! unet        the network, ready to compute with
+//! graph       the network as a graph of operators, for other programs
 //! model       the network as a denoiser: checks, batches, memory
 //! ```
 //!
 //! Batches are computed together; the numbers of an image are the same in every batch. Channels lie side by side within a pixel.
 
 mod blocks;
+pub(crate) mod graph;
 mod layout;
 mod model;
 mod schedule;
@@ -30,7 +32,7 @@ use self::layout::Layout;
 use self::model::DiffusionModel;
 use self::settings::Settings;
 use self::unet::Unet;
-use crate::layers::{Compile, Tensors, Weights};
+use crate::layers::{Compile, Expected, Tensors, Weights};
 use crate::text_models::TextModels;
 
 const ARCHITECTURE: &str = "unet";
@@ -63,6 +65,14 @@ pub(crate) fn describe(tensors: &Tensors<'_>, inspection: &mut Inspection) {
         Err(malformed) => Some(malformed),
     };
     inspection.not_servable_because = refusal.map(|error| error.to_string());
+}
+
+/// Returns the tensors that the network of these tensors has, and the family's name in messages.
+///
+/// # Errors
+/// [`Error::Malformed`] for tensors that are missing or contradict each other.
+pub(crate) fn expected(tensors: &Tensors<'_>) -> Result<(&'static str, Expected)> {
+    Ok((TITLE, Layout::read(&Weights { tensors, family: TITLE })?.expected()))
 }
 
 /// Makes tensors ready to compute with.

@@ -68,7 +68,7 @@ fn read_rows(model: &DecoderModel) {
 
 fn read_groups(source: &TensorSource, output: usize) {
     let Some(layout) = source.groups() else { return };
-    let groups = source.inputs() / layout.size;
+    let groups = source.inputs().div_ceil(layout.size);
     let blocks = layout.super_block.map_or(0, |size| source.inputs() / size);
     let into = GroupRow {
         quants: &mut vec![0; source.inputs()],

@@ -19,13 +19,14 @@ mod metadata;
 mod tensor_info;
 mod tensor_type;
 mod value;
+mod writer;
 
 use cursor::Cursor;
 pub(crate) use metadata::Metadata;
 pub(crate) use tensor_info::TensorInfo;
-#[cfg(test)]
 pub(crate) use tensor_type::TensorType;
 pub(crate) use value::{Array, Value};
+pub(crate) use writer::{GgufHeader, padding};
 
 use crate::quote::quote;
 

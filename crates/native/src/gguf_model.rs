@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFiles};
-use seedhouse_core::{Error, Framework, ModelType, Result};
+use seedhouse_core::{Error, Framework, Graph, ModelType, Result};
 use serde_json::{Map, Value};
 
 use crate::decoder::{self, DecoderModel};
 use crate::description::undescribed;
+use crate::export::builder::GraphBuilder;
 use crate::gguf::Gguf;
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
@@ -45,6 +46,7 @@ pub(crate) fn inspect(path: &str, file: &Arc<MappedFile>) -> Result<Inspection> 
         tensor_types,
         not_servable_because,
         needs_library_because: None,
+        quantization: None,
     })
 }
 
@@ -59,8 +61,17 @@ pub(crate) fn load(files: &LocalFiles, path: &str, file: &Arc<MappedFile>, model
     models.load(files, &model, vocabulary.to_tokenizer(), template)
 }
 
+/// Makes a graph of a file.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn graph(path: &str, file: &Arc<MappedFile>, graph: GraphBuilder<'_>) -> Result<Graph> {
+    let (model, _) = assemble(&Gguf::parse(path, file)?, file)?;
+    decoder::graph::of_model(&model, graph)
+}
+
 /// Checks everything that loading checks, which costs next to nothing because weights stay in the file.
-fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(DecoderModel, Vocabulary<'a>)> {
+pub(crate) fn assemble<'a>(gguf: &Gguf<'a>, file: &Arc<MappedFile>) -> Result<(DecoderModel, Vocabulary<'a>)> {
     let refuse = |what: String, reason: &str| Err(Error::unsupported(what, reason));
     match gguf.metadata.name("general.type")? {
         None | Some("model") => {}

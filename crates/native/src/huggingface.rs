@@ -15,13 +15,15 @@ pub(crate) mod text;
 use std::collections::BTreeMap;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
-use seedhouse_core::{Error, Framework, ModelType, Result};
+use seedhouse_core::{Error, Framework, Graph, ModelType, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::decoder::{self, DecoderModel};
 use crate::embedding;
+use crate::export::builder::GraphBuilder;
 use crate::mapped_file::MappedFile;
+use crate::quantization;
 use crate::text_models::TextModels;
 use crate::vision;
 use config::Config;
@@ -51,13 +53,16 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
         return Ok(None);
     }
     let Some(config) = Config::of(read_object(config)?) else { return Ok(None) };
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut described, mut quantization) = (BTreeMap::new(), Vec::new(), None);
     for file in weights {
-        let of_file = safetensors::read(file.path.as_str(), &MappedFile::open(&file.local)?)?;
-        tensors.insert(file.path.as_str(), of_file);
+        let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
+        tensors.insert(path, safetensors::read(path, &bytes)?);
+        let (of_file, kind) = quantization::described(path, &bytes)?;
+        described.extend(of_file);
+        quantization = quantization.or(kind);
     }
     shards::check(files, &tensors)?;
-    let all = || tensors.values().flatten();
+    let all = || described.iter();
     all().try_for_each(|tensor| config.check(tensor))?;
     let mut hyper_parameters = config.hyper_parameters();
     let (model_type, refusal) = if embedding::is_encoder(files)? {
@@ -76,6 +81,7 @@ pub(crate) fn inspect(files: &LocalFiles) -> Result<Option<Inspection>> {
         tensor_count: all().count() as u64,
         parameter_count: all().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types: count_types(all()),
+        quantization,
         hyper_parameters,
         not_servable_because: refusal.map(|refusal| refusal.to_string()),
         needs_library_because: None,
@@ -95,6 +101,28 @@ pub(crate) fn load(files: &LocalFiles, models: &TextModels) -> Result<LoadedMode
     }
     let (model, text) = read_decoder(files)?;
     models.load(files, &model, text.tokenizer, text.chat_template)
+}
+
+/// Returns whether a folder is a model of another kind than those that continue texts.
+///
+/// # Errors
+/// [`Error::Malformed`] for a configuration that is no JSON object.
+pub(crate) fn is_no_decoder(files: &LocalFiles) -> Result<bool> {
+    Ok(embedding::is_encoder(files)? || vision::is_classifier(files)?)
+}
+
+/// Makes a graph of a folder.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn graph(files: &LocalFiles, graph: GraphBuilder<'_>) -> Result<Graph> {
+    if embedding::is_encoder(files)? {
+        return embedding::graph_of_folder(files, graph);
+    }
+    if vision::is_classifier(files)? {
+        return vision::graph_of_folder(files, graph);
+    }
+    decoder::graph::of_model(&decoder::huggingface::read(files)?, graph)
 }
 
 fn read_decoder(files: &LocalFiles) -> Result<(DecoderModel, FolderText)> {

@@ -7,12 +7,14 @@
 //! group_norm, upsampling    layers of networks that draw images
 //! ```
 
-use seedhouse_core::Result;
+use seedhouse_core::{Error, Result};
 use seedhouse_kernels::{
     ActivationForm, Activations, ConvolutionBuffers, Depthwise, Epilogue, Level, Nonlinearity, PackedMatrix, Step,
     WeightFormat, Window, WinogradWeights, convolve, convolve_depthwise, convolve_winograd, multiply_then, rows,
 };
 
+use crate::quantization::Quantized;
+use crate::quote::quote;
 use crate::torch::checkpoint::DataType;
 
 mod group_norm;
@@ -24,8 +26,8 @@ mod upsampling;
 pub(crate) use group_norm::GroupNorm;
 pub(crate) use map::Map;
 pub(crate) use precision::Compile;
-pub(crate) use tensors::{Expected, Tensors, Weights};
-pub(crate) use upsampling::Upsampling;
+pub(crate) use tensors::{Expected, ExpectedTensor, Normalised, Part, Tensors, Weights};
+pub(crate) use upsampling::{Upsampling, transposed_of_doubling};
 
 /// A matrix, and what is added to its products.
 #[derive(Debug)]
@@ -40,8 +42,15 @@ impl Linear {
     pub(crate) fn read(weights: &Weights<'_>, compile: &Compile, names: &[String]) -> Result<Linear> {
         let (mut values, mut bias) = (Vec::new(), Vec::new());
         for name in names {
-            values.extend(weights.values(&format!("{name}.weight"))?);
             bias.extend(weights.values(&format!("{name}.bias"))?);
+        }
+        if let Some(integers) = integers(weights, compile, names)? {
+            let matrix = Quantized::pack(&integers);
+            let form = compile.form(matrix.format());
+            return Ok(Linear { matrix, bias, form });
+        }
+        for name in names {
+            values.extend(weights.values(&format!("{name}.weight"))?);
         }
         let format = compile.format(weights.data_type(&format!("{}.weight", names[0]))?);
         let (outputs, inputs) = (bias.len(), values.len() / bias.len());
@@ -74,6 +83,33 @@ impl Linear {
     ) {
         activations.fill(step, self.form, count, self.inputs(), write);
         multiply_then(step, &self.matrix, activations, output, Epilogue { bias: Some(&self.bias), add }, None);
+    }
+}
+
+/// Returns the matrices of layers of the same input where they are integers that are computed with as they are.
+///
+/// # Errors
+/// [`Error::Unsupported`] when some of them are of another type.
+fn integers<'w>(
+    weights: &'w Weights<'_>,
+    compile: &Compile,
+    names: &[String],
+) -> Result<Option<Vec<&'w Quantized<'w>>>> {
+    let mut found = Vec::new();
+    for name in names {
+        found.extend(weights.quantized(&format!("{name}.weight")).filter(|stored| compile.keeps(stored.layout.kind())));
+    }
+    match found.first() {
+        None => Ok(None),
+        Some(first)
+            if found.len() == names.len() && found.iter().all(|one| one.layout.kind() == first.layout.kind()) =>
+        {
+            Ok(Some(found))
+        }
+        Some(_) => Err(Error::unsupported(
+            format!("tensors of several types in the layers {}", quote(&names.join(", "))),
+            "they are one product, so they are quantised together",
+        )),
     }
 }
 
@@ -130,8 +166,44 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
+    /// Reads `NAME.weight` and `NAME.bias`, which are multiplied with patches of the image.
+    pub(crate) fn of_patches(
+        weights: &Weights<'_>,
+        compile: &Compile,
+        name: &str,
+        square: Square,
+        then: Option<Nonlinearity>,
+    ) -> Result<Convolution> {
+        let (weight, bias) = (format!("{name}.weight"), weights.values(&format!("{name}.bias"))?);
+        match weights.quantized(&weight).filter(|stored| compile.keeps(stored.layout.kind())) {
+            Some(stored) => Ok(Convolution::of_integers(compile, stored, square, bias, then)),
+            None => {
+                let values = weights.values(&weight)?;
+                Ok(Convolution::new(compile, weights.data_type(&weight)?, square, (&values, bias), then))
+            }
+        }
+    }
+
+    /// Packs the integers of a file.
+    fn of_integers(
+        compile: &Compile,
+        stored: &Quantized<'_>,
+        square: Square,
+        bias: Vec<f32>,
+        then: Option<Nonlinearity>,
+    ) -> Convolution {
+        let (format, inputs) = (stored.layout.format(), stored.layout.inputs());
+        let mut of_output = vec![0; inputs];
+        let matrix = PackedMatrix::pack_integers(format, bias.len(), inputs, &mut |output, row| {
+            stored.layout.read_integers(stored.integers, output, &mut of_output);
+            by_place(&of_output, square.size * square.size, row);
+            stored.layout.scale(stored.scales, output)
+        });
+        Convolution { square, weights: ConvolutionWeights::Rows(matrix), bias, form: compile.form(format), then }
+    }
+
     /// Packs weights in the order of torch, `[outputs, channels, size, size]`.
-    pub(crate) fn new(
+    fn new(
         compile: &Compile,
         stored: DataType,
         square: Square,
@@ -145,12 +217,8 @@ impl Convolution {
             format => format,
         };
         let inputs = weights.len() / outputs;
-        let channels = inputs / area;
         let matrix = PackedMatrix::pack_f32(format, outputs, inputs, &mut |output, row| {
-            let of_output = &weights[output * inputs..][..inputs];
-            for (place, pixel) in row.chunks_exact_mut(channels).enumerate() {
-                pixel.iter_mut().zip(of_output[place..].iter().step_by(area)).for_each(|(to, from)| *to = *from);
-            }
+            by_place(&weights[output * inputs..][..inputs], area, row);
         });
         let weights = ConvolutionWeights::Rows(matrix);
         Convolution { square, weights, bias, form: compile.form(format), then }
@@ -159,6 +227,9 @@ impl Convolution {
     /// Reads `NAME.weight` and `NAME.bias`. In f32 a window of 3 x 3 that looks at every pixel is computed in tiles.
     pub(crate) fn read(weights: &Weights<'_>, compile: &Compile, name: &str, square: Square) -> Result<Convolution> {
         let weight = format!("{name}.weight");
+        if weights.quantized(&weight).is_some() {
+            return Convolution::of_patches(weights, compile, name, square, None);
+        }
         let (values, bias) = (weights.values(&weight)?, weights.values(&format!("{name}.bias"))?);
         let format = compile.format(weights.data_type(&weight)?);
         let (form, channels) = (compile.form(format), values.len() / (bias.len() * square.size * square.size));
@@ -172,7 +243,7 @@ impl Convolution {
         Ok(Convolution::new(compile, weights.data_type(&weight)?, square, (&values, bias), None))
     }
 
-    /// Reads a convolution and folds the batch normalisation after it in.
+    /// Reads a convolution and folds the batch normalisation after it in, unless it is.
     pub(crate) fn normalised(
         weights: &Weights<'_>,
         compile: &Compile,
@@ -181,6 +252,9 @@ impl Convolution {
         square: Square,
         then: Option<Nonlinearity>,
     ) -> Result<Convolution> {
+        if weights.tensors.is_folded() {
+            return Convolution::of_patches(weights, compile, convolution, square, then);
+        }
         let (values, bias) = weights.folded(convolution, norm, epsilon)?;
         Ok(Convolution::new(compile, DataType::F32, square, (&values, bias), then))
     }
@@ -219,6 +293,13 @@ impl Convolution {
                 convolve_winograd(step, input.images(), weights, buffers, output, epilogue);
             }
         }
+    }
+}
+
+/// Writes the numbers of an output, channel by channel, place by place.
+fn by_place<T: Copy>(of_output: &[T], area: usize, row: &mut [T]) {
+    for (place, pixel) in row.chunks_exact_mut(of_output.len() / area).enumerate() {
+        pixel.iter_mut().zip(of_output[place..].iter().step_by(area)).for_each(|(to, from)| *to = *from);
     }
 }
 

@@ -16,6 +16,7 @@
 //! problem            declared optimisation problems: read, checked, solved, verified
 //! tabular            networks for tables: features and classes in the file, scaling inside the network
 //! vision             image classifiers: names, shapes, forward passes
+//! export             models in the formats of others: as a graph of operators, as safetensors, as GGUF
 //! ```
 //!
 //! Files are untrusted: readers check every length, count and offset against the real file before they allocate, and a
@@ -25,6 +26,7 @@ mod decoder;
 mod description;
 mod diffusion;
 mod embedding;
+mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gguf;
@@ -34,6 +36,7 @@ mod layers;
 mod mapped_file;
 mod plan;
 mod problem;
+mod quantization;
 mod quote;
 mod runtime;
 mod safetensors_file;
@@ -45,6 +48,8 @@ mod torch;
 mod vision;
 mod vocabulary;
 
+pub use export::{export_gguf, export_safetensors, graph};
 pub use plan::{ActivationPrecision, PlanOptions, WeightPrecision};
+pub use quantization::NativeQuantizer;
 pub use runtime::{NativeOptions, NativeRuntime};
 pub use seedhouse_kernels::{Level, Pinning, PoolOptions};

@@ -51,7 +51,7 @@ impl NativeRuntime {
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Gguf,
     TorchCheckpoint,
     Problem,
@@ -79,10 +79,10 @@ impl Format {
 }
 
 /// A file of a known format.
-struct Source<'a> {
-    path: &'a ManifestPath,
-    file: Arc<MappedFile>,
-    format: Format,
+pub(crate) struct Source<'a> {
+    pub(crate) path: &'a ManifestPath,
+    pub(crate) file: Arc<MappedFile>,
+    pub(crate) format: Format,
 }
 
 impl Runtime for NativeRuntime {
@@ -163,7 +163,7 @@ impl Runtime for NativeRuntime {
 }
 
 /// Finds the files with weights; others (labels, licences) may lie beside them.
-fn sources(files: &LocalFiles) -> Result<Vec<Source<'_>>> {
+pub(crate) fn sources(files: &LocalFiles) -> Result<Vec<Source<'_>>> {
     let mut found = Vec::new();
     for LocalFile { path, local, .. } in &files.0 {
         let file = MappedFile::open(local)?;
@@ -175,7 +175,7 @@ fn sources(files: &LocalFiles) -> Result<Vec<Source<'_>>> {
 }
 
 /// Insists on one file with weights.
-fn single<'s, 'f>(sources: &'s [Source<'f>]) -> Result<&'s Source<'f>> {
+pub(crate) fn single<'s, 'f>(sources: &'s [Source<'f>]) -> Result<&'s Source<'f>> {
     match sources {
         [source] => Ok(source),
         _ => {

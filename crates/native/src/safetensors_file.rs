@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use seedhouse_core::runtime::{Inspection, LoadedModel, LocalFile, LocalFiles};
-use seedhouse_core::{Error, Framework, Result};
+use seedhouse_core::{Error, Framework, Graph, Result};
 use serde_json::{Map, Value};
 
 use crate::description::undescribed;
+use crate::export::builder::GraphBuilder;
 use crate::huggingface::safetensors;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
+use crate::quantization;
 use crate::text_models::TextModels;
 use crate::{diffusion, tabular, vision};
 
@@ -26,13 +28,15 @@ pub(crate) fn of(files: &LocalFiles) -> Option<&LocalFile> {
 /// [`seedhouse_core::Error::Malformed`] naming the file and both values.
 pub(crate) fn inspect(file: &LocalFile) -> Result<Inspection> {
     let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
-    let (entries, texts) = safetensors::read_with_texts(path, &bytes)?;
+    let (_, texts) = safetensors::read_with_texts(path, &bytes)?;
+    let (entries, quantization) = quantization::described(path, &bytes)?;
     let mut tensor_types = BTreeMap::new();
     entries.iter().for_each(|tensor| *tensor_types.entry(tensor.dtype.clone()).or_default() += 1);
     let mut inspection = Inspection {
         tensor_count: entries.len() as u64,
         parameter_count: entries.iter().fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements)),
         tensor_types,
+        quantization,
         not_servable_because: None,
         needs_library_because: None,
         ..undescribed(Framework::Safetensors, String::new())
@@ -64,5 +68,19 @@ pub(crate) fn load(file: &LocalFile, metadata: &Map<String, Value>, models: &Tex
         Some(text) => tabular::load(path, text, &tensors, models),
         None if diffusion::recognises(&tensors) => diffusion::load(&tensors, metadata, models),
         None => vision::load(&tensors, metadata, models),
+    }
+}
+
+/// Makes a graph of a file.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn graph(file: &LocalFile, metadata: &Map<String, Value>, graph: GraphBuilder<'_>) -> Result<Graph> {
+    let (path, bytes) = (file.path.as_str(), MappedFile::open(&file.local)?);
+    let tensors = Tensors::of_safetensors(path, &[(path, &bytes)])?;
+    match tabular::declaration_of(&safetensors::read_with_texts(path, &bytes)?.1) {
+        Some(text) => tabular::graph::of_file(path, text, &tensors, graph),
+        None if diffusion::recognises(&tensors) => diffusion::graph::of_tensors(&tensors, metadata, graph),
+        None => vision::graph::of_tensors(&tensors, metadata, graph),
     }
 }

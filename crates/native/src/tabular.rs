@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! declaration    the text, held against its rules; which tensors it asks for
+//! graph          a network as a graph of operators, for other programs
 //! network        a compiled network as a tensor model: raw numbers in, logits or targets out
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! together, and a row has the same numbers in every batch.
 
 mod declaration;
+pub(crate) mod graph;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use seedhouse_core::{ModelType, Result};
 
 use self::declaration::Declaration;
 use self::network::TabularNetwork;
-use crate::layers::{Tensors, Weights};
+use crate::layers::{Expected, Tensors, Weights};
 use crate::text_models::TextModels;
 
 /// The name of the text with the declaration.
@@ -57,6 +59,16 @@ pub(crate) fn describe(path: &str, text: &str, tensors: &Tensors<'_>, inspection
     inspection.hyper_parameters = declaration.hyper_parameters(&layers);
     inspection.not_servable_because = None;
     Ok(())
+}
+
+/// Returns the tensors that the network of these tensors has, and the family's name in messages.
+///
+/// # Errors
+/// As [`describe`].
+pub(crate) fn expected(path: &str, text: &str, tensors: &Tensors<'_>) -> Result<(&'static str, Expected)> {
+    let declaration = Declaration::read(path, text)?;
+    let layers = declaration.layers(&Weights { tensors, family: FAMILY })?;
+    Ok((FAMILY, declaration.expected(&layers)))
 }
 
 /// Makes a file ready to compute with.

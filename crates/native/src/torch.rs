@@ -18,12 +18,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{Inspection, LoadOptions, LoadedModel, LocalFiles};
-use seedhouse_core::{Error, Framework, ManifestPath, ModelType, Result};
+use seedhouse_core::{Error, Framework, Graph, ManifestPath, ModelType, Result};
+use serde_json::{Map, Value};
 
 use self::checkpoint::Checkpoint;
-use crate::decoder::original;
+use crate::decoder::{self, original};
 use crate::description::undescribed;
 use crate::diffusion;
+use crate::export::builder::GraphBuilder;
 use crate::huggingface::text;
 use crate::layers::Tensors;
 use crate::mapped_file::MappedFile;
@@ -105,6 +107,27 @@ pub(crate) fn load(
     match diffusion::recognises(&tensors) {
         true => diffusion::load(&tensors, &options.metadata, models),
         false => vision::load(&tensors, &options.metadata, models),
+    }
+}
+
+/// Makes a graph of a checkpoint.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn graph(
+    path: &ManifestPath,
+    file: &Arc<MappedFile>,
+    metadata: &Map<String, Value>,
+    graph: GraphBuilder<'_>,
+) -> Result<Graph> {
+    let checkpoint = Checkpoint::read(path.as_str(), file)?;
+    if original::recognises(&checkpoint) {
+        return decoder::graph::of_model(&original::read_checkpoint(path, file, metadata)?, graph);
+    }
+    let tensors = Tensors::of_checkpoint(checkpoint);
+    match diffusion::recognises(&tensors) {
+        true => diffusion::graph::of_tensors(&tensors, metadata, graph),
+        false => vision::graph::of_tensors(&tensors, metadata, graph),
     }
 }
 

@@ -7,13 +7,12 @@
 //! For the built-in runtime, what it computes otherwise than the format says is expressed by other operators on the way ([`rewrite`]).
 //! ONNX Runtime is given the operators as they are.
 
-mod message;
 mod rewrite;
 
 use seedhouse_core::{ManifestPath, Result};
 
-use self::message::Message;
 use crate::external::Contents;
+use crate::message::Message;
 use crate::proto::{AttributeValue, Graph, Model, Node, TensorProto, ValueInfo, ValueKind};
 use crate::structure::free_inputs;
 use crate::wire::Broken;

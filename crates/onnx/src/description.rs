@@ -33,6 +33,7 @@ pub(crate) fn describe(model: &Model<'_>, facts: &Facts, obstacle: Option<Obstac
         tensor_types,
         not_servable_because,
         needs_library_because,
+        quantization: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn undescribed(reason: String) -> Inspection {
         tensor_types: BTreeMap::new(),
         not_servable_because: Some(reason),
         needs_library_because: None,
+        quantization: None,
     }
 }
 

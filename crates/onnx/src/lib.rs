@@ -13,6 +13,7 @@
 //! ports         what a graph takes and gives
 //! graph_model   a graph loaded by the built-in runtime (rten): tensors in, tensors out
 //! library       ONNX Runtime as a shared library, and graphs loaded by it
+//! graph_file    a model that another crate described as operators, written as a file; message: protocol buffers being written
 //! install       getting that library out of its makers' package
 //! ```
 //!
@@ -30,10 +31,12 @@ mod description;
 mod element_type;
 mod external;
 mod file;
+mod graph_file;
 mod graph_model;
 mod guarded;
 mod install;
 mod library;
+mod message;
 mod operators;
 mod ports;
 mod proto;
@@ -48,6 +51,7 @@ mod test_library;
 mod tests;
 mod wire;
 
+pub use graph_file::{IR_VERSION, write_graph};
 pub use install::{FOLDER as RUNTIMES_FOLDER, InstalledLibrary, LIBRARY_VERSION, Package, installed_libraries};
 pub use runtime::OnnxRuntime;
 pub use settings::{LibraryChoice, OnnxSettings};

@@ -1,5 +1,7 @@
 //! The command line: subcommands are verbs, options have the names of the record's fields.
 
+mod learning;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use seedhouse_core::{
 use seedhouse_service::{OutOfRange, UnknownCategory, UnknownFeature};
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::learning::{
+    ConvertArguments, DatasetArguments, EvaluateArguments, QuantizeArguments, TrainArguments,
+};
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
@@ -122,6 +127,16 @@ pub(crate) enum Command {
     Export(ExportArguments),
     /// Take in versions from an archive or a folder
     Import(ImportArguments),
+    /// Register files as a dataset: counted, split, named by their digest
+    Dataset(DatasetArguments),
+    /// Train a model on a dataset, or train a version further
+    Train(TrainArguments),
+    /// Measure a version on a dataset, or make the measurement of a receipt again
+    Evaluate(EvaluateArguments),
+    /// Make a version with fewer bits, and measure what it loses and how much faster it is
+    Quantize(QuantizeArguments),
+    /// Write a version in another format: onnx, safetensors or gguf
+    Convert(ConvertArguments),
     /// Generate text
     Generate(GenerateArguments),
     /// Classify images, or print vectors of their features
@@ -148,7 +163,7 @@ pub(crate) enum Command {
     /// Make, list and revoke the tokens that let others in
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Register, verify and run two real models in a fresh registry
+    /// Show models of every family at work in a fresh registry, with the receipts of their figures; needs no network
     Demo(DemoArguments),
 }
 
@@ -514,6 +529,11 @@ pub(crate) enum JobsCommand {
     List(JobsListArguments),
     /// Show a job: how far it is, its result or its error, its log
     Show {
+        /// Its number
+        job: JobId,
+    },
+    /// Do a job here that waits, or whose worker was lost; a training goes on from its last checkpoint
+    Run {
         /// Its number
         job: JobId,
     },
@@ -1119,9 +1139,13 @@ pub(crate) struct TokenRevokeArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
-    /// Folder with the files that `scripts/fetch_models.py` fetches
+    /// Folder with the files that `scripts/fetch_models.py` fetches: two real models are shown as well
     #[arg(long, value_name = "DIR")]
-    pub(crate) models: PathBuf,
+    pub(crate) models: Option<PathBuf>,
+
+    /// Where to write the images that are drawn, as one PNG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) images: Option<PathBuf>,
 
     /// End after the transcript instead of serving
     #[arg(long)]

@@ -6,12 +6,16 @@ mod audit;
 mod backup;
 mod card;
 mod classify;
+mod convert;
+mod dataset;
 mod delete;
 mod demo;
 mod embed;
+mod evaluate;
 mod export;
 mod gc;
 mod generate;
+mod here;
 mod history;
 mod imagine;
 mod import;
@@ -21,6 +25,7 @@ mod list;
 mod load;
 mod predict;
 mod ps;
+mod quantize;
 mod register;
 mod restore;
 mod runtime;
@@ -30,6 +35,7 @@ mod show;
 mod solve;
 mod statistics;
 mod token;
+mod train;
 mod update;
 mod verify;
 mod versions;
@@ -90,6 +96,17 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let registry = Registry::open_or_create_with(&cli.root, loading(cli))?;
             import::run(&registry.service, arguments, output)?;
             registry.close()?;
+        }
+        Command::Dataset(arguments) => {
+            let registry = Registry::open_or_create(&cli.root)?;
+            dataset::run(&registry.service, arguments, output)?;
+            registry.close()?;
+        }
+        Command::Train(arguments) => changing(cli, |service| train::run(service, arguments, output))?,
+        Command::Evaluate(arguments) => changing(cli, |service| evaluate::run(service, arguments, output))?,
+        Command::Quantize(arguments) => changing(cli, |service| quantize::run(service, arguments, output))?,
+        Command::Convert(arguments) => {
+            convert::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
         }
         Command::Generate(arguments) => {
             let registry = Registry::open_with(&cli.root, of(cli, &arguments.language)?)?;

@@ -7,7 +7,9 @@
 mod cli;
 mod commands;
 mod exit_code;
+mod exporters;
 mod failure;
+mod host;
 mod language_settings;
 mod lifetime;
 mod memory_budget;

@@ -4,12 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use seedhouse_core::{Clock, Error, Kind, MetadataStore, Result, SystemClock};
+use seedhouse_data::FileDatasets;
 use seedhouse_engine::Engine;
-use seedhouse_native::{NativeOptions, NativeRuntime};
+use seedhouse_native::{NativeOptions, NativeQuantizer, NativeRuntime};
 use seedhouse_onnx::{OnnxRuntime, OnnxSettings};
-use seedhouse_service::{BatchSettings, Kept, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
+use seedhouse_service::{BatchSettings, Kept, Learning, MemorySettings, Ports, RegistryFolders, Service, TextSettings};
 use seedhouse_store::{LocalArtifacts, LocalRepairSources, MetadataFile, SqliteStore};
+use seedhouse_trainer::NativeTrainer;
 
+use crate::exporters::Exporters;
+use crate::host::host;
 use crate::onnx_library::OnnxLibrary;
 
 /// How models are served and computed.
@@ -46,6 +50,13 @@ impl Registry {
         let metadata_file = MetadataFile::start(root, store.clone(), clock.clone())?;
         let library = serving.onnx.choice(root);
         let onnx = Arc::new(OnnxRuntime::with(&OnnxSettings { library, threads: Some(serving.native.pool.threads) })?);
+        let learning = Learning {
+            datasets: Arc::new(FileDatasets),
+            trainer: Arc::new(NativeTrainer::new()),
+            quantizer: Arc::new(NativeQuantizer),
+            exporter: Arc::new(Exporters),
+            host: host(&serving.native.pool),
+        };
         let native = NativeOptions { plans_folder: Some(root.join(PLANS)), ..serving.native };
         let engine = Engine::new(vec![Arc::new(NativeRuntime::with(native)), onnx.clone()])
             .with_text_settings(serving.text)
@@ -53,7 +64,10 @@ impl Registry {
             .with_memory_settings(serving.memory);
         let repairs = Arc::new(LocalRepairSources);
         let ports = Ports { store, artifacts, tokens: sqlite.clone(), jobs: sqlite, repairs, clock };
-        let service = Service::new(ports, engine).with_folders(RegistryFolders::below(root)).with_kept(serving.kept);
+        let service = Service::new(ports, engine)
+            .with_folders(RegistryFolders::below(root))
+            .with_kept(serving.kept)
+            .with_learning(learning);
         Ok(Registry { service: Arc::new(service), onnx, metadata_file })
     }
 

@@ -1,12 +1,13 @@
-//! One version as a file in the folder of exports, made while the caller waits: its own file as it is, or an archive.
-//!
-//! No format is converted into another: a converted file would have other bytes, and nobody measured what it answers.
+//! One version as a file in the folder of exports, made while the caller waits: its own file as it is, an archive, or another format whose
+//! answers were compared with the version's own.
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use seedhouse_core::{Digest, Entry, Error, FileEntry, Framework, HoldKind, Progress, Reference, Result, Timestamp};
+use seedhouse_core::{
+    Digest, Entry, Error, FileEntry, Framework, HoldKind, ModelFormat, Progress, Reference, Result, Timestamp,
+};
 use serde_json::{Map, Value, json};
 
 use crate::archive::failure;
@@ -36,14 +37,16 @@ pub enum HandoverFormat {
     Own(FileEntry),
     /// An archive.
     Archive(ExportFormat),
+    /// Another format.
+    Converted(ModelFormat),
 }
 
 impl Service {
     /// Writes a version into a file that is named by its id; an earlier one of the same name is replaced.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Unsupported`] for a format that would need a conversion, naming those that can be had;
-    /// [`Error::MissingBytes`] and [`Error::DigestMismatch`]. Nothing is left behind then.
+    /// [`Error::NotFound`]; [`Error::Unsupported`] for a format that is not written, or not of this family;
+    /// [`Error::MissingBytes`] and [`Error::DigestMismatch`], and those of [`convert`](Service::convert). Nothing is left behind then.
     pub fn hand_over(&self, reference: &Reference, format: &str, progress: &dyn Progress) -> Result<Handover> {
         let entry = self.store.version(reference)?;
         let found = HandoverFormat::of(&entry, format)?;
@@ -55,6 +58,14 @@ impl Service {
             NewFile::replacing(folder.resolve(&name)?)
         };
         let (path, size_bytes) = match &found {
+            HandoverFormat::Converted(format) => {
+                let made = self.convert(reference, *format, folder.path(), progress)?;
+                let (path, size_bytes) = (folder.shown(&made.path), made.size_bytes);
+                let mut compatibility = made.compatibility;
+                compatibility.insert("digest".into(), json!(made.digest));
+                compatibility.insert("greatest_difference".into(), json!(made.greatest_difference));
+                return Ok(Handover { compatibility, path, size_bytes, made_at: self.clock.now(), entry });
+            }
             HandoverFormat::Own(own) => {
                 let written = self.copy(&entry, own, file(own.path.extension().unwrap_or_default())?, progress)?;
                 (folder.shown(&written.path), written.size_bytes)
@@ -111,12 +122,15 @@ impl HandoverFormat {
         };
         match &own {
             Some(own) if names(own).iter().any(|name| name == format) => Ok(HandoverFormat::Own(own.clone())),
+            _ if let Ok(converted) = format.parse() => Ok(HandoverFormat::Converted(converted)),
             _ => {
                 let mut can_be_had = own.as_ref().map(names).unwrap_or_default();
                 can_be_had.dedup();
-                can_be_had.extend(["bundle".to_owned(), "oci".to_owned()]);
+                can_be_had.extend(["bundle", "oci", "onnx", "safetensors", "gguf"].map(str::to_owned));
+                can_be_had.sort();
+                can_be_had.dedup();
                 let what = format!("exporting `{}` as `{}`", entry.record.model_id, format.escape_debug());
-                let reason = format!("nothing is converted; it can be had as {}", can_be_had.join(", "));
+                let reason = format!("it can be had as {}, as far as its family has them", can_be_had.join(", "));
                 Err(Error::unsupported(what, reason))
             }
         }
@@ -126,6 +140,7 @@ impl HandoverFormat {
         let framework = entry.record.framework.as_str();
         let known = match self {
             HandoverFormat::Own(own) => json!({ "framework": framework, "digest": own.digest }),
+            HandoverFormat::Converted(format) => json!({ "framework": format }),
             HandoverFormat::Archive(ExportFormat::Bundle) => {
                 json!({ "framework": framework, "imported_by": "seedhouse import" })
             }

@@ -16,10 +16,11 @@ mod transfers;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seedhouse_core::{
-    Claim, Code, Error, Job, JobError, JobId, JobKind, JobOutcome, JobQuery, Lease, NewJob, Result, panic_text,
+    Claim, Code, Error, Job, JobError, JobId, JobKind, JobOutcome, JobQuery, Lease, NewJob, Progress, Result,
+    Unwatched, panic_text,
 };
 
 use crate::Service;
@@ -34,6 +35,9 @@ const MOST_FINISHED: usize = 1000;
 /// How often an idle worker looks for a job: one read of an index.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often an idle worker looks for trainings that ended without a word.
+const SETTLE_EVERY: Duration = Duration::from_secs(10);
+
 /// How long a worker waits after the job store failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,8 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 pub struct Worker {
     /// How the logs of jobs name it.
     pub name: String,
+    /// What it does.
+    pub kinds: Vec<JobKind>,
     /// How long a job stays its own without a word from it. The use cases speak several times a second.
     pub lease: Duration,
 }
@@ -96,16 +102,14 @@ impl Service {
 
     /// Does jobs until [`stop`](Service::stop) is set; what it is doing then is given back and queued again.
     pub fn work(&self, worker: &Worker) {
+        let mut settled_at = None;
         while !self.stop.is_set() {
-            let claim = Claim {
-                kinds: JobKind::ALL.to_vec(),
-                worker: worker.name.clone(),
-                at: self.clock.now(),
-                lease: worker.lease,
-            };
-            match self.jobs.claim(&claim) {
-                Ok(Some((job, lease))) => self.attempt(&job, lease, worker),
-                Ok(None) => self.stop.wait(LOOK_EVERY),
+            match self.jobs.claim(&self.claim_of(worker, None)) {
+                Ok(Some((job, lease))) => self.attempt(&job, lease, worker, &Unwatched),
+                Ok(None) => {
+                    self.settle_now_and_then(&mut settled_at);
+                    self.stop.wait(LOOK_EVERY);
+                }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "cannot look for jobs");
                     self.stop.wait(PAUSE_AFTER_FAILURE);
@@ -114,12 +118,42 @@ impl Service {
         }
     }
 
+    /// Does one job, if it waits or its worker was lost, and tells `watcher` how far it is; returns it as it is then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Changed`] when another worker has it, or it has ended.
+    pub fn work_on(&self, id: JobId, worker: &Worker, watcher: &dyn Progress) -> Result<Job> {
+        let Some((job, lease)) = self.jobs.claim(&self.claim_of(worker, Some(id)))? else {
+            let job = self.jobs.job(id)?;
+            let (what, expected) = (format!("job `{id}`"), "a job that waits, or whose worker was lost".into());
+            return Err(Error::Changed { what, expected, actual: format!("one that is {}", job.state) });
+        };
+        self.attempt(&job, lease, worker, watcher);
+        self.jobs.job(id)
+    }
+
+    /// Looks after records whose job is over, a few times a minute.
+    fn settle_now_and_then(&self, settled_at: &mut Option<Instant>) {
+        if settled_at.is_some_and(|at| at.elapsed() < SETTLE_EVERY) {
+            return;
+        }
+        *settled_at = Some(Instant::now());
+        if let Err(error) = self.settle_trainings() {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look after trainings");
+        }
+    }
+
+    fn claim_of(&self, worker: &Worker, only: Option<JobId>) -> Claim {
+        let Worker { name, kinds, lease } = worker;
+        Claim { kinds: kinds.clone(), only, worker: name.clone(), at: self.clock.now(), lease: *lease }
+    }
+
     /// Does a job that was claimed, and writes down how it ended.
-    fn attempt(&self, job: &Job, lease: Lease, worker: &Worker) {
+    fn attempt(&self, job: &Job, lease: Lease, worker: &Worker, watcher: &dyn Progress) {
         let span = tracing::info_span!("job", job.id = %job.id, job.kind = %job.kind);
         let _entered = span.enter();
         tracing::info!(attempt = job.attempt, "began a job");
-        let reporter = Reporter::new(self, lease, worker.lease);
+        let reporter = Reporter::new(self, lease, worker.lease, watcher);
         let ended = catch_unwind(AssertUnwindSafe(|| self.dispatch(job, &reporter)));
         let (report, ending) = reporter.into_parts();
         let outcome = match (ended, ending) {

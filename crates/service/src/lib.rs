@@ -35,6 +35,7 @@
 //! solve      a declared problem, for parameters
 //! agriculture  light recipes, spectra, plans and growth of crops
 //! batch      several inputs for one version, each with its own answer or error
+//! learning   datasets, training, measuring, quantising; receipts
 //! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
@@ -63,6 +64,7 @@ mod history;
 mod infer;
 mod jobs;
 mod keep;
+mod learning;
 mod lineage;
 mod local_import;
 mod metering;
@@ -113,6 +115,10 @@ pub use jobs::{
     BackupJob, ExportFormat, ExportJob, ExportedFile, ImportJob, JobRequest, RestoreJob, RestoreOrigin, Stop, Worker,
 };
 pub use keep::Kept;
+pub use learning::{
+    Conversion, Difference, EvaluateJob, Evaluation, Learning, QuantisationReport, QuantiseJob, Remeasured, TrainJob,
+    TrainRequest, TrainingReport,
+};
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use metering::{ServingFigures, TRACES};
 pub use past_calls::PastCall;
@@ -155,6 +161,7 @@ pub struct Service {
     past_calls: PastCalls,
     kept: Kept,
     health: Health,
+    learning: Option<Learning>,
     /// At which revision of the registry it was last looked which versions are gone.
     metered_revision: AtomicU64,
 }
@@ -196,6 +203,7 @@ impl Service {
             past_calls: PastCalls::default(),
             kept: Kept::default(),
             health: Health::default(),
+            learning: None,
             metered_revision: AtomicU64::new(0),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 
+use seedhouse_core::dataset::{DATASET_TYPE, DatasetDescription};
 use seedhouse_core::runtime::{Inspection, LoadOptions, LocalFile, LocalFiles};
 use seedhouse_core::{
     Action, Change, Entry, Error, FileEntry, Framework, HoldKind, Kind, Manifest, ManifestPath, ModelId, ModelName,
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Service;
 use crate::card::card_among;
+use crate::learning::DECLARATION;
 
 /// A version as the user describes it. What is left out is read from the files or settled by the registry.
 #[derive(Debug, Clone)]
@@ -94,6 +96,8 @@ pub(crate) struct Findings {
     pub(crate) inspection: Option<Inspection>,
     /// Why inference cannot be asked of it.
     pub(crate) not_servable_because: Option<String>,
+    /// What was counted, for a dataset.
+    pub(crate) dataset: Option<DatasetDescription>,
 }
 
 impl Service {
@@ -235,6 +239,9 @@ impl Service {
 
     /// Reads the files' headers, checks what the request claims against them, and loads once what can be loaded.
     pub(crate) fn examine(&self, request: &RegisterRequest, files: &LocalFiles) -> Result<Findings> {
+        if request.model_type.as_ref().is_some_and(|model_type| model_type.as_str() == DATASET_TYPE) {
+            return self.examine_dataset(request, files);
+        }
         let inspection = match files.0.is_empty() {
             true => None,
             false => self.engine.inspect(files)?,
@@ -249,6 +256,24 @@ impl Service {
             }
             None => self.claimed_only(request, files),
         }
+    }
+
+    /// Reads and counts the examples of a dataset. What is declared about them is how they are read, so it is no claim.
+    fn examine_dataset(&self, request: &RegisterRequest, files: &LocalFiles) -> Result<Findings> {
+        if files.0.is_empty() {
+            return Err(Error::invalid("files", "none", "a dataset is its files"));
+        }
+        let description = self.describe_dataset(files, &request.metadata)?;
+        let claims = request.metadata.keys().filter(|name| *name != DECLARATION);
+        Ok(Findings {
+            model_type: ModelType::Other(DATASET_TYPE.to_owned()),
+            framework: request.framework.clone().unwrap_or(Framework::Unknown),
+            metadata: request.metadata.clone(),
+            claims: claims.map(|name| format!("metadata.{name}")).collect(),
+            inspection: None,
+            not_servable_because: Some("it is a dataset".into()),
+            dataset: Some(description),
+        })
     }
 
     /// Loads the version once, because nothing less proves that it can be served. Returns why it cannot, or the error of
@@ -381,6 +406,7 @@ fn inspected(request: &RegisterRequest, inspection: Inspection, files: &LocalFil
         claims,
         not_servable_because: inspection.not_servable_because.clone(),
         inspection: Some(inspection),
+        dataset: None,
     })
 }
 
@@ -404,6 +430,7 @@ fn claims_of(request: &RegisterRequest, files: &LocalFiles) -> Findings {
         claims,
         inspection: None,
         not_servable_because: Some(reason.into()),
+        dataset: None,
     }
 }
 
@@ -433,6 +460,9 @@ fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, 
         fields.insert("model_format".into(), inspection.framework.as_str().into());
         let reason = findings.not_servable_because.as_deref();
         fields.insert("inspected".into(), inspection.to_field(reason));
+    }
+    if let Some(dataset) = &findings.dataset {
+        fields.insert("dataset".into(), json!(dataset));
     }
     if !findings.claims.is_empty() {
         fields.insert("claims".into(), findings.claims.clone().into());

@@ -5,11 +5,11 @@ mod restore;
 mod trials;
 
 use seedhouse_core::{
-    Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Deletion, DeletionGuard, Digest, Entry, Error,
-    Event, Examination, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration, Result, SetAside,
-    Timestamp, Update, Version,
+    Action, Adoption, Alias, AliasMove, AliasRemoval, Applied, Change, Completion, Deletion, DeletionGuard, Digest,
+    Entry, Error, Event, Examination, ExpectedHolder, Happening, Kind, ModelId, ModelName, Record, Registration,
+    Result, SetAside, Timestamp, Update, Version,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What an adapter holds, seen from inside its transaction. Deleted versions count: their names stay taken.
 pub(crate) trait Ledger {
@@ -87,6 +87,7 @@ pub(crate) fn execute(ledger: &mut dyn Ledger, change: Change) -> Result<Applied
         Action::Import(adoptions) => writing.import(adoptions)?,
         Action::SetAside(set_aside) => writing.set_aside(set_aside)?,
         Action::Update(update) => writing.update(update)?,
+        Action::Complete(completion) => writing.complete(*completion)?,
         Action::Examine(examination) => writing.examine(&examination)?,
         Action::MoveAlias(alias_move) => writing.move_alias(alias_move)?,
         Action::RemoveAlias(removal) => writing.remove_alias(&removal)?,
@@ -126,7 +127,7 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     fn register(&mut self, registration: Registration) -> Result<Entry> {
-        check_fields(&registration)?;
+        check_field_names(&registration.fields)?;
         let key = registration.idempotency_key.clone();
         let fingerprint = registration.fingerprint();
         if let Some(key) = &key
@@ -211,6 +212,36 @@ impl Writing<'_> {
         let mut record = entry.record.clone();
         update.edits.iter().try_for_each(|edit| record.edit(edit))?;
         self.replace(entry, record, "update")
+    }
+
+    /// Files are given once: a version's bytes never change.
+    fn complete(&mut self, completion: Completion) -> Result<Entry> {
+        let Completion { model_id, manifest, framework, fields, edits } = completion;
+        let entry = self.existing(&model_id)?;
+        if let Some(digest) = entry.record.digest() {
+            return Err(Error::Changed {
+                what: format!("version `{model_id}`"),
+                expected: "no files".into(),
+                actual: format!("files with the digest {digest}"),
+            });
+        }
+        check_field_names(&fields)?;
+        let mut record = entry.record.clone();
+        record.framework = framework;
+        for (name, value) in fields {
+            match value {
+                Value::Null => record.fields.shift_remove(&name),
+                value => record.fields.insert(name, value),
+            };
+        }
+        record.set_files(&manifest);
+        if let Some(name) = record.conventional_name()
+            && let Some(since) = self.ledger.conventional_name_since(&name)?
+        {
+            return Err(Error::AlreadyExists { kind: Kind::File, name, since });
+        }
+        edits.iter().try_for_each(|edit| record.edit(edit))?;
+        self.replace(entry, record, "complete")
     }
 
     /// An examination that shows nothing new leaves no event.
@@ -392,10 +423,10 @@ fn id_of(model_id: Option<&ModelId>) -> Value {
 
 /// A required field among the further ones would silently replace the typed one when the record is written, and some
 /// fields have actions of their own.
-fn check_fields(registration: &Registration) -> Result<()> {
+fn check_field_names(fields: &Map<String, Value>) -> Result<()> {
     const TYPED: [&str; 8] = ["model_id", "name", "type", "framework", "version", "status", "created_at", "updated_at"];
     const WITH_ACTIONS: [&str; 4] = ["aliases", "deleted_at", "integrity", "restored_at"];
-    match TYPED.into_iter().chain(WITH_ACTIONS).find_map(|key| Some((key, registration.fields.get(key)?))) {
+    match TYPED.into_iter().chain(WITH_ACTIONS).find_map(|key| Some((key, fields.get(key)?))) {
         Some((key, value)) => Err(Error::invalid(key, value, "it may not stand among the further fields")),
         None => Ok(()),
     }

@@ -29,6 +29,7 @@ impl StoredJob {
             state: JobState::Queued,
             request,
             progress: None,
+            figures: None,
             result: None,
             error: None,
             actor,
@@ -36,6 +37,7 @@ impl StoredJob {
             started_at: None,
             finished_at: None,
             attempt: 0,
+            milestone_attempt: 0,
             cancel_requested: false,
             log: Vec::new(),
         };
@@ -49,7 +51,7 @@ impl StoredJob {
             JobState::Running => self.lease_until.is_none_or(|until| until <= claim.at),
             JobState::Succeeded | JobState::Failed | JobState::Cancelled => false,
         };
-        is_free && claim.kinds.contains(&self.job.kind)
+        is_free && claim.kinds.contains(&self.job.kind) && claim.only.is_none_or(|only| only == self.job.id)
     }
 
     /// Gives a claimable job to the worker; `None` when it ended instead.
@@ -61,8 +63,9 @@ impl StoredJob {
                 self.end(JobState::Cancelled, claim.at);
                 return Ok(None);
             }
-            if self.job.attempt >= MOST_ATTEMPTS {
-                self.job.error = Some(lost_too_often(self.job.attempt));
+            let in_vain = self.job.attempt.saturating_sub(self.job.milestone_attempt);
+            if in_vain >= MOST_ATTEMPTS {
+                self.job.error = Some(lost_too_often(in_vain));
                 self.end(JobState::Failed, claim.at);
                 return Ok(None);
             }
@@ -152,6 +155,12 @@ impl StoredJob {
     fn write(&mut self, report: &JobReport) {
         if report.progress.is_some() {
             self.job.progress.clone_from(&report.progress);
+        }
+        if report.figures.is_some() {
+            self.job.figures.clone_from(&report.figures);
+        }
+        if report.milestone {
+            self.job.milestone_attempt = self.job.attempt;
         }
         self.job.add_log(report.log.iter().cloned());
     }

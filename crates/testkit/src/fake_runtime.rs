@@ -166,6 +166,7 @@ impl Runtime for FakeRuntime {
             tensor_types: BTreeMap::new(),
             not_servable_because: None,
             needs_library_because: None,
+            quantization: None,
         }))
     }
 

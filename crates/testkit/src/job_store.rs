@@ -43,6 +43,8 @@ pub fn job_store_suite(make: &dyn Fn() -> Store) {
         worker_of_a_running_job_hears_that_it_is_cancelled,
         cancelled_job_of_a_lost_worker_is_not_begun_again,
         finished_job_is_not_cancelled,
+        job_that_leaves_milestones_is_begun_again_as_often_as_needed,
+        worker_that_wants_one_job_gets_no_other,
         unknown_job_is_named,
         jobs_are_listed_newest_first_in_pages,
         jobs_are_counted_by_state,
@@ -65,7 +67,8 @@ fn enqueue(store: &Store, seconds: u64) -> JobId {
 }
 
 fn claim(store: &Store, seconds: u64) -> Option<(Job, Lease)> {
-    let claim = Claim { kinds: JobKind::ALL.to_vec(), worker: "worker one".into(), at: at(seconds), lease: LEASE };
+    let claim =
+        Claim { kinds: JobKind::ALL.to_vec(), only: None, worker: "worker one".into(), at: at(seconds), lease: LEASE };
     store.claim(&claim).unwrap()
 }
 
@@ -105,7 +108,7 @@ fn oldest_job_is_claimed_first_and_once(store: Store) {
 
 fn jobs_of_kinds_that_the_worker_cannot_do_are_left(store: Store) {
     enqueue(&store, 0);
-    let claim = Claim { kinds: Vec::new(), worker: "idle".into(), at: at(1), lease: LEASE };
+    let claim = Claim { kinds: Vec::new(), only: None, worker: "idle".into(), at: at(1), lease: LEASE };
     assert!(store.claim(&claim).unwrap().is_none());
 }
 
@@ -125,11 +128,11 @@ fn report_is_kept_and_the_result_too(store: Store) {
     let (_, lease) = claim(&store, 1).unwrap();
     let progress = JobProgress { stage: "hashing".into(), done: 7, total: Some(9), unit: ProgressUnit::Bytes };
     let log = vec![LogLine { at: at(2), text: "begun".into() }];
-    let report = JobReport { progress: Some(progress.clone()), log };
+    let report = JobReport { progress: Some(progress.clone()), log, ..JobReport::default() };
     assert!(!store.renew(&lease, at(2), LEASE, &report).unwrap());
     assert_eq!(store.job(id).unwrap().progress, Some(progress.clone()));
     let last = LogLine { at: at(3), text: "ended".into() };
-    let report = JobReport { progress: None, log: vec![last.clone()] };
+    let report = JobReport { log: vec![last.clone()], ..JobReport::default() };
     let job = store.finish(&lease, at(3), &report, done()).unwrap();
     assert_eq!((job.state, job.finished_at), (JobState::Succeeded, Some(at(3))));
     assert_eq!((&job.progress, &job.result), (&Some(progress), &Some(json!({"artifacts": 3}))));
@@ -170,7 +173,7 @@ fn worker_that_lost_its_lease_cannot_write_any_more(store: Store) {
     let (_, held) = claim(&store, 40).unwrap();
     let assert_refused = |stage: &str| {
         let before = store.job(id).unwrap();
-        let report = JobReport { progress: None, log: vec![LogLine { at: at(41), text: "stale".into() }] };
+        let report = JobReport { log: vec![LogLine { at: at(41), text: "stale".into() }], ..JobReport::default() };
         for outcome in [done(), JobOutcome::Cancelled, JobOutcome::Released] {
             let error = store.finish(&lost, at(41), &report, outcome).unwrap_err();
             assert!(matches!(error, Error::Changed { .. }), "{stage}: {error}");
@@ -248,6 +251,40 @@ fn finished_job_is_not_cancelled(store: Store) {
     let error = store.cancel(id, at(3)).unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.to_string().contains(&format!("job `{id}` is `succeeded`")), "{error}");
+}
+
+fn job_that_leaves_milestones_is_begun_again_as_often_as_needed(store: Store) {
+    let id = enqueue(&store, 0);
+    let report = JobReport { milestone: true, figures: Some(json!({"loss": 0.5})), ..JobReport::default() };
+    let mut now = 1;
+    for attempt in 1..=3 * MOST_ATTEMPTS {
+        let (job, lease) = claim(&store, now).unwrap();
+        assert_eq!(job.attempt, attempt);
+        store.renew(&lease, at(now + 1), LEASE, &report).unwrap();
+        now += 40;
+    }
+    assert_eq!(store.job(id).unwrap().figures, Some(json!({"loss": 0.5})));
+    // Without one it ends as any other.
+    for _ in 1..MOST_ATTEMPTS {
+        claim(&store, now).unwrap();
+        now += 40;
+    }
+    claim(&store, now).unwrap();
+    assert!(claim(&store, now + 40).is_none());
+    assert_eq!(store.job(id).unwrap().state, JobState::Failed);
+}
+
+fn worker_that_wants_one_job_gets_no_other(store: Store) {
+    let (first, second) = (enqueue(&store, 0), enqueue(&store, 1));
+    let only = |id: JobId, seconds: u64| {
+        let kinds = JobKind::ALL.to_vec();
+        let claim = Claim { kinds, only: Some(id), worker: "worker one".into(), at: at(seconds), lease: LEASE };
+        store.claim(&claim).unwrap().map(|(job, _)| job.id)
+    };
+    assert_eq!(only(second, 2), Some(second));
+    assert_eq!(only(second, 3), None, "it is claimed");
+    assert_eq!(only(JobId(u64::MAX), 3), None);
+    assert_eq!(claim(&store, 4).map(|(job, _)| job.id), Some(first));
 }
 
 fn unknown_job_is_named(store: Store) {

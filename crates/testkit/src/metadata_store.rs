@@ -66,6 +66,7 @@ pub fn metadata_store_suite(make: &dyn Fn() -> Arc<dyn MetadataStore>) {
         changing::update_of_an_older_revision_is_refused,
         changing::step_outside_the_status_table_is_refused_and_leaves_no_trace,
         changing::alias_points_at_one_version_and_moves,
+        changing::version_without_files_gets_them_once,
         changing::alias_move_from_another_holder_is_refused,
         changing::what_is_set_aside_stands_in_the_history_and_changes_no_version,
         changing::removed_alias_is_gone,

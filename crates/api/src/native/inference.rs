@@ -84,7 +84,7 @@ pub(crate) struct InferenceResponse {
     /// For tensors: each by its name, as numbers in nested lists. For a row: its class with probabilities, or its targets and `units`,
     /// as `/api/inference/tabular` answers. For a problem: its solution. For a language model: `{"text": text}`.
     #[schema(value_type = Object)]
-    result: Value,
+    pub(crate) result: Value,
     /// Seconds from the request to the answer, loading included.
     inference_time: f64,
     /// The label of the version that answered.
@@ -131,7 +131,8 @@ pub(crate) async fn predict(
     Ok(Json(answer(service, permit, caller, reference, body, started).await?))
 }
 
-async fn answer(
+/// Computes what a version computes from named values or a prompt.
+pub(crate) async fn answer(
     service: Arc<Service>,
     permit: Permit,
     caller: Caller,

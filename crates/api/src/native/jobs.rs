@@ -150,24 +150,32 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Answers with a job that was asked for; where `wait` says so, with one that has ended, if it does so in time.
 pub(crate) async fn accepted_or_ended(service: &Arc<Service>, job: Job, wait: bool) -> Result<Response, Failure> {
-    let begun = Instant::now();
-    while wait && begun.elapsed() < LONGEST_WAIT && !service.stop().is_set() {
-        let job = look(service, job.id).await?;
-        if job.state.is_final() {
-            return Ok(Json(job).into_response());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+    if wait && let Some(job) = ended(service, job.id).await? {
+        return Ok(Json(job).into_response());
     }
     Ok(accepted(job))
 }
 
+/// Returns a job once it has ended, if it does so in time.
+pub(crate) async fn ended(service: &Arc<Service>, id: JobId) -> Result<Option<Job>> {
+    let begun = Instant::now();
+    while begun.elapsed() < LONGEST_WAIT && !service.stop().is_set() {
+        let job = look(service, id).await?;
+        if job.state.is_final() {
+            return Ok(Some(job));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(None)
+}
+
 /// Answers with a job that was asked for.
-fn accepted(job: Job) -> Response {
+pub(crate) fn accepted(job: Job) -> Response {
     let location = HeaderValue::try_from(format!("/api/jobs/{}", job.id)).expect("digits are visible ASCII");
     (StatusCode::ACCEPTED, [(LOCATION, location)], Json(job)).into_response()
 }
 
-/// Watches a job: an event `progress` (`id`, `state`, `attempt`, `progress`) for each change, then one event `done` with the
+/// Watches a job: an event `progress` (`id`, `state`, `attempt`, `progress`, `figures`) for each change, then one event `done` with the
 /// whole job. The stream of a server that stops ends without it.
 #[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = u64, Path)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 404, body = Problem)))]
@@ -220,7 +228,7 @@ impl Watch {
                 Ok(job) if job.state.is_final() => return Some((named("done", &json!(job)), false)),
                 Ok(job) => {
                     let told = json!({
-                        "id": job.id, "state": job.state, "attempt": job.attempt, "progress": job.progress,
+                        "id": job.id, "state": job.state, "attempt": job.attempt, "progress": job.progress, "figures": job.figures,
                     });
                     let text = Some(told.to_string());
                     if text != self.told {

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::admission::Admission;
 use crate::blocking;
 use crate::limits::Limits;
+use crate::native::training;
 use crate::parameters::{ModelIdPath, QueryParameters};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_optional_json;
@@ -21,7 +22,7 @@ use crate::request_body::read_optional_json;
 /// In which form a version is handed over.
 #[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
 pub(crate) struct ManagerExportParameters {
-    /// The version's own format, `bundle` or `oci`; `onnx` without it, as in the original.
+    /// The version's own format, `bundle`, `oci`, `onnx`, `safetensors` or `gguf`; `onnx` without it, as in the original.
     format: Option<String>,
 }
 
@@ -40,7 +41,8 @@ pub(crate) struct ManagerExportResponse {
     compatibility: Map<String, Value>,
 }
 
-/// Writes a version into a file of the folder of exports. Nothing is converted: another format than the version's own is 501.
+/// Writes a version into a file of the folder of exports. What another format answers is compared with the version's own answers
+/// (`compatibility.greatest_difference`); a format that the family does not have is 501.
 #[utoipa::path(post, path = "/api/model-manager/{model_id}/export", tag = "transfer",
     params(("model_id" = String, Path), ManagerExportParameters), request_body = Option<ManagerExportParameters>,
     responses((status = 200, body = ManagerExportResponse), (status = 404, body = Problem), Problems))]
@@ -179,8 +181,8 @@ pub(crate) struct CacheStatus {
     models: Vec<String>,
 }
 
-/// The trainings in progress. There are none as long as training is answered with 501.
-#[derive(Debug, Default, Serialize, ToSchema)]
+/// The trainings in progress.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TrainingStatus {
     active_tasks: usize,
     task_ids: Vec<String>,
@@ -190,13 +192,13 @@ pub(crate) struct TrainingStatus {
 #[utoipa::path(get, path = "/api/model-manager/status", tag = "models",
     responses((status = 200, body = StatusResponse)))]
 pub(crate) async fn status(State(service): State<Arc<Service>>) -> Result<Json<StatusResponse>, Failure> {
-    let Condition { storage, loaded: models, overview: statistics } =
-        blocking::run(move || service.condition()).await?;
+    let (condition, task_ids) = blocking::run(move || Ok((service.condition()?, training::active(&service)?))).await?;
+    let Condition { storage, loaded: models, overview: statistics } = condition;
     Ok(Json(StatusResponse {
         status: "running",
         storage,
         cache: CacheStatus { size: models.len(), models },
-        training: TrainingStatus::default(),
+        training: TrainingStatus { active_tasks: task_ids.len(), task_ids },
         statistics,
         timestamp: Timestamp::now().to_string(),
     }))

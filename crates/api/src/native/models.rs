@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::native::model_response::ModelResponse;
 use crate::native::new_model::{NewModel, NewModelForm};
 use crate::native::new_version::idempotency_key;
+use crate::native::training;
 use crate::parameters::{ModelIdPath, QueryParameters};
 use crate::problem::{Failure, Problem, Problems};
 use crate::request_body::read_json;
@@ -226,7 +227,7 @@ pub(crate) struct StatisticsParameters {
 pub(crate) struct StatisticsResponse {
     #[serde(flatten)]
     overview: Overview,
-    /// Nothing of this version trains; the original's web client looks at it.
+    /// Trainings that wait or run.
     training_tasks: u64,
     /// What is loaded.
     memory: MemoryReport,
@@ -243,7 +244,8 @@ pub(crate) async fn statistics(
 ) -> Result<Json<StatisticsResponse>, Failure> {
     let figures = blocking::run(move || {
         let storage = if parameters.storage { Some(service.storage_figures()?) } else { None };
-        Ok(StatisticsResponse { overview: service.overview()?, training_tasks: 0, memory: service.memory(), storage })
+        let training_tasks = training::active(&service)?.len() as u64;
+        Ok(StatisticsResponse { overview: service.overview()?, training_tasks, memory: service.memory(), storage })
     });
     Ok(Json(figures.await?))
 }

@@ -224,6 +224,7 @@ fn inspection() -> Inspection {
         tensor_types: [].into(),
         not_servable_because: None,
         needs_library_because: None,
+        quantization: None,
     }
 }
 

@@ -4,19 +4,19 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 /// The noise of one sample. It depends on the seed and on the number of the sample alone.
-pub(super) struct Noise {
+pub(crate) struct Noise {
     random: Pcg64,
     /// Numbers come in pairs; the second one waits here.
     second: Option<f64>,
 }
 
 impl Noise {
-    pub(super) fn new(seed: u64, sample: u64) -> Noise {
+    pub(crate) fn new(seed: u64, sample: u64) -> Noise {
         Noise { random: Pcg64::seed_from_u64(mixed(mixed(seed) ^ sample)), second: None }
     }
 
     /// Replaces numbers.
-    pub(super) fn fill(&mut self, numbers: &mut [f32]) {
+    pub(crate) fn fill(&mut self, numbers: &mut [f32]) {
         numbers.iter_mut().for_each(|number| *number = self.next() as f32);
     }
 

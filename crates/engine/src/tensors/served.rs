@@ -127,7 +127,8 @@ impl ServedTensors {
     }
 }
 
-fn zeros(tensor_type: TensorType, shape: Vec<usize>) -> Tensor {
+/// Returns a tensor of zeros.
+pub(crate) fn zeros(tensor_type: TensorType, shape: Vec<usize>) -> Tensor {
     let count = shape.iter().product();
     let data = match tensor_type {
         TensorType::F32 => TensorData::F32(vec![0.0; count]),

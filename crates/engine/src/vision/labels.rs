@@ -48,6 +48,11 @@ impl Labels {
         })
     }
 
+    /// Returns the names by class id.
+    pub(crate) fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// Returns the class of this name.
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.0.iter().position(|known| known == name)

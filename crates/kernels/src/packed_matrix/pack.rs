@@ -11,13 +11,14 @@ pub(super) struct PanelPacker {
     format: WeightFormat,
     outputs: usize,
     weights: Vec<f32>,
+    integers: Vec<i16>,
     groups: Option<RowBuffers>,
 }
 
 impl PanelPacker {
     pub(super) fn new(format: WeightFormat, outputs: usize, inputs: usize) -> PanelPacker {
         let groups = format.group_scales().map(|scales| RowBuffers::new(scales, inputs));
-        PanelPacker { format, outputs, weights: vec![0.0; inputs], groups }
+        PanelPacker { format, outputs, weights: vec![0.0; inputs], integers: Vec::new(), groups }
     }
 
     /// Packs panel `index`, which is 0 still, from rows of numbers.
@@ -32,6 +33,24 @@ impl PanelPacker {
                     groups::put_row(self.format, &filled, output % PANEL, panel);
                 }
             }
+        }
+    }
+
+    /// Packs panel `index`, which is 0 still, from rows of integers with a scale each.
+    ///
+    /// # Panics
+    /// When the format has another kind of scales, or none.
+    pub(super) fn pack_integers(
+        &mut self,
+        index: usize,
+        panel: &mut [u8],
+        row: &mut dyn FnMut(usize, &mut [i16]) -> f32,
+    ) {
+        for output in outputs_of(index, self.outputs) {
+            self.integers.clear();
+            self.integers.resize(self.weights.len(), 0);
+            let scale = row(output, &mut self.integers);
+            panel::put_integers(self.format, &self.integers, scale, output % PANEL, panel);
         }
     }
 

@@ -40,6 +40,24 @@ pub(super) fn put_row(format: WeightFormat, weights: &[f32], column: usize, pane
     }
 }
 
+/// Writes the integers and the scale of one output.
+pub(super) fn put_integers(format: WeightFormat, integers: &[i16], scale: f32, column: usize, panel: &mut [u8]) {
+    let layout = format.layout();
+    panel[column * 4..column * 4 + 4].copy_from_slice(&scale.to_le_bytes());
+    match format {
+        WeightFormat::Int16 => put_each(integers, &layout, panel, half_word(column), i16::to_le_bytes),
+        WeightFormat::Int8 => {
+            let byte = |integer: i16| [biased(integer.clamp(i8::MIN.into(), i8::MAX.into()) as i8)];
+            put_each(integers, &layout, panel, |index| byte_in_words(index, column), byte);
+        }
+        WeightFormat::F32
+        | WeightFormat::F16
+        | WeightFormat::Bf16
+        | WeightFormat::Int8Groups(_)
+        | WeightFormat::Int4Groups(_) => panic!("{format:?} has no integers with a scale per output"),
+    }
+}
+
 /// Reads the weights of one output in any format.
 pub(super) fn read_row(format: WeightFormat, panel: &[u8], column: usize, row: &mut [f32]) {
     let layout = format.layout();
@@ -93,12 +111,12 @@ fn bf16_half_word(column: usize) -> impl Fn(usize) -> usize {
     move |index| index / 2 * PANEL * 4 + column * 4 + index % 2 * 2
 }
 
-fn put_each<const BYTES: usize>(
-    weights: &[f32],
+fn put_each<T: Copy, const BYTES: usize>(
+    weights: &[T],
     layout: &Layout,
     panel: &mut [u8],
     place: impl Fn(usize) -> usize,
-    encode: impl Fn(f32) -> [u8; BYTES],
+    encode: impl Fn(T) -> [u8; BYTES],
 ) {
     let panel = &mut panel[layout.panel_head..];
     for (index, weight) in weights.iter().enumerate() {

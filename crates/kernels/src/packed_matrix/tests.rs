@@ -159,3 +159,36 @@ fn matrix_without_outputs_or_inputs_has_no_weights() {
         pack(format, 5, 0).read_row(4, &mut []);
     }
 }
+
+#[test]
+fn integers_with_a_scale_per_output_are_packed_as_they_are() {
+    let pool = Pool::new(&PoolOptions { threads: 3, ..PoolOptions::default() }).unwrap();
+    for (format, most) in [(WeightFormat::Int8, 127_i16), (WeightFormat::Int16, 32_767)] {
+        for (outputs, inputs) in [(1, 1), (31, 5), (70, 130)] {
+            let integer = |output: usize, input: usize| ((output * 613 + input * 7919) % 255) as i16 - 127;
+            let scale = |output: usize| 0.001 * (output + 1) as f32;
+            let fill = |output: usize, row: &mut [i16]| {
+                row.iter_mut().enumerate().for_each(|(input, to)| *to = integer(output, input));
+                row[0] = most;
+                scale(output)
+            };
+            let matrix = PackedMatrix::pack_integers(format, outputs, inputs, &mut |output, row| fill(output, row));
+            let mut row = vec![0.0; inputs];
+            for output in 0..outputs {
+                matrix.read_row(output, &mut row);
+                assert_eq!(row[0], f32::from(most) * scale(output));
+                for (input, found) in row.iter().enumerate().skip(1) {
+                    assert_eq!(*found, f32::from(integer(output, input)) * scale(output));
+                }
+            }
+            let by_threads = pool.step(|step| PackedMatrix::pack_integers_with(step, format, outputs, inputs, &fill));
+            assert_eq!(by_threads.bytes(), matrix.bytes());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "has no integers with a scale per output")]
+fn integers_of_a_format_that_has_groups_are_refused() {
+    PackedMatrix::pack_integers(WeightFormat::Int8Groups(GroupScales::Scale), 1, 32, &mut |_, _| 1.0);
+}

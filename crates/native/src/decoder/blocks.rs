@@ -74,9 +74,16 @@ fn simple_block(storage: Storage, block: &[u8], quants: &mut [i8], (scale, offse
             half_bytes(&block[8..], quants);
             fifth_bits(&block[4..8], quants);
         }
-        Storage::F32 | Storage::F16 | Storage::BF16 | Storage::Q4K | Storage::Q5K | Storage::Q6K => {
-            unreachable!("the layout of these types is another")
-        }
+        Storage::F32
+        | Storage::F16
+        | Storage::BF16
+        | Storage::Q4K
+        | Storage::Q5K
+        | Storage::Q6K
+        | Storage::I8
+        | Storage::I16
+        | Storage::I8Groups
+        | Storage::I4Groups => unreachable!("the layout of these types is another"),
     }
 }
 

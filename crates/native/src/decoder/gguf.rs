@@ -12,7 +12,7 @@ mod rope;
 use self::keys::Keys;
 use super::DecoderModel;
 use super::naming::Naming;
-use super::role::Presence;
+use super::role::{Presence, Role};
 use super::rotary::{Rotary, RotaryStyle};
 use super::spec::{DecoderSpec, FeedForward, NormKind, Positions};
 use super::stored_tensor::{ShapeOrder, StoredTensor};
@@ -92,6 +92,12 @@ pub(crate) fn read(gguf: &Gguf<'_>, file: &Arc<MappedFile>) -> Result<DecoderMod
     let name = if family.is_fused { names::of_fused } else { names::of_separate };
     let tensors = table.assign(&spec, &Naming { name, optional: &|_| Presence::Optional })?;
     Ok(DecoderModel { spec, tensors })
+}
+
+/// Returns llama.cpp's name for the tensor of a role.
+pub(crate) fn tensor_name(role: Role, layer: Option<usize>, is_fused: bool) -> Option<String> {
+    let name = if is_fused { names::of_fused(role) } else { names::of_separate(role) }?;
+    Some(layer.map_or_else(|| name.template.to_owned(), |layer| name.of_layer(layer)))
 }
 
 fn family(gguf: &Gguf<'_>) -> Result<Family> {

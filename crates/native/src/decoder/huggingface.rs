@@ -13,7 +13,7 @@ mod names;
 mod rope;
 mod weight_files;
 
-pub(crate) use weight_files::choose as choose_weight_files;
+pub(crate) use weight_files::{INDEX, choose as choose_weight_files};
 
 use self::fields::Fields;
 use super::DecoderModel;
@@ -25,6 +25,7 @@ use super::stored_tensor::{ShapeOrder, StoredShape, StoredTensor};
 use super::tensor_table::TensorTable;
 use crate::huggingface::{read_object, safetensors};
 use crate::mapped_file::MappedFile;
+use crate::quantization;
 use crate::quote::quote;
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -119,6 +120,20 @@ pub(crate) fn assemble(config: &Map<String, Value>, weights: &[(String, Arc<Mapp
     Ok(DecoderModel { spec, tensors })
 }
 
+/// Returns the transformers library's name for the tensor of a role in Llama and its relatives.
+pub(crate) fn llama_tensor_name(role: Role, layer: Option<usize>) -> Option<String> {
+    let name = names::of_llama(role)?;
+    Some(layer.map_or_else(|| name.template.to_owned(), |layer| name.of_layer(layer)))
+}
+
+/// Returns what the speeds of rotation are powers of.
+///
+/// # Errors
+/// [`Error::Malformed`] for what is no such number.
+pub(crate) fn rotary_base(config: &Map<String, Value>) -> Result<f64> {
+    rope::base(&Fields::new(config))
+}
+
 /// Returns what errors call a file of the folder.
 pub(super) fn subject(path: &str) -> String {
     format!("file `{path}`")
@@ -146,9 +161,16 @@ fn table(weights: &[(String, Arc<MappedFile>)], prefix: &str) -> Result<TensorTa
     let mut table = TensorTable::new(&all_of_them, "`config.json`", ShapeOrder::Outermost);
     for (path, file) in weights {
         let subject: Arc<str> = subject(path).into();
-        for tensor in safetensors::read(path, file)? {
+        let (entries, texts) = safetensors::read_with_texts(path, file)?;
+        let split = quantization::split(path, file, entries, &texts)?;
+        for tensor in split.plain {
             let key = tensor.name.strip_prefix(prefix).unwrap_or(&tensor.name);
             table.insert(key, stored(&subject, file, &tensor)?)?;
+        }
+        for tensor in split.quantized {
+            let stored = StoredTensor::quantized(&subject, file, tensor, ShapeOrder::Outermost);
+            let name = Arc::clone(&stored.name);
+            table.insert(name.strip_prefix(prefix).unwrap_or(&name), stored)?;
         }
     }
     Ok(table)

@@ -74,6 +74,33 @@ pub(crate) fn hyper_parameters(checkpoint: &Checkpoint<'_>) -> Map<String, Value
     .collect()
 }
 
+/// Returns the configuration of a folder that is the same model as a checkpoint with this record.
+///
+/// # Errors
+/// [`Error::Unsupported`] when the checkpoint has what a folder cannot have.
+pub(crate) fn configuration(model: &DecoderModel) -> Result<Map<String, Value>> {
+    for (role, source) in model.tensors.by_role() {
+        if matches!(role, Role::QueryBias | Role::KeyBias | Role::ValueBias) {
+            let reason = "a folder of this family has no biases of queries, keys and values";
+            return Err(Error::unsupported(format!("tensor `{}`", source.name().escape_debug()), reason));
+        }
+    }
+    let spec = &model.spec;
+    let numbers = [
+        ("vocab_size", spec.vocab_size),
+        ("max_seq_len", spec.context_length),
+        ("d_model", spec.width),
+        ("num_heads", spec.query_heads),
+        ("num_layers", spec.layers),
+        ("d_ff", spec.feed_forward_width),
+    ];
+    let mut config = Map::from_iter(numbers.map(|(name, number)| (name.to_owned(), Value::from(number))));
+    config.insert("architectures".into(), Value::from(vec![FAMILY.class]));
+    config.insert("model_type".into(), ARCHITECTURE.into());
+    config.insert("tie_word_embeddings".into(), spec.tied_output.into());
+    Ok(config)
+}
+
 /// Reads a checkpoint by the hyper-parameters of its record.
 ///
 /// # Errors
@@ -190,6 +217,7 @@ fn stored(name: &str, subject: &Arc<str>, file: &Arc<MappedFile>, view: &TensorV
         shape: StoredShape { sizes: view.shape.clone(), order: ShapeOrder::Outermost },
         strides: view.strides().to_vec(),
         start: view.start_in(file),
+        quantized: None,
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) enum RoleShape {
 
 impl Role {
     /// The roles that a model fills once.
-    pub(super) const OF_MODEL: [Role; 6] = [
+    pub(crate) const OF_MODEL: [Role; 6] = [
         Role::TokenEmbedding,
         Role::PositionEmbedding,
         Role::FinalNorm,
@@ -60,7 +60,7 @@ impl Role {
     ];
 
     /// The roles that each layer fills.
-    pub(super) const OF_LAYER: [Role; 20] = [
+    pub(crate) const OF_LAYER: [Role; 20] = [
         Role::AttentionNorm,
         Role::AttentionNormBias,
         Role::Query,
@@ -119,6 +119,11 @@ impl Role {
         }
     }
 
+    /// Returns whether the tensor is a matrix.
+    pub(crate) fn is_matrix(self, spec: &DecoderSpec) -> bool {
+        matches!(self.shape(spec), RoleShape::Matrix { .. })
+    }
+
     /// Returns the dimensions.
     pub(super) fn shape(self, spec: &DecoderSpec) -> RoleShape {
         let (query, key_value) = (spec.query_width(), spec.key_value_width());
@@ -144,6 +149,38 @@ impl Role {
             | Role::FeedForwardNorm
             | Role::FeedForwardNormBias
             | Role::DownBias => RoleShape::Vector(spec.width),
+        }
+    }
+
+    /// Returns whether the tensor has one dimension.
+    pub(crate) fn is_vector(self) -> bool {
+        match self {
+            Role::TokenEmbedding
+            | Role::PositionEmbedding
+            | Role::Output
+            | Role::Query
+            | Role::Key
+            | Role::Value
+            | Role::AttentionOutput
+            | Role::Gate
+            | Role::Up
+            | Role::Down => false,
+            Role::FinalNorm
+            | Role::FinalNormBias
+            | Role::OutputBias
+            | Role::AttentionNorm
+            | Role::AttentionNormBias
+            | Role::QueryBias
+            | Role::KeyBias
+            | Role::ValueBias
+            | Role::QueryNorm
+            | Role::KeyNorm
+            | Role::AttentionOutputBias
+            | Role::FeedForwardNorm
+            | Role::FeedForwardNormBias
+            | Role::GateBias
+            | Role::UpBias
+            | Role::DownBias => true,
         }
     }
 

@@ -1,12 +1,15 @@
 //! One tensor as rows: decoded from the mapped file into f32, or taken apart into the groups of its type.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use seedhouse_core::QuantizationType;
 
 use super::blocks::{self, GroupRow};
 use super::storage::{GroupLayout, Storage};
 use crate::mapped_file::MappedFile;
+use crate::quantization::{Layout, QuantizedEntry};
 
 /// The largest block, and the most groups of one.
 const MOST_NUMBERS: usize = 256;
@@ -26,6 +29,30 @@ pub(crate) struct TensorSource {
     /// Where the first number, or the first block, stands in the file.
     pub(super) start: usize,
     pub(super) steps: Steps,
+    /// Whether it is written `[inputs, outputs]`.
+    pub(super) is_transposed: bool,
+    /// Integers whose scales stand in another tensor.
+    pub(super) quantized: Option<QuantizedRows>,
+}
+
+/// Outputs of a quantised tensor.
+#[derive(Debug, Clone)]
+pub(super) struct QuantizedRows {
+    pub(super) entry: Arc<QuantizedEntry>,
+    /// Which output of the tensor is the first.
+    pub(super) first: usize,
+}
+
+impl QuantizedRows {
+    /// Returns the type of a layout.
+    pub(super) fn storage(layout: &Layout) -> Storage {
+        match layout.kind() {
+            QuantizationType::Int16 => Storage::I16,
+            QuantizationType::Int8Groups => Storage::I8Groups,
+            QuantizationType::Int4 => Storage::I4Groups,
+            QuantizationType::Int8 | QuantizationType::Float16 | QuantizationType::Bfloat16 => Storage::I8,
+        }
+    }
 }
 
 /// How far apart neighbours stand, in numbers of the tensor.
@@ -63,8 +90,22 @@ impl TensorSource {
         self.storage
     }
 
+    /// Returns whether it is written `[inputs, outputs]`.
+    pub(crate) fn is_transposed(&self) -> bool {
+        self.is_transposed
+    }
+
+    /// Returns whether it is integers whose scales stand in another tensor.
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.quantized.is_some()
+    }
+
     /// Returns how many bytes its numbers take in the file.
     pub(crate) fn stored_bytes(&self) -> usize {
+        if let Some(QuantizedRows { entry, .. }) = &self.quantized {
+            let whole = entry.integers.len() + entry.scales.len();
+            return whole / entry.layout.outputs() * self.outputs;
+        }
         (self.outputs * self.inputs).div_ceil(self.storage.block_numbers()) * self.storage.block_bytes()
     }
 
@@ -84,6 +125,11 @@ impl TensorSource {
     /// When there is no such row, or `values` is not as long as one.
     pub(crate) fn read_row(&self, output: usize, values: &mut [f32]) {
         assert_eq!(values.len(), self.inputs, "the caller has space for a row");
+        if let Some(QuantizedRows { entry, first }) = &self.quantized {
+            assert!(output < self.outputs, "the caller asks for a row that is there");
+            let bytes = (&self.file[entry.integers.clone()], &self.file[entry.scales.clone()]);
+            return entry.layout.read_weights(bytes, first + output, values);
+        }
         match self.storage {
             Storage::F32 => self.read_plain(output, values, f32::from_le_bytes),
             Storage::F16 => self.read_plain(output, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
@@ -96,6 +142,9 @@ impl TensorSource {
             | Storage::Q4K
             | Storage::Q5K
             | Storage::Q6K => self.read_quantised(output, values),
+            Storage::I8 | Storage::I16 | Storage::I8Groups | Storage::I4Groups => {
+                unreachable!("integers have their place in `quantized`")
+            }
         }
     }
 
@@ -114,19 +163,49 @@ impl TensorSource {
     /// When the type has no groups, there is no such row, or `into` does not fit one.
     pub(crate) fn read_groups(&self, output: usize, into: GroupRow<'_>) {
         let layout = self.groups().expect("the caller asks for groups of quantised types only");
-        let groups = self.inputs / layout.size;
+        let groups = self.inputs.div_ceil(layout.size);
         let super_blocks = layout.super_block.map_or(0, |size| self.inputs / size);
         let lengths = (into.quants.len(), into.scales.len(), into.offsets.len());
         assert_eq!(lengths, (self.inputs, groups, groups), "the caller has space for a row");
         let lengths = (into.scale_factors.len(), into.offset_factors.len());
         assert_eq!(lengths, (super_blocks, super_blocks), "the caller has space for the factors of a row");
+        if let Some(QuantizedRows { entry, first }) = &self.quantized {
+            let mut integers = vec![0; self.inputs];
+            entry.layout.read_integers(&self.file[entry.integers.clone()], first + output, &mut integers);
+            into.quants.iter_mut().zip(integers).for_each(|(quant, integer)| *quant = integer as i8);
+            entry.layout.read_scales(&self.file[entry.scales.clone()], first + output, into.scales);
+            into.offsets.fill(0.0);
+            return;
+        }
         blocks::read_groups(self.storage, self.row_of_blocks(output), into);
+    }
+
+    /// Reads the integers of row `output` of a tensor with a scale per output, and returns the scale.
+    ///
+    /// # Panics
+    /// When the type is another, there is no such row, or `integers` is not as long as one.
+    pub(crate) fn read_integers(&self, output: usize, integers: &mut [i16]) -> f32 {
+        let QuantizedRows { entry, first } = self.quantized.as_ref().expect("the caller saw that it is quantised");
+        assert!(output < self.outputs, "the caller asks for a row that is there");
+        entry.layout.read_integers(&self.file[entry.integers.clone()], first + output, integers);
+        entry.layout.scale(&self.file[entry.scales.clone()], first + output)
     }
 
     /// Returns whether two tensors have the same numbers in the same type.
     pub(super) fn has_the_bytes_of(&self, other: &TensorSource) -> bool {
+        if let (Some(one), Some(two)) = (&self.quantized, &other.quantized) {
+            let (one, two) = (&*one.entry, &*two.entry);
+            let have_the_same = |place: fn(&QuantizedEntry) -> &Range<usize>| {
+                self.file[place(one).clone()] == other.file[place(two).clone()]
+            };
+            let same_numbers = have_the_same(|entry| &entry.integers) && have_the_same(|entry| &entry.scales);
+            return one.layout == two.layout && same_numbers;
+        }
         let shape = |source: &TensorSource| (source.storage, source.outputs, source.inputs, source.steps);
-        if shape(self) != shape(other) || self.steps != (Steps { output: self.inputs, input: 1 }) {
+        if self.is_quantized() != other.is_quantized()
+            || shape(self) != shape(other)
+            || self.steps != (Steps { output: self.inputs, input: 1 })
+        {
             return false;
         }
         let bytes = self.outputs * self.row_bytes();

@@ -14,6 +14,11 @@ pub(crate) enum Storage {
     Q4K,
     Q5K,
     Q6K,
+    /// Integers of a quantised safetensors file: how many bits, and whether 32 inputs share a scale or all of an output.
+    I8,
+    I16,
+    I8Groups,
+    I4Groups,
 }
 
 /// The groups of a quantised type: numbers that share a scale.
@@ -30,7 +35,7 @@ pub(crate) struct GroupLayout {
 }
 
 impl Storage {
-    /// Every type.
+    /// Every type that GGUF files and plain safetensors files have.
     pub(crate) const ALL: [Storage; 11] = [
         Storage::F32,
         Storage::F16,
@@ -59,19 +64,29 @@ impl Storage {
             Storage::Q4K => "Q4_K",
             Storage::Q5K => "Q5_K",
             Storage::Q6K => "Q6_K",
+            Storage::I8 | Storage::I8Groups => "I8",
+            Storage::I16 => "I16",
+            Storage::I4Groups => "I4",
         }
     }
 
     /// Returns the numbers of a block.
+    ///
+    /// # Panics
+    /// For integers whose scales stand in another tensor.
     pub(super) fn block_numbers(self) -> usize {
         match self {
             Storage::F32 | Storage::F16 | Storage::BF16 => 1,
             Storage::Q8_0 | Storage::Q4_0 | Storage::Q4_1 | Storage::Q5_0 | Storage::Q5_1 => 32,
             Storage::Q4K | Storage::Q5K | Storage::Q6K => 256,
+            Storage::I8 | Storage::I16 | Storage::I8Groups | Storage::I4Groups => unreachable!("they have no blocks"),
         }
     }
 
     /// Returns the bytes of a block.
+    ///
+    /// # Panics
+    /// For integers whose scales stand in another tensor.
     pub(super) fn block_bytes(self) -> usize {
         match self {
             Storage::F32 => 4,
@@ -84,16 +99,17 @@ impl Storage {
             Storage::Q4K => 144,
             Storage::Q5K => 176,
             Storage::Q6K => 210,
+            Storage::I8 | Storage::I16 | Storage::I8Groups | Storage::I4Groups => unreachable!("they have no blocks"),
         }
     }
 
-    /// Returns the groups, or `None` for plain numbers.
+    /// Returns the groups, or `None` for plain numbers and for integers with a scale per output.
     pub(crate) fn groups(self) -> Option<GroupLayout> {
         let simple = |bits, has_offsets| Some(GroupLayout { size: 32, bits, has_offsets, super_block: None });
         match self {
-            Storage::F32 | Storage::F16 | Storage::BF16 => None,
-            Storage::Q8_0 => simple(8, false),
-            Storage::Q4_0 => simple(4, false),
+            Storage::F32 | Storage::F16 | Storage::BF16 | Storage::I8 | Storage::I16 => None,
+            Storage::Q8_0 | Storage::I8Groups => simple(8, false),
+            Storage::Q4_0 | Storage::I4Groups => simple(4, false),
             Storage::Q4_1 => simple(4, true),
             Storage::Q5_0 => simple(5, false),
             Storage::Q5_1 => simple(5, true),

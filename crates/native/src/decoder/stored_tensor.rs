@@ -7,10 +7,11 @@ use seedhouse_core::{Error, Result};
 
 use super::naming::Layout;
 use super::role::RoleShape;
-use super::source::{Steps, TensorSource};
+use super::source::{QuantizedRows, Steps, TensorSource};
 use super::storage::Storage;
 use crate::gguf::TensorInfo;
 use crate::mapped_file::MappedFile;
+use crate::quantization::QuantizedEntry;
 use crate::quote::quote;
 
 /// Dimensions, outermost first, and how their format writes them.
@@ -52,6 +53,8 @@ pub(super) struct StoredTensor {
     pub(super) strides: Vec<usize>,
     /// Where its first byte stands in the file.
     pub(super) start: usize,
+    /// Where the integers and the scales of a quantised tensor stand.
+    pub(super) quantized: Option<Arc<QuantizedEntry>>,
 }
 
 /// What a role asks for.
@@ -60,6 +63,8 @@ pub(super) struct Wanted {
     pub(super) layout: Layout,
     /// Where the role begins in the outputs of the tensor, and how many those are, where roles share one.
     pub(super) place_in_fused: (usize, usize),
+    /// Whether the numbers are looked up and added, never multiplied.
+    pub(super) is_exact: bool,
     /// Who says so, for errors.
     pub(super) asked_by: &'static str,
 }
@@ -97,7 +102,21 @@ impl StoredTensor {
             shape,
             strides,
             start,
+            quantized: None,
         }
+    }
+
+    /// Returns a quantised tensor, which has the shape that it had before.
+    pub(super) fn quantized(
+        subject: &Arc<str>,
+        file: &Arc<MappedFile>,
+        entry: QuantizedEntry,
+        order: ShapeOrder,
+    ) -> StoredTensor {
+        let shape = StoredShape { sizes: entry.layout.shape().to_vec(), order };
+        let name = (entry.name.as_str(), subject, file);
+        let dense = StoredTensor::dense(name, entry.layout.kind().as_str(), shape, entry.integers.start);
+        StoredTensor { quantized: Some(Arc::new(entry)), ..dense }
     }
 
     /// Returns a tensor whose place the reader of GGUF checked.
@@ -119,6 +138,9 @@ impl StoredTensor {
             let reason =
                 format!("tensor {name} has the shape {}, but {} asks for {sizes}", self.shape, wanted.asked_by);
             return Err(Error::malformed(&*self.subject, reason));
+        }
+        if let Some(entry) = &self.quantized {
+            return self.quantized_source(entry, wanted);
         }
         let storage = self.storage(wanted)?;
         let first = if wanted.layout.is_fused { wanted.place_in_fused.0 } else { 0 };
@@ -144,7 +166,34 @@ impl StoredTensor {
             inputs,
             start: self.start + first_byte,
             steps,
+            is_transposed: wanted.layout.is_transposed,
+            quantized: None,
         })
+    }
+
+    fn quantized_source(&self, entry: &Arc<QuantizedEntry>, wanted: &Wanted) -> Result<TensorSource> {
+        let RoleShape::Matrix { outputs, inputs } = wanted.shape else { return Err(self.must_be_plain()) };
+        if wanted.is_exact || (entry.layout.axis() == 1) != wanted.layout.is_transposed {
+            return Err(self.must_be_plain());
+        }
+        let first = if wanted.layout.is_fused { wanted.place_in_fused.0 } else { 0 };
+        Ok(TensorSource {
+            name: Arc::clone(&self.name),
+            subject: Arc::clone(&self.subject),
+            file: Arc::clone(&self.file),
+            storage: QuantizedRows::storage(&entry.layout),
+            outputs,
+            inputs,
+            start: self.start,
+            steps: Steps { output: self.strides[0], input: 1 },
+            is_transposed: wanted.layout.is_transposed,
+            quantized: Some(QuantizedRows { entry: Arc::clone(entry), first }),
+        })
+    }
+
+    fn must_be_plain(&self) -> Error {
+        let reason = format!("tensor {} is quantised to `{}`, which it cannot be", quote(&self.name), self.type_name);
+        Error::malformed(&*self.subject, reason)
     }
 
     /// Vectors are plain numbers everywhere, and only those can be read along columns.

@@ -61,6 +61,7 @@ impl TensorTable {
             shape: RoleShape::Vector(length),
             layout: Name::plain("").layout,
             place_in_fused: (0, length),
+            is_exact: true,
             asked_by: self.asked_by,
         };
         self.claim(name).map(|tensor| tensor.source(&wanted)).transpose()
@@ -138,6 +139,7 @@ impl TensorTable {
             shape: role.shape(spec),
             layout: name.layout,
             place_in_fused: role.place_in_fused(spec),
+            is_exact: role == Role::PositionEmbedding,
             asked_by: self.asked_by,
         }
     }

@@ -55,6 +55,11 @@ impl DecoderTensors {
     /// Returns every tensor of every role.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn all(&self) -> impl Iterator<Item = &TensorSource> {
-        self.of_model.values().chain(self.layers.iter().flat_map(BTreeMap::values))
+        self.by_role().map(|(_, source)| source)
+    }
+
+    /// Returns every tensor with its role.
+    pub(crate) fn by_role(&self) -> impl Iterator<Item = (Role, &TensorSource)> {
+        self.of_model.iter().chain(self.layers.iter().flatten()).map(|(role, source)| (*role, source))
     }
 }

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::layers::{Compile, Convolution, GroupNorm, Linear, Map, Square, Weights};
 
 /// torch's own.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = 1e-5;
 
 /// Intermediate results within a block, kept from call to call.
 #[derive(Debug, Default)]

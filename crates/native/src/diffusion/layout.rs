@@ -54,7 +54,7 @@ use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
-use crate::layers::{Expected, Weights};
+use crate::layers::{Expected, Part, Weights};
 
 /// Images of 4096 pixels are halved twelve times at most.
 const MOST_LEVELS: usize = 12;
@@ -179,12 +179,12 @@ impl Layout {
     /// Returns the tensors that it has.
     pub(super) fn expected(&self) -> Expected {
         let mut expected = Expected::default();
-        expected.layer("time_embedding.first", &[self.time_emb_dim, self.sinusoids]);
-        expected.layer("time_embedding.second", &[self.time_emb_dim, self.time_emb_dim]);
+        expected.exact_layer("time_embedding.first", &[self.time_emb_dim, self.sinusoids]);
+        expected.exact_layer("time_embedding.second", &[self.time_emb_dim, self.time_emb_dim]);
         if let Some(classes) = self.num_classes {
             expected.tensor("class_embedding.weight", &[classes + 1, self.time_emb_dim]);
         }
-        expected.layer("input", &[self.base_channels, self.image_channels, 3, 3]);
+        expected.exact_layer("input", &[self.base_channels, self.image_channels, 3, 3]);
         for level in self.down.iter().chain(&self.up) {
             self.expect_level(level, &mut expected);
         }
@@ -193,7 +193,7 @@ impl Layout {
             expect_attention("middle.attention", self.middle[0].outputs, &mut expected);
         }
         expected.layer("output_norm", &[self.last_channels]);
-        expected.layer("output", &[self.image_channels, self.last_channels, 3, 3]);
+        expected.exact_layer("output", &[self.image_channels, self.last_channels, 3, 3]);
         expected
     }
 
@@ -210,10 +210,11 @@ impl Layout {
             None => {}
             Some(Resampling::Down) => expected.layer(&format!("{name}.downsample"), &[channels, channels, 3, 3]),
             Some(Resampling::Nearest(outputs)) => {
-                expected.layer(&format!("{name}.upsample"), &[outputs, channels, 3, 3]);
+                expected.add(format!("{name}.upsample.weight"), &[outputs, channels, 3, 3], Part::Doubling);
+                expected.tensor(format!("{name}.upsample.bias"), &[outputs]);
             }
             Some(Resampling::Transposed(outputs)) => {
-                expected.tensor(format!("{name}.transposed.weight"), &[channels, outputs, 4, 4]);
+                expected.add(format!("{name}.transposed.weight"), &[channels, outputs, 4, 4], Part::Transposed);
                 expected.tensor(format!("{name}.transposed.bias"), &[outputs]);
             }
         }
@@ -223,7 +224,7 @@ impl Layout {
         let Block { name, inputs, outputs } = block;
         expected.layer(&format!("{name}.norm1"), &[*inputs]);
         expected.layer(&format!("{name}.conv1"), &[*outputs, *inputs, 3, 3]);
-        expected.layer(&format!("{name}.time"), &[*outputs, self.time_emb_dim]);
+        expected.exact_layer(&format!("{name}.time"), &[*outputs, self.time_emb_dim]);
         expected.layer(&format!("{name}.norm2"), &[*outputs]);
         expected.layer(&format!("{name}.conv2"), &[*outputs, *outputs, 3, 3]);
         if inputs != outputs {

@@ -214,6 +214,20 @@ impl Reader<'_> {
     }
 }
 
+/// Returns how fast so many sinusoids of a timestep turn.
+pub(super) fn frequencies(count: usize) -> Vec<f64> {
+    (0..count).map(|index| (-LONGEST_PERIOD.ln() * index as f64 / count as f64).exp()).collect()
+}
+
+/// Writes the cosines of a timestep, and its sines behind them.
+pub(super) fn write_sinusoids(frequencies: &[f64], timestep: usize, into: &mut [f32]) {
+    let (cosines, sines) = into.split_at_mut(frequencies.len());
+    for (frequency, (cosine, sine)) in frequencies.iter().zip(cosines.iter_mut().zip(sines)) {
+        let (of_sine, of_cosine) = (timestep as f64 * frequency).sin_cos();
+        (*cosine, *sine) = (of_cosine as f32, of_sine as f32);
+    }
+}
+
 /// What blocks are told of the timestep and the class.
 struct TimeEmbedding {
     frequencies: Vec<f64>,
@@ -227,11 +241,9 @@ struct TimeEmbedding {
 
 impl TimeEmbedding {
     fn read(layout: &Layout, weights: &Weights<'_>, compile: &Compile) -> Result<TimeEmbedding> {
-        let half = layout.sinusoids / 2;
-        let frequency = |index: usize| (-LONGEST_PERIOD.ln() * index as f64 / half as f64).exp();
         let blocks: Vec<String> = layout.blocks().map(|block| format!("{}.time", block.name)).collect();
         Ok(TimeEmbedding {
-            frequencies: (0..half).map(frequency).collect(),
+            frequencies: frequencies(layout.sinusoids / 2),
             first: Linear::read(weights, compile, &["time_embedding.first".to_owned()])?,
             second: Linear::read(weights, compile, &["time_embedding.second".to_owned()])?,
             classes: match layout.num_classes {
@@ -261,13 +273,7 @@ impl TimeEmbedding {
         {
             numbers.resize(count * layer.outputs(), 0.0);
         }
-        let sinusoids = |row: usize, into: &mut [f32]| {
-            let (cosines, sines) = into.split_at_mut(self.frequencies.len());
-            for (frequency, (cosine, sine)) in self.frequencies.iter().zip(cosines.iter_mut().zip(sines)) {
-                let (of_sine, of_cosine) = (timesteps[row] as f64 * frequency).sin_cos();
-                (*cosine, *sine) = (of_cosine as f32, of_sine as f32);
-            }
-        };
+        let sinusoids = |row: usize, into: &mut [f32]| write_sinusoids(&self.frequencies, timesteps[row], into);
         self.first.apply(step, activations, count, &sinusoids, (&mut first[..], false));
         let width = self.first.outputs();
         let active = |row: usize, into: &mut [f32]| rows::silu(level, &first[row * width..][..width], into);

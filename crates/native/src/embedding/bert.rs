@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::forward::{Bert, Layer};
 use super::token_table::TokenTable;
 use crate::decoder::huggingface::fields::{Fields, broken};
-use crate::layers::{Compile, Expected, LayerNorm, Linear, Weights};
+use crate::layers::{Compile, Expected, LayerNorm, Linear, Part, Weights};
 use crate::vision::{check_sizes, nonlinearity};
 
 /// The class of the transformers library.
@@ -21,19 +21,19 @@ pub(super) const CLASS: &str = "BertModel";
 /// A buffer of the code that old files hold as a tensor.
 pub(super) const POSITION_IDS: &str = "embeddings.position_ids";
 
-const TOKENS: &str = "embeddings.word_embeddings.weight";
-const POSITIONS: &str = "embeddings.position_embeddings.weight";
-const TYPES: &str = "embeddings.token_type_embeddings.weight";
-const EMBEDDINGS_NORM: &str = "embeddings.LayerNorm";
+pub(super) const TOKENS: &str = "embeddings.word_embeddings.weight";
+pub(super) const POSITIONS: &str = "embeddings.position_embeddings.weight";
+pub(super) const TYPES: &str = "embeddings.token_type_embeddings.weight";
+pub(super) const EMBEDDINGS_NORM: &str = "embeddings.LayerNorm";
 /// Makes a vector for the class token that sentence encoders do not use.
 const POOLER: &str = "pooler.dense";
 
-const INPUTS: [&str; 3] = ["attention.self.query", "attention.self.key", "attention.self.value"];
-const ATTENTION_OUTPUT: &str = "attention.output.dense";
-const ATTENTION_NORM: &str = "attention.output.LayerNorm";
-const UP: &str = "intermediate.dense";
-const DOWN: &str = "output.dense";
-const OUTPUT_NORM: &str = "output.LayerNorm";
+pub(super) const INPUTS: [&str; 3] = ["attention.self.query", "attention.self.key", "attention.self.value"];
+pub(super) const ATTENTION_OUTPUT: &str = "attention.output.dense";
+pub(super) const ATTENTION_NORM: &str = "attention.output.LayerNorm";
+pub(super) const UP: &str = "intermediate.dense";
+pub(super) const DOWN: &str = "output.dense";
+pub(super) const OUTPUT_NORM: &str = "output.LayerNorm";
 
 /// What the library assumes where a configuration is silent.
 const DEFAULT_HEADS: usize = 12;
@@ -69,13 +69,13 @@ pub(super) struct Sizes {
 /// A network by its tensors and its configuration.
 pub(super) struct Layout {
     pub(super) sizes: Sizes,
-    heads: usize,
-    epsilon: f32,
-    nonlinearity: Nonlinearity,
+    pub(super) heads: usize,
+    pub(super) epsilon: f32,
+    pub(super) nonlinearity: Nonlinearity,
     has_pooler: bool,
 }
 
-fn of_layer(layer: usize, part: &str) -> String {
+pub(super) fn of_layer(layer: usize, part: &str) -> String {
     format!("encoder.layer.{layer}.{part}")
 }
 
@@ -150,7 +150,7 @@ impl Layout {
     pub(super) fn expected(&self) -> Expected {
         let Sizes { vocab_size, positions, types, width, layers, feed_forward_width } = self.sizes;
         let mut expected = Expected::default();
-        expected.tensor(TOKENS, &[vocab_size, width]);
+        expected.add(TOKENS, &[vocab_size, width], Part::Table);
         expected.tensor(POSITIONS, &[positions, width]);
         expected.tensor(TYPES, &[types, width]);
         expected.layer(EMBEDDINGS_NORM, &[width]);

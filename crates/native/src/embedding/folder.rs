@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{EmbedderInfo, LoadedModel, LocalFile, LocalFiles};
-use seedhouse_core::{Error, Result};
+use seedhouse_core::{Error, Graph, Result};
 use serde_json::{Map, Value};
 
 use super::bert::{self, Layout};
+use super::graph::draw;
 use super::model::EmbeddingModel;
 use super::settings::{MODULES, Settings};
 use crate::decoder::huggingface::fields::Fields;
 use crate::decoder::huggingface::{CONFIG, choose_weight_files};
+use crate::export::builder::GraphBuilder;
 use crate::huggingface::{read_object, text};
-use crate::layers::{Compile, Tensors, Weights};
+use crate::layers::{Compile, Expected, Tensors, Weights};
 use crate::mapped_file::MappedFile;
 use crate::quote::quote;
 use crate::text_models::TextModels;
@@ -67,6 +69,25 @@ pub(crate) fn load_folder(files: &LocalFiles, models: &TextModels) -> Result<Loa
         let model = EmbeddingModel::new(network, (settings.pooling, settings.is_normalised), info, pool);
         Ok(LoadedModel::Embedding(Arc::new(model)))
     })
+}
+
+/// Makes a graph of a folder.
+///
+/// # Errors
+/// As [`load_folder`].
+pub(crate) fn graph_of_folder(files: &LocalFiles, graph: GraphBuilder<'_>) -> Result<Graph> {
+    with_network(files, |weights, layout, settings| {
+        weights.check(&layout.expected())?;
+        draw(weights, layout, &settings, graph)
+    })
+}
+
+/// Does something with the tensors of a folder and what its network has.
+///
+/// # Errors
+/// As [`inspect_folder`], and those of the work.
+pub(crate) fn with_tensors(files: &LocalFiles, work: impl FnOnce(&Weights<'_>, &Expected) -> Result<()>) -> Result<()> {
+    with_network(files, |weights, layout, _| work(weights, &layout.expected()))
 }
 
 fn config(files: &LocalFiles) -> Result<Map<String, Value>> {

@@ -1,5 +1,6 @@
 //! How the weights of layers are kept, and what they are multiplied with.
 
+use seedhouse_core::QuantizationType;
 use seedhouse_kernels::{ActivationForm, GroupScales, Level, WeightFormat};
 
 use crate::plan::{ActivationPrecision, PlanOptions, WeightPrecision};
@@ -22,6 +23,17 @@ impl Compile {
             (WeightPrecision::Int8, _) => WeightFormat::Int8,
             (WeightPrecision::Int8Groups, _) => WeightFormat::Int8Groups(GroupScales::Scale),
             (WeightPrecision::Int4, _) => WeightFormat::Int4Groups(GroupScales::Scale),
+        }
+    }
+
+    /// Returns whether integers of a type are computed with as the file has them, and not as weights of another precision.
+    pub(crate) fn keeps(&self, kind: QuantizationType) -> bool {
+        match self.options.weights {
+            WeightPrecision::AsStored => true,
+            WeightPrecision::Int8 => kind == QuantizationType::Int8,
+            WeightPrecision::Int8Groups => kind == QuantizationType::Int8Groups,
+            WeightPrecision::Int4 => kind == QuantizationType::Int4,
+            WeightPrecision::F32 | WeightPrecision::Bf16 => false,
         }
     }
 

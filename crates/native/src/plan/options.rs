@@ -87,6 +87,12 @@ impl PlanOptions {
         }
     }
 
+    /// Returns whether the groups or integers of a tensor are packed as they are stored.
+    pub(super) fn keeps(&self, source: &TensorSource) -> bool {
+        let is_as_asked = || source.is_quantized() && self.format(source) == as_stored(source.storage());
+        self.weights == WeightPrecision::AsStored || is_as_asked()
+    }
+
     /// Returns the form of the activations that meet weights of a format.
     pub(super) fn activations(&self, format: WeightFormat, level: Level) -> ActivationForm {
         match self.activations {
@@ -102,11 +108,13 @@ fn as_stored(storage: Storage) -> WeightFormat {
         Storage::F32 => WeightFormat::F32,
         Storage::F16 => WeightFormat::F16,
         Storage::BF16 => WeightFormat::Bf16,
-        Storage::Q8_0 | Storage::Q5_0 => WeightFormat::Int8Groups(GroupScales::Scale),
+        Storage::I16 => WeightFormat::Int16,
+        Storage::I8 => WeightFormat::Int8,
+        Storage::Q8_0 | Storage::Q5_0 | Storage::I8Groups => WeightFormat::Int8Groups(GroupScales::Scale),
         Storage::Q5_1 => WeightFormat::Int8Groups(GroupScales::ScaleAndOffset),
         Storage::Q6K => WeightFormat::Int8Groups(GroupScales::FactoredScale),
         Storage::Q5K => WeightFormat::Int8Groups(GroupScales::FactoredScaleAndOffset),
-        Storage::Q4_0 => WeightFormat::Int4Groups(GroupScales::Scale),
+        Storage::Q4_0 | Storage::I4Groups => WeightFormat::Int4Groups(GroupScales::Scale),
         Storage::Q4_1 => WeightFormat::Int4Groups(GroupScales::ScaleAndOffset),
         Storage::Q4K => WeightFormat::Int4Groups(GroupScales::FactoredScaleAndOffset),
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seedhouse_core::Result;
 use seedhouse_kernels::{GroupRow, PackedMatrix, Pool, WeightFormat};
 
-use super::options::{PlanOptions, WeightPrecision};
+use super::options::PlanOptions;
 use super::parts::{Content, Mismatch, PackedParts, Part, PartSource};
 use crate::decoder::{self, TensorSource, WeightCheck};
 
@@ -45,9 +45,11 @@ impl PartSource for Packing<'_> {
         let check = Mutex::new(&mut self.check);
         let rows = Rows { sources, check: &check };
         // The other models of the process take their turns between two matrices.
-        let matrix = match self.options.weights == WeightPrecision::AsStored && sources[0].groups().is_some() {
-            true => rows.groups(self.pool, format),
-            false => rows.numbers(self.pool, format),
+        let (first, is_kept) = (sources[0], sources.iter().all(|source| self.options.keeps(source)));
+        let matrix = match (is_kept, first.groups().is_some(), first.is_quantized()) {
+            (true, true, _) => rows.groups(self.pool, format),
+            (true, false, true) => rows.integers(self.pool, format),
+            (true, false, false) | (false, ..) => rows.numbers(self.pool, format),
         };
         self.check.order(found, sources);
         let matrix = Arc::new(matrix);
@@ -93,6 +95,16 @@ impl Rows<'_, '_> {
         pool.step(|step| PackedMatrix::pack_f32_with(step, format, outputs, inputs, &fill))
     }
 
+    /// The scales of quantised files were looked at when they were read.
+    fn integers(&self, pool: &Pool, format: WeightFormat) -> PackedMatrix {
+        let (outputs, inputs) = self.shape();
+        let fill = |output: usize, integers: &mut [i16]| {
+            let (source, row) = locate(self.sources, output);
+            source.read_integers(row, integers)
+        };
+        pool.step(|step| PackedMatrix::pack_integers_with(step, format, outputs, inputs, &fill))
+    }
+
     fn groups(&self, pool: &Pool, format: WeightFormat) -> PackedMatrix {
         let (outputs, inputs) = self.shape();
         let fill = |output: usize, groups: &mut GroupRow<'_>| {
@@ -108,7 +120,7 @@ impl Rows<'_, '_> {
         // What a format does not store is read all the same: it is 0.
         let (mut no_offsets, mut no_factors) = match layout.has_offsets {
             true => (Vec::new(), Vec::new()),
-            false => (vec![0.0; source.inputs() / layout.size], vec![0.0; factors]),
+            false => (vec![0.0; source.inputs().div_ceil(layout.size)], vec![0.0; factors]),
         };
         let (offsets, offset_factors) = match layout.has_offsets {
             true => (&mut *groups.offsets, &mut *groups.offset_factors),

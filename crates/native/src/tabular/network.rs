@@ -54,16 +54,16 @@ impl Buffers {
 
 impl TabularNetwork {
     /// Packs weights that were held against the declaration. They are kept as f32 whatever `serve --weights` says: these networks are
-    /// small, and their answers are figures that people act on.
+    /// small, and their answers are figures that people act on. Only whoever quantised the file itself asked for less.
     ///
     /// # Errors
     /// [`Error::Malformed`] for values that are not finite.
     pub(super) fn compile(declaration: Declaration, weights: &Weights<'_>, pool: Arc<Pool>) -> Result<TabularNetwork> {
-        let precision = PlanOptions {
-            weights: WeightPrecision::F32,
-            activations: ActivationPrecision::F32,
-            allow_non_finite: false,
+        let (of_weights, activations) = match weights.tensors.quantization() {
+            Some(_) => (WeightPrecision::AsStored, ActivationPrecision::Fast),
+            None => (WeightPrecision::F32, ActivationPrecision::F32),
         };
+        let precision = PlanOptions { weights: of_weights, activations, allow_non_finite: false };
         let compile = Compile { options: precision, level: pool.level() };
         let layer = |(layer, activation): (usize, &Activation)| {
             Ok((Linear::read(weights, &compile, &[format!("layers.{layer}")])?, *activation))

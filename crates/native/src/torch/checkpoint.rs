@@ -1,6 +1,7 @@
 //! A checkpoint as named views into the bytes of its file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use half::{bf16, f16};
 use seedhouse_core::{Error, Result};
@@ -62,7 +63,7 @@ impl DataType {
     }
 
     /// Returns how many bytes an element takes.
-    pub(super) fn size_bytes(self) -> usize {
+    pub(crate) fn size_bytes(self) -> usize {
         match self {
             DataType::F64 | DataType::I64 => 8,
             DataType::F32 | DataType::I32 => 4,
@@ -160,6 +161,40 @@ impl TensorView<'_> {
         self.bytes.as_ptr().addr().saturating_sub(file.as_ptr().addr())
     }
 
+    /// Returns some of the rows along the first dimension.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> TensorView<'_> {
+        assert!(rows.end <= self.shape[0], "the tensor has the rows");
+        let mut shape = self.shape.clone();
+        shape[0] = rows.len();
+        let start = rows.start * self.strides[0] * self.data_type.size_bytes();
+        let bytes = if rows.is_empty() { &[] } else { &self.bytes[start..] };
+        TensorView { data_type: self.data_type, shape, strides: self.strides.clone(), bytes }
+    }
+
+    /// Returns the same elements with the first two dimensions exchanged.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub(crate) fn transposed(&self) -> TensorView<'_> {
+        let (mut shape, mut strides) = (self.shape.clone(), self.strides.clone());
+        shape.swap(0, 1);
+        strides.swap(0, 1);
+        TensorView { data_type: self.data_type, shape, strides, bytes: self.bytes }
+    }
+
+    /// Copies the bytes of the elements in row-major order.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        match self.data_type.size_bytes() {
+            8 => self.gather::<8, _>(|bytes| bytes).into_flattened(),
+            4 => self.gather::<4, _>(|bytes| bytes).into_flattened(),
+            2 => self.gather::<2, _>(|bytes| bytes).into_flattened(),
+            _ => self.gather::<1, _>(|bytes| bytes).into_flattened(),
+        }
+    }
+
     /// Copies the elements in row-major order, or returns `None` when f32 cannot hold each value of their type.
     pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
         match self.data_type {
@@ -176,7 +211,12 @@ impl TensorView<'_> {
         }
     }
 
-    fn gather<const SIZE: usize>(&self, decode: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+    /// Returns how many bytes the elements take.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.element_count() * self.data_type.size_bytes()
+    }
+
+    fn gather<const SIZE: usize, T>(&self, decode: impl Fn([u8; SIZE]) -> T) -> Vec<T> {
         let (elements, _) = self.bytes.as_chunks::<SIZE>();
         let mut dimensions: Vec<(usize, usize)> =
             self.shape.iter().copied().zip(self.strides.iter().copied()).filter(|(size, _)| *size != 1).collect();

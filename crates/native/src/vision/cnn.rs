@@ -17,8 +17,10 @@ use seedhouse_kernels::{Nonlinearity, Step, Window, global_average_pool, max_poo
 use serde_json::{Map, Value};
 
 use super::families::Family;
-use super::network::{Buffers, Description, Network, Sides};
-use crate::layers::{Compile, Convolution, Expected, Linear, Square, Tensors, Weights};
+use super::graph::{images, mean_of_pixels};
+use super::network::{Buffers, Description, Drawn, Network, Sides};
+use crate::export::builder::{GraphBuilder, window};
+use crate::layers::{Compile, Convolution, Expected, Linear, Part, Square, Tensors, Weights};
 
 /// The family.
 pub(super) const FAMILY: Family = Family {
@@ -35,8 +37,10 @@ const EPSILON: f32 = 1e-5;
 const MOST_LAYERS: usize = 12;
 
 fn recognises(tensors: &Tensors<'_>) -> bool {
-    let signs = ["conv1.weight", "bn1.running_mean", "conv2.weight", "fc.weight"];
-    signs.iter().all(|name| tensors.has(name)) && !tensors.has("layer1.0.conv1.weight")
+    let signs = ["conv2.weight", "fc.weight"];
+    tensors.has_normalised("conv1", "bn1")
+        && signs.iter().all(|name| tensors.has(name))
+        && !tensors.has("layer1.0.conv1.weight")
 }
 
 struct Layout {
@@ -62,6 +66,12 @@ impl Layout {
     }
 }
 
+impl Layout {
+    fn sides(&self) -> Sides {
+        Sides::AtLeast(1 << (self.channels.len() - 1))
+    }
+}
+
 impl Description for Layout {
     fn hyper_parameters(&self) -> Map<String, Value> {
         Map::from_iter([
@@ -76,10 +86,22 @@ impl Description for Layout {
         let mut expected = Expected::default();
         for (layer, widths) in (1..).zip(self.channels.windows(2)) {
             let [convolution, norm] = Layout::names(layer);
-            expected.normalised(&convolution, &norm, [widths[1], widths[0], 3, 3]);
+            expected.normalised([&convolution, &norm], [widths[1], widths[0], 3, 3], EPSILON, Part::Filter);
         }
         expected.layer("fc", &[self.num_classes, self.channels[self.channels.len() - 1]]);
         expected
+    }
+
+    fn draw(&self, weights: &Weights<'_>, graph: &mut GraphBuilder<'_>) -> Result<Drawn> {
+        let mut map = images(graph, self.channels[0], self.sides());
+        for layer in 1..self.channels.len() {
+            let names @ [convolution, _] = &Layout::names(layer);
+            let square = (Square::new(3, 1, 1), 1);
+            map = graph.normalised_convolution(weights, names.each_ref().map(String::as_str), EPSILON, &map, square)?;
+            map = graph.nonlinearity(&format!("{convolution}/relu"), Nonlinearity::Relu, &map);
+            map = graph.node_with(&format!("{convolution}/greatest"), "MaxPool", &[&map], window(Square::new(2, 2, 0)));
+        }
+        Ok(Drawn { features: mean_of_pixels(graph, &map), classifier: "fc".to_owned() })
     }
 
     fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>> {

@@ -10,6 +10,7 @@
 //! Repeats, steps and windows are those of Lite0 ([`layout`]); all widths are read from the tensors. Batch
 //! normalisation is folded into the convolutions when the weights are loaded.
 
+mod graph;
 mod layout;
 
 use seedhouse_core::Result;

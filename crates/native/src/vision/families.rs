@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::network::{Description, VisionModel};
 use super::{cnn, efficientnet_lite, resnet, vit};
-use crate::layers::{Compile, Tensors, Weights};
+use crate::layers::{Compile, Expected, Tensors, Weights};
 use crate::quote::quote;
 use crate::text_models::TextModels;
 
@@ -69,6 +69,17 @@ pub(crate) fn load(tensors: &Tensors<'_>, metadata: &Map<String, Value>, models:
     compile(&weights, network.as_ref(), Map::new(), models)
 }
 
+/// Returns the tensors that the network of these tensors has, and the family's name in messages.
+///
+/// # Errors
+/// As [`load`], but for values that are not finite.
+pub(crate) fn expected(tensors: &Tensors<'_>, metadata: &Map<String, Value>) -> Result<(&'static str, Expected)> {
+    let unknown = || Error::unsupported(format!("the architecture of {}", tensors.subject()), no_family(tensors));
+    let family = family(tensors).ok_or_else(unknown)?;
+    let weights = Weights { tensors, family: family.title };
+    Ok((family.title, (family.describe)(&weights, metadata)?.expected()))
+}
+
 /// Compiles a network whose shapes were read. `declared` is what its files say about pre-processing and labels.
 pub(super) fn compile(
     weights: &Weights<'_>,
@@ -84,11 +95,11 @@ pub(super) fn compile(
     Ok(LoadedModel::Tensor(Arc::new(VisionModel::new(network, pool, declared))))
 }
 
-fn family(tensors: &Tensors<'_>) -> Option<&'static Family> {
+pub(super) fn family(tensors: &Tensors<'_>) -> Option<&'static Family> {
     FAMILIES.into_iter().find(|family| (family.recognises)(tensors))
 }
 
-fn no_family(tensors: &Tensors<'_>) -> String {
+pub(super) fn no_family(tensors: &Tensors<'_>) -> String {
     let first: Vec<String> = tensors.names().take(3).map(quote).collect();
     let count = tensors.all().len();
     format!("no known family has these {count} tensor names, the first being {}", first.join(", "))

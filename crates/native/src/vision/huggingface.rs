@@ -6,17 +6,19 @@
 mod preprocessor;
 
 use seedhouse_core::runtime::{LoadedModel, LocalFiles};
-use seedhouse_core::{Error, Result};
+use seedhouse_core::{Error, Graph, Result};
 use seedhouse_kernels::Nonlinearity;
 use serde_json::{Map, Value};
 
 use super::families::compile;
+use super::graph::of_network;
 use super::network::Description;
 use super::{resnet, vit};
 use crate::decoder::huggingface::fields::{Fields, broken};
 use crate::decoder::huggingface::{CONFIG, choose_weight_files};
+use crate::export::builder::GraphBuilder;
 use crate::huggingface::read_object;
-use crate::layers::{Tensors, Weights};
+use crate::layers::{Expected, Tensors, Weights};
 use crate::mapped_file::MappedFile;
 use crate::text_models::TextModels;
 
@@ -62,6 +64,23 @@ pub(crate) fn inspect_folder(files: &LocalFiles) -> Result<Map<String, Value>> {
 /// As [`inspect_folder`], and [`Error::Malformed`] for values that are not finite.
 pub(crate) fn load_folder(files: &LocalFiles, models: &TextModels) -> Result<LoadedModel> {
     with_network(files, |weights, network, declared| compile(weights, network, declared, models))
+}
+
+/// Makes a graph of a folder.
+///
+/// # Errors
+/// As [`load_folder`].
+pub(crate) fn graph_of_folder(files: &LocalFiles, graph: GraphBuilder<'_>) -> Result<Graph> {
+    let name = class_of(&config(files)?).map_or("classifier", |class| class.title);
+    with_network(files, |weights, network, _| of_network(weights, network, name, graph))
+}
+
+/// Does something with the tensors of a folder and what its network has.
+///
+/// # Errors
+/// As [`inspect_folder`], and those of the work.
+pub(crate) fn with_tensors(files: &LocalFiles, work: impl FnOnce(&Weights<'_>, &Expected) -> Result<()>) -> Result<()> {
+    with_network(files, |weights, network, _| work(weights, &network.expected()))
 }
 
 fn config(files: &LocalFiles) -> Result<Map<String, Value>> {

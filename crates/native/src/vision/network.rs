@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seedhouse_core::runtime::{Tensor, TensorModel, TensorSpec, check_inputs};
 use seedhouse_core::{Error, Result};
 use seedhouse_kernels::{Activations, ConvolutionBuffers, Pool, Step};
-use serde_json::{Map as JsonMap, Value};
+use serde_json::{Map as JsonMap, Value as JsonValue};
 
+use crate::export::builder::{GraphBuilder, Value};
 use crate::layers::{Compile, Expected, Linear, Map, Weights};
 
 const INPUT: &str = "image";
@@ -17,13 +18,23 @@ const FEATURES: &str = "features";
 /// A network as its tensors describe it.
 pub(super) trait Description {
     /// Returns what the shapes say, in the record's names.
-    fn hyper_parameters(&self) -> JsonMap<String, Value>;
+    fn hyper_parameters(&self) -> JsonMap<String, JsonValue>;
 
     /// Returns the tensors that it has.
     fn expected(&self) -> Expected;
 
+    /// Adds the network to a graph, from images to features. The weights were held against [`Description::expected`].
+    fn draw(&self, weights: &Weights<'_>, graph: &mut GraphBuilder<'_>) -> Result<Drawn>;
+
     /// Reads the weights, which were held against [`Description::expected`].
     fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>>;
+}
+
+/// A network in a graph.
+pub(super) struct Drawn {
+    pub(super) features: Value,
+    /// The name of the layer that makes logits of features.
+    pub(super) classifier: String,
 }
 
 /// What images a network takes.
@@ -76,7 +87,7 @@ pub(super) struct VisionModel {
     pool: Arc<Pool>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
-    declared: JsonMap<String, Value>,
+    declared: JsonMap<String, JsonValue>,
     // One step runs at a time, so one set of buffers does.
     buffers: Mutex<Buffers>,
     /// What they have grown to, for whoever must not wait for a step.
@@ -85,7 +96,7 @@ pub(super) struct VisionModel {
 
 impl VisionModel {
     /// `declared` is what files say about pre-processing and labels.
-    pub(super) fn new(network: Box<dyn Network>, pool: Arc<Pool>, declared: JsonMap<String, Value>) -> VisionModel {
+    pub(super) fn new(network: Box<dyn Network>, pool: Arc<Pool>, declared: JsonMap<String, JsonValue>) -> VisionModel {
         let (channels, sides) = network.input();
         let [height, width] = match sides {
             Sides::Fixed(sides) => sides.map(Some),
@@ -172,7 +183,7 @@ impl TensorModel for VisionModel {
         &self.outputs
     }
 
-    fn declared(&self) -> JsonMap<String, Value> {
+    fn declared(&self) -> JsonMap<String, JsonValue> {
         self.declared.clone()
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Kind, number and widths of the blocks are read from the tensors. Where the shape changes, the input is added by a 1x1 convolution.
 
+mod graph;
 mod layout;
 
 use seedhouse_core::Result;
@@ -35,8 +36,8 @@ const EPSILON: f32 = 1e-5;
 const SMALLEST_SIDE: usize = 32;
 
 fn recognises(tensors: &Tensors<'_>) -> bool {
-    const SIGNS: [&str; 4] = ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.weight"];
-    SIGNS.iter().all(|name| tensors.has(name))
+    const SIGNS: [&str; 2] = ["layer1.0.conv1.weight", "fc.weight"];
+    tensors.has_normalised("conv1", "bn1") && SIGNS.iter().all(|name| tensors.has(name))
 }
 
 /// The network, ready to compute with.

@@ -9,6 +9,7 @@
 //! What follows the last attention is computed for the class tokens alone.
 
 mod forward;
+mod graph;
 mod names;
 pub(super) mod original;
 
@@ -18,7 +19,8 @@ use serde_json::{Map, Value};
 
 use self::forward::{Layer, Vit};
 pub(super) use self::names::{HUGGING_FACE, Names};
-use super::network::{Description, Network};
+use super::network::{Description, Drawn, Network};
+use crate::export::builder::GraphBuilder;
 use crate::layers::{Compile, Convolution, Expected, LayerNorm, Linear, Square, Weights};
 
 /// The name of the architecture.
@@ -149,12 +151,14 @@ impl Description for Layout {
         expected
     }
 
+    fn draw(&self, weights: &Weights<'_>, graph: &mut GraphBuilder<'_>) -> Result<Drawn> {
+        graph::draw(self, weights, graph)
+    }
+
     fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>> {
         let (sizes, names) = (self.sizes, self.names);
-        let read = |part: &str| weights.values(&format!("{}.{part}", names.patches));
-        let stored = weights.data_type(&format!("{}.weight", names.patches))?;
         let square = Square::new(sizes.patch_size, sizes.patch_size, 0);
-        let patches = Convolution::new(compile, stored, square, (&read("weight")?, read("bias")?), None);
+        let patches = Convolution::of_patches(weights, compile, names.patches, square, None)?;
         // The class token is a row like any other, so its position is added here.
         let mut positions = weights.values(names.positions)?;
         let token = weights.values(names.class_token)?;

@@ -1,8 +1,8 @@
 //! Operators that the runtime computes otherwise than the format says, expressed by others.
 
 use crate::clean::Writer;
-use crate::clean::message::Message;
 use crate::element_type::ElementType;
+use crate::message::Message;
 use crate::proto::{AttributeValue, Node};
 use crate::wire::Broken;
 

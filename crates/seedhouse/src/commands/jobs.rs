@@ -4,6 +4,7 @@ use seedhouse_core::{Job, JobId, JobProgress, JobQuery, ProgressUnit};
 use seedhouse_service::Service;
 use serde_json::json;
 
+use super::here;
 use crate::cli::{JobsCommand, JobsListArguments};
 use crate::output::{Output, human_size, print_json, print_line, print_table};
 
@@ -12,6 +13,7 @@ pub(super) fn run(service: &Service, command: &JobsCommand, output: Output) -> a
         JobsCommand::List(arguments) => list(service, arguments, output),
         JobsCommand::Show { job } => show(&service.job(*job)?, output),
         JobsCommand::Cancel { job } => cancel(service, *job, output),
+        JobsCommand::Run { job } => show(&here::work_on(service, *job)?, output),
     }
 }
 
@@ -66,6 +68,7 @@ fn show(job: &Job, output: Output) -> anyhow::Result<()> {
     }
     field("attempt", &job.attempt.to_string())?;
     job.progress.as_ref().map_or(Ok(()), |progress| field("progress", &progress_text(progress)))?;
+    job.figures.as_ref().map_or(Ok(()), |figures| field("figures", &figures.to_string()))?;
     job.result.as_ref().map_or(Ok(()), |result| field("result", &result.to_string()))?;
     if let Some(error) = &job.error {
         field("error", &format!("{}: {}", error.code, error.message))?;

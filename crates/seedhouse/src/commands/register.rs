@@ -1,7 +1,7 @@
 //! `seedhouse register`: a file or a folder becomes a version.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seedhouse_core::{Entry, Error, Result};
@@ -22,8 +22,13 @@ pub(super) fn run(service: &Service, arguments: &RegisterArguments, output: Outp
 /// Registers what the arguments describe.
 pub(super) fn register(service: &Service, arguments: &RegisterArguments) -> Result<Entry> {
     let request = request(arguments)?;
+    take_in(service, request, &arguments.paths)
+}
+
+/// Takes files in and registers them.
+pub(super) fn take_in(service: &Service, request: RegisterRequest, paths: &[PathBuf]) -> Result<Entry> {
     service.check_free(&request)?;
-    let sources = collect_files(&arguments.paths)?;
+    let sources = collect_files(paths)?;
     let progress = progress_bar(&sources);
     let received = sources.iter().map(|source| receive(service, source, &progress)).collect::<Result<Vec<_>>>();
     progress.finish_and_clear();
@@ -61,7 +66,7 @@ fn request(arguments: &RegisterArguments) -> Result<RegisterRequest> {
         request.parent = Some(Parent { reference, relation });
     }
     if let Some(metadata) = &arguments.metadata {
-        request.metadata = read_metadata(metadata)?;
+        request.metadata = read_object("--metadata", metadata)?;
     }
     if let Some(labels) = &arguments.labels {
         request.metadata.insert("labels".into(), read_labels(labels)?);
@@ -69,9 +74,10 @@ fn request(arguments: &RegisterArguments) -> Result<RegisterRequest> {
     Ok(request)
 }
 
-fn read_metadata(argument: &str) -> Result<Map<String, Value>> {
+/// Reads an option that is a JSON object, or names a file with one.
+pub(super) fn read_object(option: &str, argument: &str) -> Result<Map<String, Value>> {
     let (what, text) = match argument.trim_start().starts_with('{') {
-        true => ("`--metadata`".to_owned(), argument.to_owned()),
+        true => (format!("`{option}`"), argument.to_owned()),
         false => (format!("file `{argument}`"), read_text(Path::new(argument))?),
     };
     serde_json::from_str(&text).map_err(|error| Error::malformed(what, error.to_string()))

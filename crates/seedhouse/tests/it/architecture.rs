@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 
 /// `crate -> crate`, without the prefix `seedhouse-`.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("core", &[]),
+    ("data", &["core"]),
     ("engine", &["core"]),
     ("service", &["core", "engine"]),
     ("api", &["service"]),
@@ -16,7 +17,8 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("native", &["core", "kernels"]),
     ("onnx", &["core"]),
     ("testkit", &["core"]),
-    ("seedhouse", &["api", "core", "engine", "native", "onnx", "service", "store"]),
+    ("trainer", &["core", "kernels"]),
+    ("seedhouse", &["api", "core", "data", "engine", "native", "onnx", "service", "store", "trainer"]),
 ];
 
 #[test]

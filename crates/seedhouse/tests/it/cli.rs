@@ -216,11 +216,36 @@ fn demo_prints_the_address_that_port_0_became_and_json_for_machines() {
     demo.kill().unwrap();
     demo.wait().unwrap();
 
-    let transcript = seedhouse.json(&["demo", "--models", &folder, "--once"]);
+    let transcript = &seedhouse.json(&["demo", "--models", &folder, "--once"])["real_models"];
     assert_eq!(transcript["registered"].as_array().unwrap().len(), 2);
     assert!(transcript["verified"].as_array().unwrap().iter().all(|file| file["finding"] == "intact"));
     assert!(transcript["generated"][0]["text"].as_str().unwrap().starts_with(" Paris"));
     assert_eq!(transcript["classified"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn demo_shows_every_family_and_the_receipts_of_its_models_without_a_file_beside_it() {
+    let seedhouse = Seedhouse::new();
+    let images = seedhouse.file("clothes.png", b"");
+    let transcript = seedhouse.json(&["demo", "--once", "--images", &images]);
+    let models = transcript["models"].as_array().unwrap();
+    let types: std::collections::BTreeSet<&str> = models.iter().map(|model| model["type"].as_str().unwrap()).collect();
+    let families = ["classification", "diffusion", "optimization", "regression", "transformer", "vision"];
+    assert_eq!(types, families.into_iter().collect());
+    for model in models.iter().filter(|model| model["type"] != "optimization") {
+        let receipts = model["receipts"].as_array().unwrap();
+        assert!(!receipts.is_empty(), "{model}");
+        for receipt in receipts {
+            assert_eq!(receipt["digest"], model["digest"], "a receipt is about these very bytes");
+            assert!(receipt["dataset"]["digest"].is_string() && receipt["command"].is_string(), "{receipt}");
+        }
+    }
+    for family in families {
+        assert!(!transcript["families"][family].is_null(), "{family}");
+    }
+    assert!(std::fs::read(&images).unwrap().starts_with(b"\x89PNG"));
+    let shown = seedhouse.run(&["demo", "--once"]);
+    assert!(shown.stdout.contains("$ seedhouse evaluate clothes_cnn_v1 --data fashion_data_v1"), "{}", shown.stdout);
 }
 
 #[test]

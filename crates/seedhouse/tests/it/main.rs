@@ -25,6 +25,7 @@ mod health;
 mod http;
 mod image_model;
 mod jobs;
+mod learning;
 mod lineage;
 mod load;
 mod manager_routes;

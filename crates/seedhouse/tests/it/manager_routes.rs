@@ -54,22 +54,37 @@ fn version_is_handed_over_as_it_is_or_as_an_archive() {
 }
 
 #[test]
-fn format_that_would_need_a_conversion_is_501_and_names_what_can_be_had() {
+fn format_that_is_not_written_is_501_and_names_what_can_be_had() {
     let (seedhouse, server) = with_a_text_model();
-    for query in ["", "?format=onnx", "?format=..%2Fonnx", "?format=pytorch"] {
-        export(&server, "tiny", query).assert_problem(501, &["tiny_v1", "gguf, bundle, oci"]);
+    for query in ["?format=..%2Fonnx", "?format=pytorch"] {
+        export(&server, "tiny", query).assert_problem(501, &["tiny_v1", "bundle, gguf, oci, onnx, safetensors"]);
     }
     let claimed = seedhouse.file("a.bin", b"bytes that nothing reads");
     seedhouse.json(&["register", "opaque", &claimed, "--framework", "tensorflow"]);
-    export(&server, "opaque", "?format=tensorflow").assert_problem(501, &["as bin, bundle, oci"]);
+    export(&server, "opaque", "?format=tensorflow").assert_problem(501, &["as bin, bundle"]);
     assert_eq!(export(&server, "opaque", "?format=bin").json()["export_path"], "exports/opaque_v1.bin");
     seedhouse.json(&["register", "two", &claimed, &seedhouse.file("b.bin", b"more")]);
-    export(&server, "two", "?format=bin").assert_problem(501, &["had as bundle, oci"]);
+    export(&server, "two", "?format=bin").assert_problem(501, &["had as bundle"]);
     server.post_json("/api/models", &json!({"name": "words"}));
-    export(&server, "words", "").assert_problem(501, &["words_v1", "had as bundle, oci"]);
+    export(&server, "words", "").assert_problem(409, &["words_v1", "registered"]);
     export(&server, "words", "?format=oci").assert_problem_about(400, "references", &["no files"]);
     export(&server, "nobody", "?format=bundle").assert_problem(404, &["nobody"]);
     server.post_json("/api/model-manager/tiny/export", &json!({"format": 7})).assert_problem_about(400, "format", &[]);
+}
+
+#[test]
+fn other_format_is_written_compared_and_described() {
+    let (seedhouse, server) = with_a_text_model();
+    let answer = export(&server, "tiny", "");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = answer.json();
+    assert_eq!((&answer["format"], &answer["export_path"]), (&json!("onnx"), &json!("exports/tiny_v1.onnx")));
+    let bytes = fs::read(seedhouse.root().join("exports/tiny_v1.onnx")).unwrap();
+    assert_eq!(answer["file_size"], bytes.len());
+    let compatibility = &answer["compatibility"];
+    assert_eq!(compatibility["digest"], Digest::of(&bytes).to_string());
+    assert!(compatibility["greatest_difference"].as_f64().unwrap() < 0.05, "{answer}");
+    assert_eq!(compatibility["opset"], 17);
 }
 
 #[test]

@@ -109,9 +109,6 @@ fn reload_and_clear_name_what_they_did() {
 #[test]
 fn what_is_not_there_yet_says_so() {
     let (_seedhouse, server) = with_a_text_model();
-    for path in ["models/cloud-import", "models/tiny/train", "models/tiny/quantize", "models/tiny/inference/quantized"]
-    {
-        server.post_json(&format!("/api/{path}"), &json!({})).assert_problem(501, &["is not supported: "]);
-    }
-    server.get("/api/models/training/7").assert_problem(501, &["training"]);
+    server.post_json("/api/models/cloud-import", &json!({})).assert_problem(501, &["is not supported: "]);
+    server.get("/api/models/training/7").assert_problem(404, &["7"]);
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use seedhouse_core::{Error, JobProgress, JobReport, Lease, LogLine, Progress, ProgressUnit};
+use serde_json::Value;
 
 use crate::Service;
 
@@ -15,6 +16,8 @@ pub(super) struct Reporter<'s> {
     service: &'s Service,
     lease: Lease,
     lease_length: Duration,
+    /// Somebody who looks on beside the store.
+    watcher: &'s dyn Progress,
     state: Mutex<State>,
 }
 
@@ -36,9 +39,14 @@ struct State {
 
 impl<'s> Reporter<'s> {
     /// Returns the progress of an attempt that was just claimed.
-    pub(super) fn new(service: &'s Service, lease: Lease, lease_length: Duration) -> Reporter<'s> {
+    pub(super) fn new(
+        service: &'s Service,
+        lease: Lease,
+        lease_length: Duration,
+        watcher: &'s dyn Progress,
+    ) -> Reporter<'s> {
         let state = State { untold: JobReport::default(), told_at: Instant::now(), ending: None };
-        Reporter { service, lease, lease_length, state: Mutex::new(state) }
+        Reporter { service, lease, lease_length, watcher, state: Mutex::new(state) }
     }
 
     /// Returns what the store has not been told, and why the work should have ended.
@@ -62,6 +70,7 @@ impl<'s> Reporter<'s> {
         match jobs.renew(&self.lease, clock.now(), self.lease_length, &state.untold) {
             Ok(cancel) => {
                 state.untold.log.clear();
+                state.untold.milestone = false;
                 state.ending = cancel.then_some(Ending::CancelAsked);
             }
             Err(Error::Changed { .. } | Error::NotFound { .. }) => state.ending = Some(Ending::LeaseLost),
@@ -76,6 +85,7 @@ impl<'s> Reporter<'s> {
 
 impl Progress for Reporter<'_> {
     fn stage(&self, name: &str, total: Option<u64>, unit: ProgressUnit) {
+        self.watcher.stage(name, total, unit);
         let mut state = self.state();
         state.untold.progress = Some(JobProgress { stage: name.to_owned(), done: 0, total, unit });
         self.log(&mut state, name);
@@ -83,6 +93,7 @@ impl Progress for Reporter<'_> {
     }
 
     fn advance(&self, amount: u64) {
+        self.watcher.advance(amount);
         let mut state = self.state();
         if let Some(progress) = &mut state.untold.progress {
             progress.done = progress.done.saturating_add(amount);
@@ -91,8 +102,22 @@ impl Progress for Reporter<'_> {
     }
 
     fn note(&self, text: &str) {
+        self.watcher.note(text);
         let mut state = self.state();
         self.log(&mut state, text);
+    }
+
+    fn figures(&self, figures: &Value) {
+        self.watcher.figures(figures);
+        let mut state = self.state();
+        state.untold.figures = Some(figures.clone());
+        self.beat(&mut state);
+    }
+
+    fn milestone(&self) {
+        let mut state = self.state();
+        state.untold.milestone = true;
+        self.beat(&mut state);
     }
 
     fn is_cancelled(&self) -> bool {

@@ -49,7 +49,7 @@ fn request(bytes_per_second: u64, repair_from: Option<&str>) -> ScrubRequest {
 }
 
 fn worker(lease: Duration) -> Worker {
-    Worker { name: "test worker".into(), lease }
+    Worker { name: "test worker".into(), kinds: JobKind::ALL.to_vec(), lease }
 }
 
 impl Fixture {
@@ -154,11 +154,11 @@ fn progress_keeps_a_lease_that_is_shorter_than_the_work() {
 fn attempt_that_lost_its_lease_writes_nothing() {
     let fixture = fixture();
     let id = fixture.submit(0, None);
-    let claim = |at| Claim { kinds: JobKind::ALL.to_vec(), worker: "other".into(), at, lease: LEASE };
+    let claim = |at| Claim { kinds: JobKind::ALL.to_vec(), only: None, worker: "other".into(), at, lease: LEASE };
     let now = SystemClock.now();
     let (job, lost) = fixture.service.jobs.claim(&claim(now)).unwrap().unwrap();
     fixture.service.jobs.claim(&claim(now.after(2 * LEASE).unwrap())).unwrap().unwrap();
-    fixture.service.attempt(&job, lost, &worker(LEASE));
+    fixture.service.attempt(&job, lost, &worker(LEASE), &Unwatched);
     let job = fixture.service.job(id).unwrap();
     assert_eq!((job.state, job.attempt, job.result), (JobState::Running, 2, None));
 }

@@ -158,11 +158,14 @@ fn claimable(connection: &Connection, claim: &Claim) -> rusqlite::Result<Option<
     let kinds: Vec<String> = claim.kinds.iter().map(|kind| format!("'{kind}'")).collect();
     let sql = format!(
         "SELECT id FROM job INDEXED BY job_by_state WHERE state IN ('queued', 'running')
-             AND (state = 'queued' OR coalesce(lease_until_us, 0) <= ?1) AND kind IN ({}) ORDER BY id LIMIT 1",
+             AND (state = 'queued' OR coalesce(lease_until_us, 0) <= ?1) AND kind IN ({})
+             AND (?2 IS NULL OR id = ?2) ORDER BY id LIMIT 1",
         kinds.join(", ")
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let id: Option<i64> = statement.query_row([claim.at.as_microseconds()], |row| row.get(0)).optional()?;
+    let only = claim.only.map(|only| i64::try_from(only.0).unwrap_or(i64::MAX));
+    let id: Option<i64> =
+        statement.query_row(params![claim.at.as_microseconds(), only], |row| row.get(0)).optional()?;
     Ok(id.map(|id| JobId(id.unsigned_abs())))
 }
 

@@ -39,7 +39,7 @@ fn two_stores_on_one_file_claim_each_job_once() {
     let expected: Vec<JobId> = (0..20).map(|number| enqueue(&stores[number % 2]).id).collect();
     let claim = |store: &SqliteStore| {
         let lease = Duration::from_secs(60);
-        let claim = Claim { kinds: JobKind::ALL.to_vec(), worker: "w".into(), at: Timestamp::now(), lease };
+        let claim = Claim { kinds: JobKind::ALL.to_vec(), only: None, worker: "w".into(), at: Timestamp::now(), lease };
         store.claim(&claim).unwrap().map(|(job, _)| job.id)
     };
     let mut claimed: Vec<JobId> = std::thread::scope(|scope| {

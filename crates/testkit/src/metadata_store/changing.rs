@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use seedhouse_core::{
-    Action, Adoption, AliasMove, AliasRemoval, Damage, DamagedFile, Deletion, DeletionGuard, Digest, Edit, Entry,
-    Error, Examination, ExpectedHolder, Kind, MetadataStore, Query, Registration, Result, SetAside, Status, Timestamp,
-    Update, VisitOrder,
+    Action, Adoption, AliasMove, AliasRemoval, Completion, Damage, DamagedFile, Deletion, DeletionGuard, Digest, Edit,
+    Entry, Error, Examination, ExpectedHolder, FileEntry, Framework, Kind, Manifest, MetadataStore, Query,
+    Registration, Result, SetAside, Status, Timestamp, Update, VisitOrder,
 };
 use serde_json::{Value, json};
 
@@ -82,6 +82,31 @@ pub(super) fn alias_points_at_one_version_and_moves(store: Store) {
     let left = store.version(&"m_v1".parse().unwrap()).unwrap();
     assert!(!left.record.fields.contains_key("aliases"));
     assert_eq!(left.revision, moved.revision);
+}
+
+pub(super) fn version_without_files_gets_them_once(store: Store) {
+    register(&*store, Registration { manifest: None, status: Status::Training, ..registration("m") });
+    let file = |path: &str| FileEntry { path: path.parse().unwrap(), size_bytes: 3, digest: Digest::of("abc") };
+    let complete = |path: &str| {
+        let completion = Completion {
+            model_id: "m_v1".parse().unwrap(),
+            manifest: Manifest::new(vec![file(path)]).unwrap(),
+            framework: Framework::Safetensors,
+            fields: json!({"metadata": {"d_model": 8}, "claims": null}).as_object().unwrap().clone(),
+            edits: vec![Edit::Status(Status::Trained)],
+        };
+        apply(&*store, Action::Complete(Box::new(completion))).map(|applied| applied.entry)
+    };
+    let completed = complete("model.safetensors").unwrap();
+    assert_eq!((completed.record.status, &completed.record.framework), (Status::Trained, &Framework::Safetensors));
+    assert_eq!(completed.record.fields["metadata"], json!({"d_model": 8}));
+    assert_eq!(completed.record.conventional_name().as_deref(), Some("m_v1.safetensors"));
+    assert_eq!(store.version(&"m_v1".parse().unwrap()).unwrap(), completed);
+    let digest = completed.record.digest().unwrap();
+    assert_eq!(found(&store, &format!("m@{digest}")).unwrap(), "m_v1", "it is found by its bytes");
+    let error = complete("other.safetensors").unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }) && error.to_string().contains(&digest.to_string()), "{error}");
+    assert_eq!(store.version(&"m_v1".parse().unwrap()).unwrap(), completed, "nothing was changed");
 }
 
 pub(super) fn alias_move_from_another_holder_is_refused(store: Store) {

@@ -13,14 +13,7 @@ const DEFAULT_THETA: f64 = 10_000.0;
 /// Reads how heads are rotated. `context` is the longest sequence that the configuration names.
 pub(super) fn read(fields: &Fields<'_>, head_width: usize, context: usize) -> Result<Rotary> {
     let parameters = Parameters::of(fields)?;
-    let theta = match parameters.float("rope_theta")? {
-        None => fields.float("rope_theta")?,
-        found => found,
-    };
-    let theta = theta.unwrap_or(DEFAULT_THETA);
-    if !(theta.is_finite() && theta >= 1.0) {
-        return Err(broken("rope_theta", &theta.into(), "must be finite and at least 1"));
-    }
+    let theta = base(fields)?;
     let partial = match parameters.float("partial_rotary_factor")? {
         None => fields.float("partial_rotary_factor")?,
         found => found,
@@ -31,6 +24,20 @@ pub(super) fn read(fields: &Fields<'_>, head_width: usize, context: usize) -> Re
     let scaling = scaling(&parameters, context)?;
     let malformed = |reason: String| Error::malformed(subject(CONFIG), reason);
     Rotary::new(head_width, head_width, RotaryStyle::Halves, theta, scaling).map_err(malformed)
+}
+
+/// Reads what the speeds are powers of.
+pub(super) fn base(fields: &Fields<'_>) -> Result<f64> {
+    let parameters = Parameters::of(fields)?;
+    let theta = match parameters.float("rope_theta")? {
+        None => fields.float("rope_theta")?,
+        found => found,
+    };
+    let theta = theta.unwrap_or(DEFAULT_THETA);
+    if !(theta.is_finite() && theta >= 1.0) {
+        return Err(broken("rope_theta", &theta.into(), "must be finite and at least 1"));
+    }
+    Ok(theta)
 }
 
 fn scaling(parameters: &Parameters<'_>, context: usize) -> Result<Scaling> {

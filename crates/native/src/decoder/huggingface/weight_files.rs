@@ -11,7 +11,8 @@ use super::subject;
 use crate::huggingface::read_object;
 
 const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Says which tensor stands in which shard.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Returns the files with the weights.
 ///

@@ -72,6 +72,7 @@ fn scale_and_minimum(q: &[u8], j: usize) -> (f64, f64) {
 fn expected(storage: Storage, block: &[u8], i: usize) -> f64 {
     let halves_of_64 = |quants: &[u8]| f64::from(half_byte(&quants[i / 64 * 32..][..32], i % 64));
     match storage {
+        Storage::I8 | Storage::I16 | Storage::I8Groups | Storage::I4Groups => unreachable!("no file has blocks of it"),
         Storage::F32 => f32::from_le_bytes(block[4 * i..][..4].try_into().unwrap()).into(),
         Storage::F16 => half(block, 2 * i),
         Storage::BF16 => f32::from_bits(u32::from_le_bytes([0, 0, block[2 * i], block[2 * i + 1]])).into(),
@@ -123,6 +124,7 @@ fn blocks(storage: Storage, random: &[u8]) -> Vec<u8> {
         Storage::Q8_0 | Storage::Q4_0 | Storage::Q5_0 => &[0],
         Storage::Q4_1 | Storage::Q5_1 | Storage::Q4K | Storage::Q5K => &[0, 2],
         Storage::Q6K => &[208],
+        Storage::I8 | Storage::I16 | Storage::I8Groups | Storage::I4Groups => unreachable!("no file has blocks of it"),
     };
     for block in bytes.chunks_exact_mut(storage.block_bytes()) {
         for &at in halves {

@@ -3,9 +3,10 @@
 use seedhouse_core::Result;
 use serde_json::{Map, Value};
 
-use super::{EfficientNetLite, FAMILY};
-use crate::layers::{Compile, Expected, Weights};
-use crate::vision::network::{Description, Network};
+use super::{EPSILON, EfficientNetLite, FAMILY, graph};
+use crate::export::builder::GraphBuilder;
+use crate::layers::{Compile, Expected, Part, Weights};
+use crate::vision::network::{Description, Drawn, Network};
 
 /// The side of the stem's window.
 pub(super) const STEM_KERNEL: usize = 3;
@@ -83,21 +84,29 @@ impl Description for Layout {
     fn expected(&self) -> Expected {
         let mut expected = Expected::default();
         let stem = [self.base_channels, self.image_channels, STEM_KERNEL, STEM_KERNEL];
-        expected.normalised("_conv_stem", "_bn0", stem);
+        let mut add = |convolution: &str, norm: &str, shape, part| {
+            expected.normalised([convolution, norm], shape, EPSILON, part);
+        };
+        add("_conv_stem", "_bn0", stem, Part::Filter);
         for block in &self.blocks {
             let name = |part: &str| format!("{}{part}", block.prefix);
             if block.expands {
                 let widths = [block.expanded, block.inputs, 1, 1];
-                expected.normalised(&name("_expand_conv"), &name("_bn0"), widths);
+                add(&name("_expand_conv"), &name("_bn0"), widths, Part::Filter);
             }
             let window = [block.expanded, 1, block.kernel, block.kernel];
-            expected.normalised(&name("_depthwise_conv"), &name("_bn1"), window);
-            expected.normalised(&name("_project_conv"), &name("_bn2"), [block.outputs, block.expanded, 1, 1]);
+            // So few numbers that they are kept.
+            add(&name("_depthwise_conv"), &name("_bn1"), window, Part::Exact);
+            add(&name("_project_conv"), &name("_bn2"), [block.outputs, block.expanded, 1, 1], Part::Filter);
         }
         let features = self.blocks.last().map_or(self.base_channels, |block| block.outputs);
-        expected.normalised("_conv_head", "_bn1", [self.head_channels, features, 1, 1]);
+        add("_conv_head", "_bn1", [self.head_channels, features, 1, 1], Part::Filter);
         expected.layer("_fc", &[self.num_classes, self.head_channels]);
         expected
+    }
+
+    fn draw(&self, weights: &Weights<'_>, graph: &mut GraphBuilder<'_>) -> Result<Drawn> {
+        graph::draw(self, weights, graph)
     }
 
     fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>> {

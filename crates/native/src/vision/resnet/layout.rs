@@ -3,9 +3,10 @@
 use seedhouse_core::Result;
 use serde_json::{Map, Value};
 
-use super::{FAMILY, ResNet};
-use crate::layers::{Compile, Expected, Weights};
-use crate::vision::network::{Description, Network};
+use super::{EPSILON, FAMILY, ResNet, graph};
+use crate::export::builder::GraphBuilder;
+use crate::layers::{Compile, Expected, Part, Weights};
+use crate::vision::network::{Description, Drawn, Network};
 
 /// Stages of every network; each but the first halves the sides.
 const STAGES: usize = 4;
@@ -172,7 +173,9 @@ impl Description for Layout {
 
     fn expected(&self) -> Expected {
         let mut expected = Expected::default();
-        let mut add = |layer: &Layer, shape| expected.normalised(&layer.convolution, &layer.norm, shape);
+        let mut add = |layer: &Layer, shape| {
+            expected.normalised([&layer.convolution, &layer.norm], shape, EPSILON, Part::Filter);
+        };
         add(&self.stem, self.stem.expected(self.image_channels));
         let mut width = self.stem.outputs();
         for block in &self.blocks {
@@ -187,6 +190,10 @@ impl Description for Layout {
         }
         expected.layer(self.classifier, &[self.num_classes, self.features()]);
         expected
+    }
+
+    fn draw(&self, weights: &Weights<'_>, graph: &mut GraphBuilder<'_>) -> Result<Drawn> {
+        graph::draw(self, weights, graph)
     }
 
     fn build(&self, weights: &Weights<'_>, compile: &Compile) -> Result<Box<dyn Network>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use seedhouse_core::{Error, Result};
+use seedhouse_core::{Error, JobKind, Result};
 use seedhouse_service::{DEFAULT_BYTES_PER_SECOND, ScrubRequest, Service, Worker};
 
 /// How often it is looked whether a scrub is due; other processes may have asked for one.
@@ -42,8 +42,15 @@ impl Background {
         let mut background = Background { service: service.clone(), threads: Vec::new() };
         for number in 1..=options.workers {
             let name = format!("worker {number} of process {}", std::process::id());
-            let worker = Worker { name, lease: options.lease };
+            let kinds = JobKind::ALL.into_iter().filter(|kind| !kind.is_computing()).collect();
+            let worker = Worker { name, kinds, lease: options.lease };
             background.spawn("job worker", move |service| service.work(&worker))?;
+        }
+        if options.workers > 0 {
+            let name = format!("computing worker of process {}", std::process::id());
+            let kinds = JobKind::ALL.into_iter().filter(|kind| kind.is_computing()).collect();
+            let worker = Worker { name, kinds, lease: options.lease };
+            background.spawn("computing worker", move |service| compute(service, &worker))?;
         }
         if let Some(every) = options.scrub_every {
             background.spawn("scrub schedule", move |service| schedule(service, every))?;
@@ -78,6 +85,17 @@ impl Background {
             }
         }
     }
+}
+
+/// How far a computing job stands back: a thread of this niceness gets about a tenth of a core that an answer wants as well.
+const NICENESS: i32 = 10;
+
+/// Does computing jobs, one at a time. The threads that they start have the priority of this one.
+fn compute(service: &Service, worker: &Worker) {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "computing jobs have the priority of everything else");
+    }
+    service.work(worker);
 }
 
 fn tend_slots(service: &Service) {

@@ -44,9 +44,14 @@ impl Seedhouse {
         self.folder.path().join("registry")
     }
 
+    /// Returns where an input file of this name is, or will be.
+    pub(crate) fn file_path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Writes an input file and returns its path.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.file_path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()

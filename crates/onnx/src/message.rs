@@ -4,8 +4,8 @@ use crate::wire::Broken;
 
 /// Bytes of a message so far.
 #[derive(Debug, Default)]
-pub(super) struct Message {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Bytes kept free for a length that is only known when its message is written: 35 bits, in the longest spelling.
@@ -21,38 +21,43 @@ impl Message {
     }
 
     /// Writes a whole number.
-    pub(super) fn integer(&mut self, number: u64, value: i64) {
+    pub(crate) fn integer(&mut self, number: u64, value: i64) {
         self.varint(number << 3);
         self.varint(value.cast_unsigned());
     }
 
     /// Writes an f32.
-    pub(super) fn float(&mut self, number: u64, value: f32) {
+    pub(crate) fn float(&mut self, number: u64, value: f32) {
         self.varint(number << 3 | 5);
         self.bytes.extend(value.to_le_bytes());
     }
 
-    /// Writes bytes.
-    pub(super) fn bytes(&mut self, number: u64, bytes: &[u8]) {
+    /// Writes what stands before so many bytes; they follow from somebody else.
+    pub(crate) fn start(&mut self, number: u64, length: u64) {
         self.varint(number << 3 | 2);
-        self.varint(bytes.len() as u64);
+        self.varint(length);
+    }
+
+    /// Writes bytes.
+    pub(crate) fn bytes(&mut self, number: u64, bytes: &[u8]) {
+        self.start(number, bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Writes a text.
-    pub(super) fn text(&mut self, number: u64, text: &str) {
+    pub(crate) fn text(&mut self, number: u64, text: &str) {
         self.bytes(number, text.as_bytes());
     }
 
     /// Writes a name; an empty one is none.
-    pub(super) fn name(&mut self, number: u64, name: &str) {
+    pub(crate) fn name(&mut self, number: u64, name: &str) {
         if !name.is_empty() {
             self.text(number, name);
         }
     }
 
     /// Writes a message within this one, in place: weights are not copied once for each level.
-    pub(super) fn message(
+    pub(crate) fn message(
         &mut self,
         number: u64,
         write: impl FnOnce(&mut Message) -> Result<(), Broken>,

@@ -1,0 +1,30 @@
+//! What is too much. Datasets are read into memory as a whole, so these are bounds of memory.
+
+use seedhouse_core::{Error, Result};
+
+/// Bytes of one file, unpacked.
+pub const MOST_FILE_BYTES: u64 = 2 << 30;
+/// Rows of a table, or texts.
+pub const MOST_ROWS: usize = 50_000_000;
+/// Columns of a table.
+pub const MOST_COLUMNS: usize = 4096;
+/// Rows times columns of a table; each takes 8 bytes.
+pub const MOST_CELLS: usize = 200_000_000;
+/// Pictures of a dataset.
+pub const MOST_IMAGES: usize = 2_000_000;
+/// Rows of pixels, or pixels of a row, of one picture.
+pub const MOST_SIDE: u32 = 8192;
+/// Numbers of all pictures of a dataset, one byte each.
+pub const MOST_PIXEL_BYTES: u64 = 2 << 30;
+/// Names of a column's categories, or of the classes, that a description lists.
+pub const MOST_NAMES_DESCRIBED: usize = 200;
+/// Categories of a column whose counts a description gives, the most frequent ones.
+pub const MOST_COUNTS_DESCRIBED: usize = 30;
+
+/// Refuses a count beyond its limit.
+pub(crate) fn within(what: impl Into<String>, count: u64, limit: u64, unit: &str) -> Result<()> {
+    if count <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge { what: what.into(), size: format!("{count} {unit}"), limit: format!("{limit} {unit}") })
+}
