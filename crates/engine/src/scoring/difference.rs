@@ -17,6 +17,9 @@ const TOKENS: usize = 9;
 /// Images, and rows of made-up tensors.
 const ROWS: usize = 2;
 
+/// Rows and columns of made-up images whose size is free: networks that halve them five times take it.
+const SIDE: usize = 64;
+
 /// Begins the made-up numbers.
 const SEED: u64 = 7;
 
@@ -157,11 +160,14 @@ fn integers(shape: Vec<usize>, values: Vec<i64>) -> Tensor {
     Tensor::new(shape, TensorData::I64(values))
 }
 
-/// Made-up tensors for a model; a free dimension is the number of rows.
+/// Made-up tensors for a model; a free dimension is the number of rows, or the side of an image.
 fn made_up(model: &dyn TensorModel) -> Vec<Tensor> {
     let specs = model.inputs().iter().enumerate();
     let make = |(number, spec): (usize, &seedhouse_core::runtime::TensorSpec)| {
-        let shape: Vec<usize> = spec.shape.iter().map(|size| size.unwrap_or(ROWS)).collect();
+        let is_side = |place: usize| spec.shape.len() == 4 && place >= 2;
+        let sizes = spec.shape.iter().enumerate();
+        let shape: Vec<usize> =
+            sizes.map(|(place, size)| size.unwrap_or(if is_side(place) { SIDE } else { ROWS })).collect();
         let count = shape.iter().product();
         match spec.tensor_type {
             TensorType::F32 => {

@@ -267,6 +267,16 @@ fn model_is_converted_and_answers_the_same() {
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "what failed leaves nothing");
 }
 
+#[test]
+fn classifier_of_images_of_any_size_was_compared_with_images_too_small_for_it() {
+    let seedhouse = Seedhouse::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../native/fixtures/vision/resnet-bottleneck/model.safetensors");
+    seedhouse.json(&["register", "resnet", fixture, "--metadata", r#"{"image_size": 64}"#]);
+    let folder = seedhouse.file_path("out");
+    let made = seedhouse.json(&["convert", "resnet", "--format", "onnx", "--output", folder.to_str().unwrap()]);
+    assert!(made["greatest_difference"].as_f64().unwrap() < 1e-4, "{made}");
+}
+
 /// Waits until a task of the original's routes has ended.
 fn ended(server: &Server, task: &str) -> Value {
     let begun = Instant::now();
