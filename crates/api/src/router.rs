@@ -36,6 +36,7 @@ use crate::{leftover, metrics, native, system, trace};
     tags(
         (name = "models", description = "What is registered"),
         (name = "inference", description = "What registered models answer"),
+        (name = "training", description = "Trainings, as the original names them"),
         (name = "agriculture", description = "Light recipes, spectra, plans and growth of crops"),
         (name = "transfer", description = "Exports, imports, backups and restorations"),
         (name = "jobs", description = "Long work with a durable record"),

@@ -695,6 +695,7 @@ impl Error {
                 Some("`seedhouse serve --memory-budget SIZE` gives more; fewer pins leave more of it".into())
             }
             Error::Exhausted { .. } => Some("send it again when others are done".into()),
+            Error::Diverged { .. } => Some("a smaller `learning_rate` or more `warmup_steps` may help".into()),
             Error::NoServer { .. } => {
                 Some("`seedhouse serve` starts one; `--server URL` or SEEDHOUSE_SERVER names another".into())
             }

@@ -278,6 +278,24 @@ impl JobState {
 }
 
 impl Job {
+    /// Returns what came out of a job that has ended.
+    ///
+    /// # Errors
+    /// The error of one that failed, as it was kept; [`Error::Cancelled`]; [`Error::Unavailable`] for one that has not ended.
+    pub fn into_result(self) -> Result<Value> {
+        match (self.state, self.result, self.error) {
+            (JobState::Succeeded, Some(result), _) => Ok(result),
+            (JobState::Failed, _, Some(error)) => {
+                Err(Error::Remote { code: error.code, message: error.message, hint: error.hint })
+            }
+            (JobState::Cancelled, ..) => Err(Error::Cancelled),
+            (state, ..) => Err(Error::Unavailable {
+                what: format!("the result of job `{}`", self.id),
+                reason: format!("it is {state}"),
+            }),
+        }
+    }
+
     /// Adds lines to the log. Of a long log the newest lines are kept, of a long line its beginning.
     pub fn add_log(&mut self, lines: impl IntoIterator<Item = LogLine>) {
         let shortened = |line: LogLine| match line.text.char_indices().nth(LONGEST_LOG_LINE) {

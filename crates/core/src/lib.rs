@@ -7,7 +7,7 @@
 //! rules    version, status, name, digest, manifest, reference, hyper_parameters, checksum
 //! access   access (role, permission), token
 //! adoption adopt (what other registries' files say, merged by named rules)
-//! truth    record, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
+//! truth    record, record_edit, restoration, trial, model_kind, timestamp, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
 //! tables   tabular (features, classes and targets of models of tables)
 //! learning dataset, training, quantization, exporter, graph (a model as operators, between who knows and who writes);

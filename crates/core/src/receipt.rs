@@ -97,16 +97,49 @@ impl Record {
         receipts.into_iter().flatten().filter_map(|receipt| serde_json::from_value(receipt.clone()).ok()).collect()
     }
 
-    /// Returns a receipt by its number, from 1.
+    /// Returns a receipt by its number in the record, from 1.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is none of that number, saying how many there are.
+    /// [`Error::Invalid`] when there is none of that number, saying how many there are, and when it is no measurement of this program.
     pub fn receipt(&self, number: usize) -> Result<Receipt> {
-        let receipts = self.receipts();
-        let count = receipts.len();
-        let found = number.checked_sub(1).and_then(|place| receipts.into_iter().nth(place));
-        found.ok_or_else(|| {
-            Error::invalid("receipt", number, format!("`{}` has {count} receipts, counted from 1", self.model_id))
+        let all = self.fields.get("receipts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let found = number.checked_sub(1).and_then(|place| all.get(place)).ok_or_else(|| {
+            Error::invalid("receipt", number, format!("`{}` has {} receipts, counted from 1", self.model_id, all.len()))
+        })?;
+        serde_json::from_value(found.clone()).map_err(|_| {
+            Error::invalid(
+                "receipt",
+                number,
+                format!("is no measurement of this program in the record of `{}`", self.model_id),
+            )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn number_of_a_receipt_counts_those_that_were_reported_from_elsewhere() {
+        let receipt = json!({
+            "kind": "evaluation", "at": "2026-01-01T00:00:00Z", "seconds": 1.0, "command": "seedhouse evaluate a_v1 --data d_v1",
+            "program": "0.1.0", "host": {"processor": "x", "threads": 2, "instructions": "avx2", "system": "linux x86_64"},
+            "digest": Digest::of("x"), "metrics": {"accuracy": 0.9}, "details": {},
+        });
+        let record: Record = serde_json::from_value(json!({
+            "model_id": "a_v1", "name": "a", "type": "vision", "framework": "safetensors", "version": "1", "status": "ready",
+            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
+            "receipts": [{"reported": true, "metrics": {"accuracy": 1.0}}, receipt],
+        }))
+        .unwrap();
+        assert_eq!(record.receipts().len(), 1);
+        assert_eq!(record.receipt(2).unwrap().metrics["accuracy"], 0.9);
+        for (number, expected) in [(0, "2 receipts"), (3, "2 receipts"), (1, "no measurement of this program")] {
+            let error = record.receipt(number).unwrap_err().to_string();
+            assert!(error.contains(expected), "{number}: {error}");
+        }
     }
 }

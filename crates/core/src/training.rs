@@ -17,7 +17,7 @@ pub trait Trainer: Send + Sync {
     /// [`Error::Invalid`](crate::Error::Invalid) naming the setting.
     fn check(&self, settings: &TrainSettings) -> Result<()>;
 
-    /// Trains a model, from the last checkpoint in `task.checkpoints` where there is one of the same task.
+    /// Trains a model, from the last checkpoint in `task.folder` where there is one of the same task.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for settings or data that do not fit the family, with both values, before anything is

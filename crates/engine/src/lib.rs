@@ -23,7 +23,7 @@
 //!               labels, ranking                            logits -> named classes
 //!     diffusion ── plan, noise, picture        noise -> images, step by step
 //!     embedding ── text_cutting, graph_encoder             texts -> tokens -> vectors
-//!   scoring                        examples whose right answer is known -> perplexity, agreement, denoising loss
+//!   scoring                        examples whose right answer is known -> perplexity, agreement, denoising loss, difference of two versions
 //!   statistics                     what versions were asked and how they answered, counted
 //! ```
 

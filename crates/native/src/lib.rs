@@ -16,6 +16,7 @@
 //! problem            declared optimisation problems: read, checked, solved, verified
 //! tabular            networks for tables: features and classes in the file, scaling inside the network
 //! vision             image classifiers: names, shapes, forward passes
+//! quantization       weights with fewer bits, written
 //! export             models in the formats of others: as a graph of operators, as safetensors, as GGUF
 //! ```
 //!

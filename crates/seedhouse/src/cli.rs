@@ -107,7 +107,7 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Hash every stored file again, mark versions that are damaged, and repair them from a copy
     Scrub(ScrubArguments),
-    /// List, show and cancel long work that was asked for
+    /// List, show, do and cancel long work that was asked for
     Jobs {
         #[command(subcommand)]
         command: Option<JobsCommand>,
@@ -163,7 +163,7 @@ pub(crate) enum Command {
     /// Make, list and revoke the tokens that let others in
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Show models of every family at work in a fresh registry, with the receipts of their figures; needs no network
+    /// Show six kinds of models at work in a fresh registry, with the receipts of their figures; needs no network
     Demo(DemoArguments),
 }
 
@@ -1039,7 +1039,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) idle_seconds: u64,
 
-    /// How many jobs are done at once; 0 leaves them to other processes
+    /// How many jobs are done at once, beside one that computes; 0 leaves all of them to other processes
     #[arg(long, default_value_t = 1, value_parser = at_most_workers)]
     pub(crate) job_workers: usize,
 

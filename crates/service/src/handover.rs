@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::archive::failure;
 use crate::archive::watched::Watched;
-use crate::new_file::{NewFile, Written};
+use crate::new_file::{IfTaken, NewFile, Written};
 use crate::{ExportFormat, ExportRequest, Selection, Service};
 
 /// A file that was made of a version.
@@ -59,7 +59,7 @@ impl Service {
         };
         let (path, size_bytes) = match &found {
             HandoverFormat::Converted(format) => {
-                let made = self.convert(reference, *format, folder.path(), progress)?;
+                let made = self.convert(reference, *format, folder.path(), IfTaken::Replace, progress)?;
                 let (path, size_bytes) = (folder.shown(&made.path), made.size_bytes);
                 let mut compatibility = made.compatibility;
                 compatibility.insert("digest".into(), json!(made.digest));

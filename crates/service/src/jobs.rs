@@ -107,7 +107,9 @@ impl Service {
             match self.jobs.claim(&self.claim_of(worker, None)) {
                 Ok(Some((job, lease))) => self.attempt(&job, lease, worker, &Unwatched),
                 Ok(None) => {
-                    self.settle_now_and_then(&mut settled_at);
+                    if worker.kinds.contains(&JobKind::Train) {
+                        self.settle_now_and_then(&mut settled_at);
+                    }
                     self.stop.wait(LOOK_EVERY);
                 }
                 Err(error) => {
@@ -180,7 +182,7 @@ impl Service {
 }
 
 /// Returns what is kept of an error. Whoever may read may read this, so faults of ours stay in the log.
-fn failure(error: &Error) -> JobError {
+pub(crate) fn failure(error: &Error) -> JobError {
     let code = error.code();
     let message = match code {
         Code::Internal => {

@@ -1,4 +1,4 @@
-//! The closed loop: datasets, training, measuring, quantising. Whatever comes out is measured here, by the engine that serves, and
+//! The closed loop: datasets, training, measuring, quantising, converting. Whatever comes out is measured here, by the engine that serves, and
 //! written into the record with a receipt.
 //!
 //! ```text
@@ -14,6 +14,7 @@ mod measure;
 mod quantise;
 mod receipts;
 mod training;
+mod work_folder;
 
 use std::sync::Arc;
 

@@ -35,7 +35,8 @@
 //! solve      a declared problem, for parameters
 //! agriculture  light recipes, spectra, plans and growth of crops
 //! batch      several inputs for one version, each with its own answer or error
-//! learning   datasets, training, measuring, quantising; receipts
+//! learning   datasets, training, measuring, quantising, converting; receipts
+//! new_file   a file that is made for somebody: whole, or not there
 //! infer      resolve -> load (verified, once) -> generate, classify or predict
 //! ```
 //!
@@ -121,6 +122,7 @@ pub use learning::{
 };
 pub use lineage::{KnownRelative, Lineage, Relative};
 pub use metering::{ServingFigures, TRACES};
+pub use new_file::IfTaken;
 pub use past_calls::PastCall;
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};

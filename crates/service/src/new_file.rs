@@ -26,8 +26,10 @@ pub(crate) struct NewFile {
 
 /// What to do with what has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IfTaken {
+pub enum IfTaken {
+    /// It stays, and nothing is made.
     Refuse,
+    /// It goes.
     Replace,
 }
 
@@ -127,6 +129,6 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn taken(path: &Path) -> Error {
+pub(crate) fn taken(path: &Path) -> Error {
     Error::invalid("output", path.display(), "exists already, and no file is replaced")
 }

@@ -31,7 +31,7 @@ pub(crate) struct ManagerExportParameters {
 pub(crate) struct ManagerExportResponse {
     model_id: String,
     format: String,
-    /// Below the registry's folder; `GET /api/exports/{name}` sends it.
+    /// Below the registry's folder; `GET /api/exports/{name}` sends a file; a folder of several stays there.
     export_path: String,
     file_size: u64,
     /// RFC 3339, UTC.

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::dataset::SplitPart;
-use seedhouse_service::core::{Error, QuantizationType, Reference, Result, Timestamp};
+use seedhouse_service::core::{QuantizationType, Reference, Result, Timestamp};
 use seedhouse_service::{Caller, EvaluateJob, QuantiseJob, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,10 +74,7 @@ pub(crate) async fn quantize(
     let submitting = service.clone();
     let job = blocking::run(move || submitting.submit_quantisation(&asked)).await?;
     let Some(job) = ended(&service, job.id).await? else { return Ok(accepted(job)) };
-    if let Some(error) = job.error {
-        return Err(Error::Remote { code: error.code, message: error.message, hint: error.hint }.into());
-    }
-    let Some(result) = job.result else { return Err(Error::Cancelled.into()) };
+    let result = job.into_result()?;
     let model_id = result["model_id"].as_str().unwrap_or_default().to_owned();
     let message = format!("`{model_id}` is registered");
     let quantization = result["quantization"].clone();

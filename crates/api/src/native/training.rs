@@ -109,7 +109,7 @@ pub(crate) async fn train(
 /// What to train, and on what.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct StartBody {
-    /// The version, or the name of a new model.
+    /// The version, with files or without.
     model_id: String,
     /// A dataset of the registry, by its reference; or an object with it as `name`.
     #[schema(value_type = Object)]

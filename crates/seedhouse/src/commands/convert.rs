@@ -1,13 +1,14 @@
 //! `seedhouse convert`: a version in another format.
 
-use seedhouse_service::{Conversion, Service};
+use seedhouse_service::{Conversion, IfTaken, Service};
 
 use crate::cli::ConvertArguments;
 use crate::output::{Output, human_size, print_json, print_line};
 use crate::progress_bar::StageBar;
 
 pub(super) fn run(service: &Service, arguments: &ConvertArguments, output: Output) -> anyhow::Result<()> {
-    let made: Conversion = service.convert(&arguments.model, arguments.format, &arguments.output, &StageBar::new())?;
+    let made: Conversion =
+        service.convert(&arguments.model, arguments.format, &arguments.output, IfTaken::Refuse, &StageBar::new())?;
     match output {
         Output::Json => print_json(&made),
         Output::Text => {

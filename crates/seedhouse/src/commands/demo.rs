@@ -1,4 +1,4 @@
-//! `seedhouse demo`: models of every family at work in a fresh registry, then served. What is shown is in the binary; nothing is fetched.
+//! `seedhouse demo`: six kinds of models at work in a fresh registry, then served. What is shown is in the binary; nothing is fetched.
 //!
 //! ```text
 //! pack          the models that `scripts/demo_pack.py` trained, and the receipts of their figures

@@ -54,14 +54,5 @@ fn remeasure(service: &Service, arguments: &EvaluateArguments, number: usize, ou
             }
         }
     }
-    match again.agrees {
-        true => Ok(()),
-        false => {
-            let what = format!("receipt {number} of `{}`", again.model_id);
-            let differing = again.figures.values().map(|figure| (figure.now - figure.receipt).abs());
-            let measured = differing.fold(0.0, f64::max);
-            Err(Error::BeyondLimit { what: format!("the difference from {what}"), measured, limit: again.tolerance }
-                .into())
-        }
-    }
+    Ok(again.check()?)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seedhouse_core::{Error, Job, JobId, JobKind, JobState, Result};
+use seedhouse_core::{Error, Job, JobId, JobKind, Result};
 use seedhouse_service::{Service, Worker};
 use serde::de::DeserializeOwned;
 
@@ -26,16 +26,7 @@ pub(super) fn work_on(service: &Service, id: JobId) -> Result<Job> {
 /// # Errors
 /// Those of [`work_on`] and of the job.
 pub(super) fn result_of<T: DeserializeOwned>(service: &Service, id: JobId) -> Result<T> {
-    let job = work_on(service, id)?;
-    match (job.state, job.result, job.error) {
-        (JobState::Succeeded, Some(result), _) => serde_json::from_value(result)
-            .map_err(|error| Error::Internal(format!("the result of job {id} cannot be read: {error}"))),
-        (_, _, Some(error)) => Err(Error::Remote { code: error.code, message: error.message, hint: error.hint }),
-        (JobState::Cancelled, ..) => Err(Error::Cancelled),
-        (state, ..) => Err(Error::Changed {
-            what: format!("job `{id}`"),
-            expected: "an end".into(),
-            actual: format!("a job that is {state}"),
-        }),
-    }
+    let result = work_on(service, id)?.into_result()?;
+    serde_json::from_value(result)
+        .map_err(|error| Error::Internal(format!("the result of job {id} cannot be read: {error}")))
 }

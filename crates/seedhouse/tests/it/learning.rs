@@ -77,7 +77,7 @@ fn trained_version_has_files_figures_and_receipts() {
     let row = seedhouse.json(&["predict", "advice", "--row", r#"{"rain": 4, "soil": "clay"}"#]);
     let answer = row["targets"]["氮肥"].as_f64().unwrap();
     assert!((answer - 7.0).abs() < 1.5, "{row}");
-    let checkpoints = std::fs::read_dir(seedhouse.root().join("training")).unwrap();
+    let checkpoints = std::fs::read_dir(seedhouse.root().join("work")).unwrap();
     assert_eq!(checkpoints.count(), 0, "checkpoints go when they are not needed any more");
 }
 
@@ -94,6 +94,31 @@ fn receipt_is_measured_again_and_agrees() {
     let limited = seedhouse.json(&["evaluate", "advice", "--data", "fields", "--limit", "10", "--against", "advice"]);
     assert_eq!(limited["receipt"]["dataset"]["examples"], 10);
     assert_eq!(limited["difference"]["r2"], 0.0);
+}
+
+#[test]
+fn measurement_of_what_a_model_learned_from_became_its_accuracy() {
+    let seedhouse = Seedhouse::new();
+    let record = trained(&seedhouse);
+    for more in [["--split", "train"], ["--limit", "10"]] {
+        let measured = seedhouse.json(&[&["evaluate", "advice", "--data", "fields"][..], &more].concat());
+        assert_ne!(measured["receipt"]["metrics"]["r2"], record["metrics"]["r2"], "{more:?}");
+        assert_eq!(seedhouse.json(&["show", "advice"])["metrics"], record["metrics"], "{more:?}");
+    }
+    let whole = seedhouse.json(&["evaluate", "advice", "--data", "fields"]);
+    assert!(whole["receipt"]["metrics"]["latency_ms_p50"].as_f64().unwrap() > 0.0, "{whole}");
+    let now = seedhouse.json(&["show", "advice"]);
+    assert_eq!(now["metrics"]["latency_ms_p95"], whole["receipt"]["metrics"]["latency_ms_p95"]);
+    assert_eq!(now["receipts"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn receipt_of_a_training_was_said_to_disagree() {
+    let seedhouse = Seedhouse::new();
+    trained(&seedhouse);
+    seedhouse
+        .run(&["evaluate", "advice", "--receipt", "1"])
+        .assert_failed(2, &["no measurement on a dataset", "seedhouse train advice"]);
 }
 
 /// Pictures of two classes that a small network tells apart: a bright and a dark half.
@@ -265,6 +290,9 @@ fn model_is_converted_and_answers_the_same() {
     assert_eq!(made["digest"], seedhouse_core::Digest::of(&bytes).to_string());
     seedhouse.run(&["convert", "advice", "--format", "gguf", "--output", folder]).assert_failed(10, &["gguf"]);
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "what failed leaves nothing");
+    let again = seedhouse.run(&["convert", "advice", "--format", "onnx", "--output", folder]);
+    again.assert_failed(2, &["advice_v1.onnx"]);
+    assert_eq!(std::fs::read(path).unwrap(), bytes, "what has the name stays");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Service {
             JobKind::Import => run(job, |request| self.run_import(request, progress)),
             JobKind::Backup => run(job, |request| self.run_backup(job, request, progress)),
             JobKind::Restore => run(job, |request| self.run_restore(request, progress)),
-            JobKind::Train => run(job, |request: TrainJob| self.run_training(job.id, &request, progress)),
+            JobKind::Train => run(job, |request: TrainJob| self.run_training(job, &request, progress)),
             JobKind::Evaluate => run(job, |request: EvaluateJob| self.evaluate(&request, progress)),
             JobKind::Quantize => run(job, |request: QuantiseJob| self.quantise(&request, progress)),
         }

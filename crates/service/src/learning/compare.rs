@@ -1,19 +1,22 @@
-//! Two versions on the same examples: what the second one loses, and how much faster it is.
+//! Two versions on the same examples: what the second one loses, and how much faster it is. How long single calls take.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use seedhouse_core::dataset::Dataset;
-use seedhouse_core::{Progress, ProgressUnit, Result};
-use seedhouse_engine::scoring::compare_texts;
-use seedhouse_engine::{ImageInput, ImagineRequest, Patience, Slot, TabularRequest};
+use seedhouse_core::{Progress, ProgressUnit, Result, Unwatched};
+use seedhouse_engine::scoring::{TextScore, compare_texts};
+use seedhouse_engine::{ImageInput, ImagineRequest, Patience, Slot, TabularRequest, Takes};
 use serde_json::{Value, json};
 
 use super::measure::{Examples, Measured, POLICIES, dataset_rows, measure, picture, texts_at};
 
 /// How often both are timed, one after the other.
 const ROUNDS: usize = 15;
+
+/// Calls of a measurement of latency.
+const CALLS_TIMED: usize = 40;
 
 /// The least time of one timing; calls are repeated until it is over.
 const LEAST_TIME: Duration = Duration::from_millis(40);
@@ -39,17 +42,20 @@ pub(crate) fn compare(
     examples: Examples<'_>,
     progress: &dyn Progress,
 ) -> Result<Compared> {
-    let (measured_first, measured_second) = (measure(first, examples, progress)?, measure(second, examples, progress)?);
-    let mut both = BTreeMap::new();
-    if let Dataset::Text(texts) = examples.dataset {
-        let places = examples.places()?;
-        progress.stage("comparing what both predict", Some(places.len() as u64), ProgressUnit::Items);
-        let (_, _, agreement) = compare_texts(first, second, &texts_at(texts, &places), progress)?;
-        let figures =
-            [("top1_agreement", agreement.same_choice_share()), ("kl_divergence", agreement.mean_divergence())];
-        both.extend(figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    }
-    Ok(Compared { first: measured_first, second: measured_second, both })
+    let (Takes::Text, Dataset::Text(texts)) = (first.takes(), examples.dataset) else {
+        let (first, second) = (measure(first, examples, progress)?, measure(second, examples, progress)?);
+        return Ok(Compared { first, second, both: BTreeMap::new() });
+    };
+    // What both predict is computed once, for their own figures and for how far they agree.
+    let places = examples.places()?;
+    progress.stage("measuring both", Some(places.len() as u64), ProgressUnit::Items);
+    let started = Instant::now();
+    let (one, other, agreement) = compare_texts(first, second, &texts_at(texts, &places), progress)?;
+    let seconds = started.elapsed().as_secs_f64() / 2.0;
+    let measured = |score: &TextScore| Measured::of_texts(score, places.len(), seconds);
+    let figures = [("top1_agreement", agreement.same_choice_share()), ("kl_divergence", agreement.mean_divergence())];
+    let both = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    Ok(Compared { first: measured(&one), second: measured(&other), both })
 }
 
 /// The figure by which a loss is told, and whether more of it is better.
@@ -94,7 +100,7 @@ pub(crate) fn time_both(
     examples: Examples<'_>,
     progress: &dyn Progress,
 ) -> Result<Speedup> {
-    let call = Call::of(examples)?;
+    let call = Call::of(first, examples, usize::MAX)?;
     progress.stage("timing both in turns", Some(ROUNDS as u64), ProgressUnit::Items);
     // The first call of a version finds nothing in caches.
     call.seconds(first, Duration::ZERO)?;
@@ -131,23 +137,41 @@ fn median(numbers: &mut [f64]) -> f64 {
     }
 }
 
+/// How long a call for one example takes, in milliseconds: the median, and what 95 of 100 calls stay below.
+pub(crate) fn latency(slot: &Slot, examples: Examples<'_>, progress: &dyn Progress) -> Result<(f64, f64)> {
+    let call = Call::of(slot, examples, 1)?;
+    progress.stage("timing single examples", Some(CALLS_TIMED as u64), ProgressUnit::Items);
+    call.seconds(slot, Duration::ZERO)?;
+    let mut times = Vec::with_capacity(CALLS_TIMED);
+    for _ in 0..CALLS_TIMED {
+        progress.check()?;
+        times.push(call.seconds(slot, Duration::ZERO)? * 1e3);
+        progress.advance(1);
+    }
+    let median = median(&mut times);
+    Ok((median, times[CALLS_TIMED * 95 / 100]))
+}
+
 /// A call that is timed.
 enum Call<'d> {
     Rows(TabularRequest),
     Pictures(Vec<ImageInput>),
     Texts(Vec<&'d str>),
+    /// One step for so many images.
     Drawing(usize),
 }
 
 impl<'d> Call<'d> {
-    fn of(examples: Examples<'d>) -> Result<Call<'d>> {
+    /// Returns a call for the first examples, at most so many.
+    fn of(slot: &Slot, examples: Examples<'d>, most: usize) -> Result<Call<'d>> {
         let places = examples.places()?;
-        let first = |count: usize| &places[..places.len().min(count)];
+        let first = |count: usize| &places[..places.len().min(count).min(most)];
         Ok(match examples.dataset {
             Dataset::Table(table) => {
                 let rows = dataset_rows(table, first(ROWS_TIMED))?;
                 Call::Rows(TabularRequest { rows, policies: POLICIES })
             }
+            Dataset::Images(_) if matches!(slot.takes(), Takes::Wishes) => Call::Drawing(first(PICTURES_TIMED).len()),
             Dataset::Images(images) => {
                 let inputs = first(PICTURES_TIMED).iter().map(|place| picture(images, *place).map(ImageInput::Pixels));
                 Call::Pictures(inputs.collect::<Result<_>>()?)
@@ -160,7 +184,7 @@ impl<'d> Call<'d> {
         match self {
             Call::Rows(request) => format!("{} rows", request.rows.len()),
             Call::Pictures(pictures) => format!("{} pictures", pictures.len()),
-            Call::Texts(texts) => format!("scoring {} texts", texts.len()),
+            Call::Texts(texts) => format!("scoring {} text", texts.len()),
             Call::Drawing(samples) => format!("a denoising step of {samples} pictures"),
         }
     }
@@ -180,11 +204,8 @@ impl<'d> Call<'d> {
     fn run(&self, slot: &Slot) -> Result<()> {
         match self {
             Call::Rows(request) => slot.predict_rows(request, &Patience::default()).map(drop),
-            Call::Pictures(pictures) => match slot.takes() {
-                seedhouse_engine::Takes::Wishes => Call::Drawing(pictures.len()).run(slot),
-                _ => slot.classify_all(pictures, Some(1), &Patience::default()).map(drop),
-            },
-            Call::Texts(texts) => slot.score_texts(texts, &seedhouse_core::Unwatched).map(drop),
+            Call::Pictures(pictures) => slot.classify_all(pictures, Some(1), &Patience::default()).map(drop),
+            Call::Texts(texts) => slot.score_texts(texts, &Unwatched).map(drop),
             Call::Drawing(samples) => {
                 let request = ImagineRequest { samples: *samples, steps: Some(1), ..ImagineRequest::default() };
                 slot.imagine(&request, &mut |_| ControlFlow::Continue(())).map(drop)

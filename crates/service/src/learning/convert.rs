@@ -14,8 +14,8 @@ use seedhouse_engine::{LoadRequest, SlotOptions};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::receipts::required_manifest;
 use crate::Service;
+use crate::new_file::{IfTaken, taken};
 
 /// The greatest difference of an output, as a share of the greatest output, with which a conversion is taken as the same model. Decoders of
 /// ours keep keys and values with 11 bits.
@@ -44,22 +44,23 @@ pub struct Conversion {
 }
 
 impl Service {
-    /// Writes a version in another format into a folder, under its id. What has the name is replaced.
+    /// Writes a version in another format into a folder, under its id.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unsupported`] for a family that the format does not know; [`Error::BeyondLimit`] when what was
-    /// written answers differently; [`Error::Io`]; [`Error::Cancelled`]. Nothing is left behind then.
+    /// written answers differently; [`Error::Invalid`] when the name is taken and stays; [`Error::Io`]; [`Error::Cancelled`]. Nothing is left
+    /// behind then.
     pub fn convert(
         &self,
         reference: &Reference,
         format: ModelFormat,
         folder: &Path,
+        if_taken: IfTaken,
         progress: &dyn Progress,
     ) -> Result<Conversion> {
         let entry = self.store.version(reference)?;
         entry.record.check_servable("converting")?;
-        self.require_intact(&entry)?;
-        let files = self.stored_files(&required_manifest(&entry)?)?;
+        let files = self.intact_files(&entry)?;
         fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
         let mut builder = tempfile::Builder::new();
         let work =
@@ -76,7 +77,7 @@ impl Service {
             return Err(Error::BeyondLimit { what, measured, limit });
         }
         let manifest = manifest_of(&written)?;
-        let path = put(&made.files, folder, name)?;
+        let path = put(&made.files, folder, name, if_taken)?;
         let digest = match manifest.files() {
             [only] => only.digest,
             _ => manifest.digest(),
@@ -138,15 +139,26 @@ fn manifest_of(files: &[LocalFile]) -> Result<Manifest> {
 }
 
 /// Gives what was written its name: one file as it is called, several in a folder.
-fn put(files: &[ProducedFile], folder: &Path, name: &str) -> Result<PathBuf> {
-    if let [only] = files {
-        let path = folder.join(only.path.file_name());
-        fs::rename(&only.local, &path).map_err(Error::io("write", &path))?;
-        return Ok(path);
+fn put(files: &[ProducedFile], folder: &Path, name: &str, if_taken: IfTaken) -> Result<PathBuf> {
+    for file in files {
+        let written = fs::File::open(&file.local).and_then(|written| written.sync_all());
+        written.map_err(Error::io("sync", &file.local))?;
     }
-    let path = folder.join(name);
-    if path.exists() {
-        fs::remove_dir_all(&path).map_err(Error::io("replace the folder", &path))?;
+    let [only] = files else { return put_folder(files, &folder.join(name), if_taken) };
+    let path = folder.join(only.path.file_name());
+    if if_taken == IfTaken::Refuse && path.symlink_metadata().is_ok() {
+        return Err(taken(&path));
+    }
+    fs::rename(&only.local, &path).map_err(Error::io("write", &path))?;
+    Ok(path)
+}
+
+fn put_folder(files: &[ProducedFile], path: &Path, if_taken: IfTaken) -> Result<PathBuf> {
+    if path.symlink_metadata().is_ok() {
+        if if_taken == IfTaken::Refuse {
+            return Err(taken(path));
+        }
+        fs::remove_dir_all(path).map_err(Error::io("replace the folder", path))?;
     }
     for file in files {
         let place = path.join(file.path.as_str());
@@ -155,5 +167,5 @@ fn put(files: &[ProducedFile], folder: &Path, name: &str) -> Result<PathBuf> {
         }
         fs::rename(&file.local, &place).map_err(Error::io("write", &place))?;
     }
-    Ok(path)
+    Ok(path.to_owned())
 }

@@ -5,6 +5,7 @@ use seedhouse_core::runtime::LocalFiles;
 use seedhouse_core::{Entry, Error, Reference, Result};
 use serde_json::{Map, Value};
 
+use super::receipts::required_manifest;
 use crate::Service;
 
 /// The key of a record's `metadata` under which the declaration stands, and the field with what was counted.
@@ -36,12 +37,14 @@ impl Service {
 
     /// Reads the examples, after a look whether the files are what was registered.
     pub(crate) fn read_dataset(&self, entry: &Entry) -> Result<Dataset> {
-        self.require_intact(entry)?;
-        let manifest = entry.record.manifest()?;
-        let manifest = manifest
-            .ok_or_else(|| Error::invalid("dataset", &entry.record.model_id, "must name a dataset with files"))?;
-        let files = self.stored_files(&manifest)?;
+        let files = self.intact_files(entry)?;
         self.learning()?.datasets.read(&files, &declaration(&entry.record.metadata())?)
+    }
+
+    /// Returns the files of a version, after a look whether they are what was registered.
+    pub(crate) fn intact_files(&self, entry: &Entry) -> Result<LocalFiles> {
+        self.require_intact(entry)?;
+        self.stored_files(&required_manifest(entry)?)
     }
 }
 

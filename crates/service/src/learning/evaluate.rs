@@ -9,7 +9,7 @@ use seedhouse_engine::SlotOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::compare::{Compared, compare};
+use super::compare::{Compared, compare, latency};
 use super::measure::{Examples, Measured, measure};
 use super::receipts::{ReceiptOf, json_of, measured_on, required_digest};
 use crate::jobs::JobRequest;
@@ -95,7 +95,7 @@ impl Service {
         self.submit(request, &request.actor)
     }
 
-    /// Measures a version and writes the figures, with a receipt, into its record.
+    /// Measures a version and writes a receipt into its record; the figures as well, when the whole held-out part was measured.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] when the dataset holds nothing that the version answers; those of loading;
@@ -105,8 +105,7 @@ impl Service {
         let against = request.against.as_ref().map(|against| self.store.version(against)).transpose()?;
         let dataset_entry = self.dataset(&request.dataset)?;
         let (receipt, difference) = self.evaluated(&entry, against.as_ref(), &dataset_entry, request, progress)?;
-        let metrics = receipt.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
-        let edit = Edit::MeasuredMetrics { metrics, receipt: json_of(&receipt)? };
+        let edit = Edit::MeasuredMetrics { metrics: of_the_record(&receipt), receipt: json_of(&receipt)? };
         let model_id = entry.record.model_id.clone();
         let origin = Origin { actor: request.actor.clone(), reason: Some(receipt.command.clone()) };
         // By its id: a reference may have come to mean another version meanwhile.
@@ -141,11 +140,13 @@ impl Service {
                 (second, metrics)
             }
         };
+        let (median, slow) = latency(&slot, examples, progress)?;
         metrics.insert("examples_per_second".into(), measured.throughput());
+        metrics.extend([("latency_ms_p50".to_owned(), median), ("latency_ms_p95".to_owned(), slow)]);
         let receipt = self.receipt(ReceiptOf {
             kind: ReceiptKind::Evaluation,
             digest: required_digest(entry)?,
-            dataset: Some(measured_on(dataset_entry, request.part, request.limit, &measured)?),
+            dataset: Some(measured_on(dataset_entry, request.part, request.limit, measured.examples)?),
             against,
             metrics,
             details: measured.details,
@@ -173,8 +174,9 @@ impl Service {
     ) -> Result<Remeasured> {
         let entry = self.store.version(reference)?;
         let receipt = entry.record.receipt(number)?;
-        let Some(on) = &receipt.dataset else {
-            return Err(Error::invalid("receipt", number, "was not measured on a dataset"));
+        let Some(on) = receipt.dataset.as_ref().filter(|_| receipt.kind != ReceiptKind::Training) else {
+            let rule = format!("is no measurement on a dataset; its command is `{}`", receipt.command);
+            return Err(Error::invalid("receipt", number, rule));
         };
         let dataset_entry = self.dataset(&on.model_id.as_str().parse()?)?;
         require_digest(&dataset_entry, on.digest)?;
@@ -201,7 +203,10 @@ impl Service {
             .iter()
             .filter_map(|(name, then)| Some((name.clone(), Difference { receipt: *then, now: *now.get(name)? })))
             .collect();
-        let agrees = !figures.is_empty() && figures.values().all(|figure| figure.agrees(tolerance));
+        if figures.is_empty() {
+            return Err(Error::invalid("receipt", number, "has no figure that is the same at every measurement"));
+        }
+        let agrees = figures.values().all(|figure| figure.distance() <= tolerance);
         Ok(Remeasured { model_id: entry.record.model_id, receipt: number, agrees, tolerance, figures })
     }
 }
@@ -210,10 +215,36 @@ impl Service {
 pub(crate) const DROP: &str = "accuracy_drop";
 
 impl Difference {
-    /// A tolerance is of the figure itself where that is above 1, such as a perplexity.
-    fn agrees(self, tolerance: f64) -> bool {
-        (self.receipt - self.now).abs() <= tolerance * self.receipt.abs().max(1.0)
+    /// Returns how far both are apart: of a figure above 1, such as a perplexity, as a share of it.
+    fn distance(self) -> f64 {
+        (self.receipt - self.now).abs() / self.receipt.abs().max(1.0)
     }
+}
+
+impl Remeasured {
+    /// Checks that every figure agrees.
+    ///
+    /// # Errors
+    /// [`Error::BeyondLimit`] naming the figure that is furthest off.
+    pub fn check(&self) -> Result<()> {
+        let furthest = self.figures.iter().max_by(|(_, one), (_, other)| one.distance().total_cmp(&other.distance()));
+        match furthest {
+            Some((name, figure)) if !self.agrees => Err(Error::BeyondLimit {
+                what: format!("the distance of `{name}` of `{}` from receipt {}", self.model_id, self.receipt),
+                measured: figure.distance(),
+                limit: self.tolerance,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the figures that a measurement writes into the record's `metrics`: those of the whole held-out part. What was measured on what
+/// a model learned from, or on some examples, stands in its receipt alone.
+pub(crate) fn of_the_record(receipt: &Receipt) -> Vec<(String, f64)> {
+    let is_held_out = receipt.dataset.as_ref().is_some_and(|on| on.part == SplitPart::Test && on.limit.is_none());
+    let figures = receipt.metrics.iter().filter(|_| is_held_out);
+    figures.map(|(name, value)| (name.clone(), *value)).collect()
 }
 
 fn require_digest(entry: &Entry, expected: seedhouse_core::Digest) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use seedhouse_core::dataset::{Column, ColumnValues, Dataset, ImageDataset, SplitPart, TableDataset, TextDataset};
 use seedhouse_core::evaluation::{ClassCounts, RegressionSums};
 use seedhouse_core::{Error, Progress, ProgressUnit, Result};
-use seedhouse_engine::scoring::DenoisingExamples;
+use seedhouse_engine::scoring::{DenoisingExamples, TextScore};
 use seedhouse_engine::{
     Cell, ImageInput, OutOfRange, Patience, PixelImage, PixelRows, Row, RowAnswer, RowOutcome, Slot, TabularPolicies,
     TabularRequest, Takes, UnknownCategory, UnknownFeature,
@@ -49,6 +49,12 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Returns what scores of so many texts are as a measurement.
+    pub(crate) fn of_texts(score: &TextScore, examples: usize, seconds: f64) -> Measured {
+        let (quality, details) = of_score(score);
+        Measured { examples: examples as u64, quality, details, seconds }
+    }
+
     /// Returns examples per second.
     pub(crate) fn throughput(&self) -> f64 {
         self.examples as f64 / self.seconds.max(f64::MIN_POSITIVE)
@@ -293,9 +299,12 @@ pub(crate) fn picture(images: &ImageDataset, place: usize) -> Result<PixelImage>
 }
 
 fn texts(slot: &Slot, texts: &TextDataset, places: &[usize], progress: &dyn Progress) -> Result<Figures> {
-    let score = slot.score_texts(&texts_at(texts, places), progress)?;
+    slot.score_texts(&texts_at(texts, places), progress).map(|score| of_score(&score))
+}
+
+fn of_score(score: &TextScore) -> Figures {
     let figures = [("perplexity".to_owned(), score.perplexity()), ("accuracy".to_owned(), score.accuracy())];
-    Ok((named(figures), json!({ "tokens": score.tokens })))
+    (named(figures), json!({ "tokens": score.tokens }))
 }
 
 pub(crate) fn texts_at<'t>(texts: &'t TextDataset, places: &[usize]) -> Vec<&'t str> {

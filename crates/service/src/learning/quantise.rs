@@ -8,15 +8,16 @@ use seedhouse_core::dataset::SplitPart;
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
 use seedhouse_core::training::ProducedFile;
 use seedhouse_core::{
-    Digest, Edit, Entry, Error, HoldKind, Job, JobKind, Kind, Manifest, ModelId, Progress, QuantizationType,
-    QuantizeTask, ReceiptKind, Reference, Registration, Relation, Result, Selector, Status,
+    Action, Change, Digest, Edit, Entry, Error, HoldKind, Job, JobKind, Kind, Manifest, ModelId, Progress,
+    QuantizationType, QuantizeTask, Receipt, ReceiptKind, Reference, Registration, Relation, Result, Selector, Status,
+    Update,
 };
 use seedhouse_engine::{LoadRequest, SlotOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::compare::{Compared, Speedup, compare, time_both};
-use super::evaluate::{DROP, held_out, with_details};
+use super::evaluate::{DROP, held_out, of_the_record, with_details};
 use super::measure::Examples;
 use super::receipts::{ReceiptOf, json_of, measured_on, required_manifest};
 use crate::jobs::JobRequest;
@@ -69,6 +70,9 @@ pub struct QuantisationReport {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// Figures that are about the version, whatever it was measured on.
+const OF_THE_VERSION: [&str; 2] = ["compression_ratio", "inference_speedup"];
+
 /// What was measured of a version before it is registered.
 struct Findings {
     compared: Option<Compared>,
@@ -117,21 +121,21 @@ impl Service {
     pub fn quantise(&self, request: &QuantiseJob, progress: &dyn Progress) -> Result<QuantisationReport> {
         let (entry, model_id, dataset) = self.check_quantisation(request)?;
         let (began, started) = (self.clock.now(), Instant::now());
-        self.require_intact(&entry)?;
         let manifest = required_manifest(&entry)?;
-        let files = self.stored_files(&manifest)?;
-        let folder = tempfile::tempdir().map_err(Error::io("make a folder", std::env::temp_dir()))?;
+        let files = self.intact_files(&entry)?;
         let metadata = entry.record.metadata();
-        let task = QuantizeTask {
-            files: &files,
-            metadata: &metadata,
-            precision: request.quantization_type,
-            folder: folder.path(),
+        let (made, received) = {
+            let folder = self.scratch_folder()?;
+            let task = QuantizeTask {
+                files: &files,
+                metadata: &metadata,
+                precision: request.quantization_type,
+                folder: folder.path(),
+            };
+            let made = self.learning()?.quantizer.quantize(&task, progress)?;
+            let received = self.receive_all(&made.files)?;
+            (made, received)
         };
-        let made = self.learning()?.quantizer.quantize(&task, progress)?;
-        let received = self.receive_all(&made.files)?;
-        // The store has its own copies.
-        folder.close().map_err(Error::io("remove a folder", std::env::temp_dir()))?;
         let local = local_files(&received);
         let found = self.examine_quantised(&entry, &model_id, &local, dataset.as_ref(), request, progress)?;
         if let (Some(limit), Some((_, drop))) = (request.max_drop, found.compared.as_ref().and_then(Compared::drop))
@@ -146,7 +150,7 @@ impl Service {
         let (metrics, details) = figures(&found, ratio);
         let measured_on = match (&dataset, &found.compared) {
             (Some(dataset), Some(compared)) => {
-                Some(measured_on(dataset, request.part, request.limit, &compared.second)?)
+                Some(measured_on(dataset, request.part, request.limit, compared.second.examples)?)
             }
             _ => None,
         };
@@ -162,25 +166,44 @@ impl Service {
             seconds: started.elapsed().as_secs_f64(),
         })?;
         let quantization = summary(&entry, request.quantization_type, ratio, &found);
-        let mut registration = self.quantised_registration(&entry, &model_id, &new_manifest, &local, &quantization)?;
+        let registration = self.quantised_registration(&entry, &model_id, &new_manifest, &local, &quantization)?;
         let _hold = self.artifacts.hold(HoldKind::Shared)?;
         for file in received {
             self.artifacts.publish(file.staged)?;
         }
-        let edit = Edit::MeasuredMetrics {
-            metrics: metrics.iter().map(|(name, value)| (name.clone(), *value)).collect(),
-            receipt: json_of(&receipt)?,
-        };
-        add_measured(&mut registration.fields, &edit);
-        let registered = self.apply_registration(request.actor.clone(), registration)?;
+        self.register_measured(request.actor.clone(), registration, &model_id, &receipt)?;
         Ok(QuantisationReport {
-            model_id: registered.record.model_id.clone(),
+            model_id,
             digest: new_manifest.digest(),
             quantization,
             quantized_tensors: made.quantized_tensors,
             kept_tensors: made.kept_tensors,
             metrics,
         })
+    }
+
+    /// Registers a version together with what was measured of it: both or nothing.
+    fn register_measured(
+        &self,
+        actor: String,
+        registration: Registration,
+        model_id: &ModelId,
+        receipt: &Receipt,
+    ) -> Result<()> {
+        let manifest = registration.manifest.clone();
+        // How small and how fast it is was measured whatever the examples were; how good it is, only on all that are held out.
+        let mut metrics = of_the_record(receipt);
+        let own = receipt.metrics.iter().filter(|(name, _)| OF_THE_VERSION.contains(&name.as_str()));
+        metrics.extend(own.map(|(name, value)| (name.clone(), *value)));
+        let edits = vec![Edit::MeasuredMetrics { metrics, receipt: json_of(receipt)? }];
+        let update = Update { model_id: model_id.clone(), expected_revision: None, edits };
+        let change = |action: Action| Change { at: self.clock.now(), actor: actor.clone(), reason: None, action };
+        let changes = vec![change(Action::Register(Box::new(registration))), change(Action::Update(update))];
+        let applied = self.store.apply_all(changes, None)?;
+        if let (Some(applied), Some(manifest)) = (applied.last(), &manifest) {
+            self.link(&applied.entry, manifest);
+        }
+        Ok(())
     }
 
     /// Returns the version that was made from another with fewer bits.
@@ -302,17 +325,6 @@ fn summary(entry: &Entry, kind: QuantizationType, ratio: f64, found: &Findings) 
         "accuracy_drop": found.compared.as_ref().and_then(Compared::drop).map(|(_, drop)| drop),
         "inference_speedup": found.speedup.as_ref().map(|speedup| speedup.median),
     })
-}
-
-/// Writes measured figures among the fields of a version that is going to be registered.
-fn add_measured(fields: &mut Map<String, Value>, edit: &Edit) {
-    let Edit::MeasuredMetrics { metrics, receipt } = edit else { return };
-    let figures: Map<String, Value> = metrics.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
-    if let Some(accuracy) = figures.get("accuracy") {
-        fields.insert("accuracy".into(), accuracy.clone());
-    }
-    fields.insert("metrics".into(), Value::Object(figures));
-    fields.insert("receipts".into(), Value::Array(vec![receipt.clone()]));
 }
 
 fn command(entry: &Entry, request: &QuantiseJob, dataset: Option<&Entry>) -> String {

@@ -8,7 +8,6 @@ use seedhouse_core::{
 };
 use serde_json::Value;
 
-use super::measure::Measured;
 use crate::Service;
 
 /// What a receipt is about.
@@ -47,17 +46,12 @@ impl Service {
 }
 
 /// Returns what the receipt calls the examples.
-pub(crate) fn measured_on(
-    dataset: &Entry,
-    part: SplitPart,
-    limit: Option<u64>,
-    measured: &Measured,
-) -> Result<MeasuredOn> {
+pub(crate) fn measured_on(dataset: &Entry, part: SplitPart, limit: Option<u64>, examples: u64) -> Result<MeasuredOn> {
     Ok(MeasuredOn {
         model_id: dataset.record.model_id.clone(),
         digest: required_digest(dataset)?,
         part,
-        examples: measured.examples,
+        examples,
         limit,
     })
 }
@@ -67,10 +61,17 @@ pub(crate) fn required_digest(entry: &Entry) -> Result<Digest> {
     entry.record.digest().ok_or_else(missing)
 }
 
-/// Returns the files of a version that is served, so that it has some.
+/// Returns the files of a version.
+///
+/// # Errors
+/// [`Error::WrongTask`] when it has none.
 pub(crate) fn required_manifest(entry: &Entry) -> Result<Manifest> {
-    let missing = || Error::Internal(format!("`{}` is served and has no files", entry.record.model_id));
-    entry.record.manifest()?.ok_or_else(missing)
+    let none = || Error::WrongTask {
+        model_id: entry.record.model_id.to_string(),
+        task: "reading its files",
+        reason: "the version has no files".into(),
+    };
+    entry.record.manifest()?.ok_or_else(none)
 }
 
 /// Returns a receipt as the record keeps it.
