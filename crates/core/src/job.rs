@@ -44,6 +44,8 @@ pub enum JobKind {
     Backup,
     /// Brings the registry to the state in a backup, or to that of an earlier time.
     Restore,
+    /// Fetches a repository of a hub and registers it.
+    Pull,
     /// Trains a version.
     Train,
     /// Measures a version on a dataset.
@@ -218,12 +220,13 @@ pub struct JobQuery {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 8] = [
+    pub const ALL: [JobKind; 9] = [
         JobKind::Scrub,
         JobKind::Export,
         JobKind::Import,
         JobKind::Backup,
         JobKind::Restore,
+        JobKind::Pull,
         JobKind::Train,
         JobKind::Evaluate,
         JobKind::Quantize,
@@ -233,7 +236,9 @@ impl JobKind {
     pub fn is_computing(self) -> bool {
         match self {
             JobKind::Train | JobKind::Evaluate | JobKind::Quantize => true,
-            JobKind::Scrub | JobKind::Export | JobKind::Import | JobKind::Backup | JobKind::Restore => false,
+            JobKind::Scrub | JobKind::Export | JobKind::Import | JobKind::Backup | JobKind::Restore | JobKind::Pull => {
+                false
+            }
         }
     }
 
@@ -245,6 +250,7 @@ impl JobKind {
             JobKind::Import => "import",
             JobKind::Backup => "backup",
             JobKind::Restore => "restore",
+            JobKind::Pull => "pull",
             JobKind::Train => "train",
             JobKind::Evaluate => "evaluate",
             JobKind::Quantize => "quantize",

@@ -12,7 +12,7 @@
 //! tables   tabular (features, classes and targets of models of tables)
 //! learning dataset, training, quantization, exporter, graph (a model as operators, between who knows and who writes);
 //!          evaluation (figures), receipt (measurements with their provenance)
-//! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, runtime, clock
+//! ports    metadata_store (snapshot), artifact_store, upload_store, token_store, job_store, repair_source, hub, runtime, clock
 //! errors   error (a closed set of codes; every front end computes its own shape from the code), panic_text
 //! ```
 
@@ -32,6 +32,7 @@ pub mod evaluation;
 mod event;
 mod exporter;
 mod graph;
+mod hub;
 mod hyper_parameters;
 mod integrity;
 mod job;
@@ -79,6 +80,7 @@ pub use error::{Code, Error, Kind, Result};
 pub use event::{Event, Happening};
 pub use exporter::{ExportTask, Exported, Exporter, ModelFormat};
 pub use graph::{Dimension, Graph, GraphAttribute, GraphNode, GraphValue};
+pub use hub::{Hub, HubDigest, HubFile, HubSnapshot, HubSource};
 pub use hyper_parameters::{Checked, check_hyper_parameters};
 pub use integrity::{Damage, DamagedFile, Examination, Integrity};
 pub use job::{

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seedhouse_api::{AllowedHost, AllowedOrigin, MetricsAliases};
 use seedhouse_core::{
-    Alias, Cursor, Filter, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role, Share,
-    Status, Timestamp, TokenName, Version,
+    Alias, Cursor, Filter, HubSource, JobId, JobKind, JobState, ModelId, ModelName, Order, Reference, Relation, Role,
+    Share, Status, Timestamp, TokenName, Version,
 };
 use seedhouse_service::{OutOfRange, UnknownCategory, UnknownFeature};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::learning::{
     ConvertArguments, DatasetArguments, EvaluateArguments, QuantizeArguments, TrainArguments,
 };
+use crate::hub::HubArguments;
 use crate::language_settings::LanguageArguments;
 use crate::lifetime::Lifetime;
 use crate::memory_budget::MemoryBudget;
@@ -51,6 +52,9 @@ pub(crate) struct Cli {
     /// install` put into the registry's folder
     #[arg(long, global = true, value_name = "PATH|off|auto", env = "SEEDHOUSE_ONNX_RUNTIME", default_value = "auto")]
     pub(crate) onnx_runtime: OnnxLibrary,
+
+    #[command(flatten)]
+    pub(crate) hub: HubArguments,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -127,6 +131,8 @@ pub(crate) enum Command {
     Export(ExportArguments),
     /// Take in versions from an archive or a folder
     Import(ImportArguments),
+    /// Fetch a model from a hub and register it: verified, and pinned to its commit
+    Pull(PullArguments),
     /// Register files as a dataset: counted, split, named by their digest
     Dataset(DatasetArguments),
     /// Train a model on a dataset, or train a version further
@@ -689,6 +695,24 @@ pub(crate) struct ImportArguments {
     /// For a bundle: point aliases at the versions that they pointed at in the source
     #[arg(long)]
     pub(crate) take_aliases: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArguments {
+    /// `hf:owner/name`, or `hf:owner/name@revision` for a branch, a tag or a commit
+    pub(crate) source: HubSource,
+
+    /// The model's base name; by default the repository's name without its owner
+    #[arg(long)]
+    pub(crate) name: Option<ModelName>,
+
+    /// The version label; by default the next one
+    #[arg(long)]
+    pub(crate) version: Option<Version>,
+
+    /// Which files, `*` for any characters; may be repeated. By default the weights in one format, and what belongs to them
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod list;
 mod load;
 mod predict;
 mod ps;
+mod pull;
 mod quantize;
 mod register;
 mod restore;
@@ -86,7 +87,11 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Jobs { command } => {
             let default = JobsCommand::default();
-            jobs::run(&Registry::open(&cli.root)?.service, command.as_ref().unwrap_or(&default), output)?;
+            jobs::run(
+                &Registry::open_with(&cli.root, loading(cli))?.service,
+                command.as_ref().unwrap_or(&default),
+                output,
+            )?;
         }
         Command::Adopt(arguments) => adopt::run(&cli.root, &cli.onnx_runtime, arguments, output)?,
         Command::Backup(arguments) => backup::run(&cli.root, arguments, output)?,
@@ -95,6 +100,11 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Import(arguments) => {
             let registry = Registry::open_or_create_with(&cli.root, loading(cli))?;
             import::run(&registry.service, arguments, output)?;
+            registry.close()?;
+        }
+        Command::Pull(arguments) => {
+            let registry = Registry::open_or_create_with(&cli.root, loading(cli))?;
+            pull::run(&registry.service, arguments, output)?;
             registry.close()?;
         }
         Command::Dataset(arguments) => {
@@ -126,7 +136,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             predict::run(&Registry::open_with(&cli.root, loading(cli))?.service, arguments, output)?;
         }
         Command::Solve(arguments) => solve::run(&Registry::open(&cli.root)?.service, arguments, output)?,
-        Command::Serve(arguments) => serve::run(&cli.root, arguments, &cli.onnx_runtime, output)?,
+        Command::Serve(arguments) => serve::run(&cli.root, arguments, loading(cli), output)?,
         Command::Runtime(command) => runtime::run(&cli.root, command, output)?,
         Command::Ps(arguments) => ps::run(arguments, output)?,
         Command::Load(arguments) => load::load(arguments, output)?,
@@ -144,7 +154,7 @@ fn of(cli: &Cli, language: &LanguageArguments) -> Result<Serving> {
 
 /// What a command asks that loads models.
 fn loading(cli: &Cli) -> Serving {
-    Serving { onnx: cli.onnx_runtime.clone(), ..Serving::default() }
+    Serving { onnx: cli.onnx_runtime.clone(), hub: cli.hub.clone(), ..Serving::default() }
 }
 
 /// Runs a command that changes a registry that exists, and brings `metadata.json` up to date.

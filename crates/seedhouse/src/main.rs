@@ -10,6 +10,7 @@ mod exit_code;
 mod exporters;
 mod failure;
 mod host;
+mod hub;
 mod language_settings;
 mod lifetime;
 mod memory_budget;
@@ -20,6 +21,7 @@ mod registry;
 mod remote;
 mod short_time;
 mod telemetry;
+mod web_address;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ use seedhouse_trainer::NativeTrainer;
 
 use crate::exporters::Exporters;
 use crate::host::host;
+use crate::hub::{HubArguments, HuggingFaceHub};
 use crate::onnx_library::OnnxLibrary;
 
 /// How models are served and computed.
@@ -23,6 +24,7 @@ pub(crate) struct Serving {
     pub(crate) batching: BatchSettings,
     pub(crate) native: NativeOptions,
     pub(crate) onnx: OnnxLibrary,
+    pub(crate) hub: HubArguments,
     pub(crate) memory: MemorySettings,
     pub(crate) kept: Kept,
 }
@@ -67,7 +69,8 @@ impl Registry {
         let service = Service::new(ports, engine)
             .with_folders(RegistryFolders::below(root))
             .with_kept(serving.kept)
-            .with_learning(learning);
+            .with_learning(learning)
+            .with_hub(Arc::new(HuggingFaceHub::new(&serving.hub)));
         Ok(Registry { service: Arc::new(service), onnx, metadata_file })
     }
 

@@ -8,6 +8,8 @@ use seedhouse_core::{Code, Error, Reference, Result};
 use seedhouse_service::Secret;
 use serde_json::Value;
 
+use crate::web_address::{self, check_url};
+
 /// Which server, and how to get in.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArguments {
@@ -37,14 +39,7 @@ impl Remote {
     /// [`Error::Invalid`] for an address that is none, [`Error::Io`] when the file cannot be read.
     pub(crate) fn new(arguments: &ServerArguments) -> Result<Remote> {
         let url = arguments.server.trim_end_matches('/');
-        if url.starts_with("https://") {
-            let rule =
-                "must begin with `http://`: the program has no TLS of its own, a tunnel or a proxy on this machine has";
-            return Err(Error::invalid("server", url, rule));
-        }
-        if !url.starts_with("http://") || url.parse::<ureq::http::Uri>().is_err() {
-            return Err(Error::invalid("server", url, "must be a URL, like `http://127.0.0.1:7333`"));
-        }
+        check_url("server", url, "http://127.0.0.1:7333")?;
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
@@ -119,14 +114,7 @@ fn secret(arguments: &ServerArguments) -> Result<Option<Secret>> {
 
 /// Returns a reference as a part of a path.
 pub(crate) fn encoded(reference: &Reference) -> String {
-    let mut encoded = String::new();
-    for byte in reference.to_string().bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
+    web_address::encoded(&reference.to_string())
 }
 
 #[cfg(test)]
@@ -139,11 +127,12 @@ mod tests {
 
     #[test]
     fn address_is_checked_before_anything_is_sent() {
-        for (server, part) in [("https://a", "TLS"), ("a:7333", "URL"), ("http://a b", "URL"), ("", "URL")] {
+        for server in ["a:7333", "ftp://a", "http://a b", "http://", ""] {
             let error = named(server).err().unwrap();
             assert_eq!(error.field(), Some("server"));
-            assert!(error.to_string().contains(part), "{error}");
+            assert!(error.to_string().contains("URL"), "{error}");
         }
+        assert_eq!(named("https://seeds.example/").unwrap().url, "https://seeds.example");
         assert_eq!(named("http://127.0.0.1:7333/").unwrap().url, "http://127.0.0.1:7333");
     }
 

@@ -14,7 +14,6 @@ mod measure;
 mod quantise;
 mod receipts;
 mod training;
-mod work_folder;
 
 use std::sync::Arc;
 

@@ -23,6 +23,8 @@
 //! keep       which versions stay in memory: pins, those loaded at start, and when idle ones go
 //! sources    which files a path on this machine means
 //! local_import  a file or folder that stands in the folder of imports becomes a version
+//! pull       a repository of a hub becomes a version
+//! work_folder  where jobs keep what is not finished
 //! folders    the folders of backups, exports and imports, and names in them
 //! handover   one version as a file for others, at once
 //! scrub      hash everything at a pace, mark what is damaged, repair it from a copy
@@ -72,6 +74,7 @@ mod metering;
 mod new_file;
 mod oci;
 mod past_calls;
+mod pull;
 mod register;
 mod restore;
 mod scrub;
@@ -83,11 +86,12 @@ mod storage_figures;
 mod trial;
 mod uploads;
 mod verify;
+mod work_folder;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use seedhouse_core::{ArtifactStore, Clock, JobStore, MetadataStore, RepairSources, TokenStore};
+use seedhouse_core::{ArtifactStore, Clock, Hub, JobStore, MetadataStore, RepairSources, TokenStore};
 use seedhouse_engine::Engine;
 
 use deploy::ServedAliases;
@@ -124,6 +128,7 @@ pub use lineage::{KnownRelative, Lineage, Relative};
 pub use metering::{ServingFigures, TRACES};
 pub use new_file::IfTaken;
 pub use past_calls::PastCall;
+pub use pull::{PullJob, PullReport};
 pub use register::{Parent, Received, RegisterRequest};
 pub use restore::{KeptVersion, RestoreMode, RestoreReport, RestoreRequest, RestoreSource};
 pub use scrub::{DEFAULT_BYTES_PER_SECOND, DamagedArtifact, ScrubReport, ScrubRequest};
@@ -164,6 +169,7 @@ pub struct Service {
     kept: Kept,
     health: Health,
     learning: Option<Learning>,
+    hub: Option<Arc<dyn Hub>>,
     /// At which revision of the registry it was last looked which versions are gone.
     metered_revision: AtomicU64,
 }
@@ -206,6 +212,7 @@ impl Service {
             kept: Kept::default(),
             health: Health::default(),
             learning: None,
+            hub: None,
             metered_revision: AtomicU64::new(0),
         }
     }

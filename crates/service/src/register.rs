@@ -43,6 +43,8 @@ pub struct RegisterRequest {
     pub metadata: Map<String, Value>,
     /// What it was made from.
     pub parent: Option<Parent>,
+    /// The hub, repository and commit that the files were fetched from, and held against.
+    pub(crate) pretrained_source: Option<String>,
     /// A word chosen by the caller: registering again with the same word returns the version made the first time.
     pub idempotency_key: Option<String>,
     /// Who asks.
@@ -63,6 +65,7 @@ impl RegisterRequest {
             description: None,
             metadata: Map::new(),
             parent: None,
+            pretrained_source: None,
             idempotency_key: None,
             actor: actor.into(),
         }
@@ -454,6 +457,10 @@ fn record_fields(request: &RegisterRequest, findings: &Findings) -> Map<String, 
     let mut fields = Map::new();
     if let Some(description) = &request.description {
         fields.insert("description".into(), description.clone().into());
+    }
+    if let Some(source) = &request.pretrained_source {
+        fields.insert("is_pretrained".into(), true.into());
+        fields.insert("pretrained_source".into(), source.clone().into());
     }
     fields.insert("metadata".into(), Value::Object(findings.metadata.clone()));
     if let Some(inspection) = &findings.inspection {

@@ -17,15 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArguments;
 use crate::memory_budget::MemoryBudget;
-use crate::onnx_library::OnnxLibrary;
 use crate::output::{Output, print_line};
 use crate::registry::{Registry, Serving};
 use background::Background;
 pub(super) use background::BackgroundOptions;
 
-pub(super) fn run(root: &Path, arguments: &ServeArguments, onnx: &OnnxLibrary, output: Output) -> anyhow::Result<()> {
-    let serving = Serving { onnx: onnx.clone(), ..serving(arguments)? };
-    let registry = Registry::open_or_create_with(root, serving)?;
+pub(super) fn run(root: &Path, arguments: &ServeArguments, loading: Serving, output: Output) -> anyhow::Result<()> {
+    let registry = Registry::open_or_create_with(root, serving(arguments, loading)?)?;
     registry.open_onnx_library()?;
     let listener = Listener::bind(&registry.service, arguments.listen)?;
     mend_links_in_background(registry.service.clone());
@@ -45,7 +43,7 @@ pub(super) fn run(root: &Path, arguments: &ServeArguments, onnx: &OnnxLibrary, o
     Ok(())
 }
 
-fn serving(arguments: &ServeArguments) -> Result<Serving> {
+fn serving(arguments: &ServeArguments, loading: Serving) -> Result<Serving> {
     let budget = arguments.memory_budget.unwrap_or_else(MemoryBudget::of_this_machine);
     match budget.0 {
         Some(bytes) => tracing::debug!(bytes, "loaded versions share a budget of memory"),
@@ -68,7 +66,7 @@ fn serving(arguments: &ServeArguments) -> Result<Serving> {
         native: arguments.language.options()?,
         memory,
         kept,
-        ..Serving::default()
+        ..loading
     })
 }
 

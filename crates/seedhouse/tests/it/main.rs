@@ -39,6 +39,7 @@ mod original_files;
 mod original_routes;
 mod perplexity;
 mod plans;
+mod pull;
 mod remote;
 mod scrub;
 mod search;

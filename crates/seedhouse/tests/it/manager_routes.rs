@@ -204,7 +204,7 @@ fn what_is_not_in_the_folder_is_refused_naming_it_and_nothing_is_downloaded() {
             &["folder `imports`"],
         );
     }
-    for name in ["hf:bert-base-chinese", "https://example.com/model.onnx", "s3://bucket/key"] {
+    for name in ["https://example.com/model.onnx", "s3://bucket/key"] {
         pretrained(&server, &json!({"model_name_or_path": name})).assert_problem(501, &["downloading", "`imports`"]);
     }
     for (body, field) in [

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{EvaluateJob, QuantiseJob, ScrubRequest, Service, TrainJob};
+use crate::{EvaluateJob, PullJob, QuantiseJob, ScrubRequest, Service, TrainJob};
 
 /// What is asked of a kind of job.
 pub trait JobRequest: Serialize + DeserializeOwned {
@@ -27,6 +27,7 @@ impl Service {
             JobKind::Import => run(job, |request| self.run_import(request, progress)),
             JobKind::Backup => run(job, |request| self.run_backup(job, request, progress)),
             JobKind::Restore => run(job, |request| self.run_restore(request, progress)),
+            JobKind::Pull => run(job, |request: PullJob| self.pull(&request, progress)),
             JobKind::Train => run(job, |request: TrainJob| self.run_training(job, &request, progress)),
             JobKind::Evaluate => run(job, |request: EvaluateJob| self.evaluate(&request, progress)),
             JobKind::Quantize => run(job, |request: QuantiseJob| self.quantise(&request, progress)),

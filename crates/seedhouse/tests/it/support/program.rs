@@ -62,7 +62,11 @@ impl Seedhouse {
         let mut command = Command::new(env!("CARGO_BIN_EXE_seedhouse"));
         command.arg("--root").arg(self.root()).env_remove("SEEDHOUSE_ROOT").env_remove("SEEDHOUSE_LOG");
         command.env_remove("SEEDHOUSE_ALLOW_HOST").env_remove("SEEDHOUSE_ALLOW_ORIGIN");
-        command.env_remove("SEEDHOUSE_ONNX_RUNTIME");
+        command
+            .env_remove("SEEDHOUSE_ONNX_RUNTIME")
+            .env_remove("HF_ENDPOINT")
+            .env_remove("HF_TOKEN")
+            .env_remove("HF_TOKEN_PATH");
         command.env_remove("SEEDHOUSE_SERVER").env_remove("SEEDHOUSE_TOKEN").env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
         for setting in ["THREADS", "PIN_THREADS", "WEIGHTS", "ACTIVATIONS", "ALLOW_NON_FINITE_WEIGHTS"] {
             command.env_remove(format!("SEEDHOUSE_{setting}"));

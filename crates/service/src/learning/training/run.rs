@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 use super::{TrainJob, TrainingReport};
 use crate::learning::measure::{Examples, Measured, measure};
 use crate::learning::receipts::{ReceiptOf, json_of, measured_on, required_digest};
-use crate::learning::work_folder::WorkFolder;
 use crate::register::{Findings, local_files, manifest_of};
+use crate::work_folder::WorkFolder;
 use crate::{Origin, Received, RegisterRequest, Service};
 
 /// What training made, taken in and looked at, but not part of the version yet.
