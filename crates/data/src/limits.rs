@@ -1,9 +1,13 @@
 //! What is too much. Datasets are read into memory as a whole, so these are bounds of memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use seedhouse_core::{Error, Result};
 
-/// Bytes of one file, unpacked.
+/// Bytes of all files of a dataset, unpacked.
 pub const MOST_FILE_BYTES: u64 = 2 << 30;
+/// Bytes of the values in the dictionaries of a Parquet file that are in memory at a time.
+pub const MOST_DICTIONARY_BYTES: u64 = 2 << 30;
 /// Rows of a table, or texts.
 pub const MOST_ROWS: usize = 50_000_000;
 /// Columns of a table.
@@ -27,4 +31,29 @@ pub(crate) fn within(what: impl Into<String>, count: u64, limit: u64, unit: &str
         return Ok(());
     }
     Err(Error::TooLarge { what: what.into(), size: format!("{count} {unit}"), limit: format!("{limit} {unit}") })
+}
+
+/// A limit that everything of one dataset or file shares.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    unit: &'static str,
+    taken: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64, unit: &'static str) -> Budget {
+        Budget { limit, unit, taken: AtomicU64::new(0) }
+    }
+
+    /// Returns how much may still be taken.
+    pub(crate) fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Counts what is taken. Refuses what is more than is left; `what` names all that was taken, this included.
+    pub(crate) fn take(&self, what: impl Into<String>, count: u64) -> Result<()> {
+        let before = self.taken.fetch_add(count, Ordering::Relaxed);
+        within(what, before.saturating_add(count), self.limit, self.unit)
+    }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! cell        one value of a row, as the file has it; which of them are missing
 //! csv_rows, json_rows, parquet_rows    the rows of a file of each format
+//! parquet_pages    the pages that the rows of a Parquet file are in, unpacked within limits
 //! column      the values of a column, numbers or texts
 //! roles       which columns are features, targets or neither; which rows are used
 //! ```
@@ -14,6 +15,7 @@ mod cell;
 mod column;
 mod csv_rows;
 mod json_rows;
+mod parquet_pages;
 mod parquet_rows;
 mod roles;
 

@@ -3,7 +3,7 @@
 mod formats;
 mod hostile;
 mod mistakes;
-mod parquet_files;
+pub(crate) mod parquet_files;
 mod splits;
 
 use seedhouse_core::dataset::{
@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::FileDatasets;
 
 /// Files of a dataset.
-struct Files {
+pub(crate) struct Files {
     _folder: tempfile::TempDir,
-    files: LocalFiles,
+    pub(crate) files: LocalFiles,
 }
 
 impl Files {
@@ -35,7 +35,7 @@ impl Files {
         Files { _folder: folder, files }
     }
 
-    fn one(path: &str, content: impl AsRef<[u8]>) -> Files {
+    pub(crate) fn one(path: &str, content: impl AsRef<[u8]>) -> Files {
         Files::new(&[(path, content.as_ref())])
     }
 

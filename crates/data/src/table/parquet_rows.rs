@@ -3,24 +3,28 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
+use std::sync::Arc;
 
 use parquet::basic::Repetition;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::reader::RowGroupReader;
 use parquet::record::{Field, Row};
 use seedhouse_core::{Error, Result};
 
 use super::cell::Cell;
+use super::parquet_pages::{PageLimits, RowGroup};
 use super::{Place, Visit};
 use crate::guarded::guarded;
-use crate::limits::{MOST_CELLS, MOST_COLUMNS, MOST_FILE_BYTES, MOST_ROWS, within};
+use crate::limits::{Budget, MOST_CELLS, MOST_COLUMNS, MOST_DICTIONARY_BYTES, MOST_FILE_BYTES, MOST_ROWS, within};
 use crate::source::Source;
 
 /// A Parquet file.
 pub(crate) struct ParquetFile {
     pub(crate) names: Vec<String>,
     name: String,
-    reader: SerializedFileReader<File>,
+    file: Arc<File>,
+    metadata: ParquetMetaData,
 }
 
 impl ParquetFile {
@@ -28,29 +32,51 @@ impl ParquetFile {
         let name = source.name;
         let file = source.file()?;
         guarded(name, || {
-            let reader = SerializedFileReader::new(file).map_err(|error| broken(name, &error))?;
-            check_sizes(name, &reader)?;
-            Ok(ParquetFile { names: names(name, &reader)?, name: name.to_owned(), reader })
+            let metadata =
+                ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| broken(name, &error))?;
+            check_sizes(name, &metadata)?;
+            Ok(ParquetFile { names: names(name, &metadata)?, name: name.to_owned(), file: Arc::new(file), metadata })
         })
     }
 
     pub(crate) fn each_row(&self, visit: &mut Visit<'_>) -> Result<()> {
-        let mut rows =
-            guarded(&self.name, || self.reader.get_row_iter(None).map_err(|error| broken(&self.name, &error)))?;
+        self.each_row_within(MOST_FILE_BYTES, visit)
+    }
+
+    /// Visits the rows as long as their pages, unpacked, do not have more bytes than a limit.
+    fn each_row_within(&self, limit: u64, visit: &mut Visit<'_>) -> Result<()> {
+        let pages = Arc::new(Budget::new(limit, "bytes"));
         let mut record = 0;
+        for metadata in self.metadata.row_groups() {
+            let dictionaries = Arc::new(Budget::new(MOST_DICTIONARY_BYTES, "bytes"));
+            let limits = PageLimits { pages: Arc::clone(&pages), dictionaries };
+            self.each_row_of(metadata, limits, &mut record, visit)?;
+        }
+        let promised = self.metadata.file_metadata().num_rows();
+        if u64::try_from(promised).ok() != Some(record) {
+            let reason = format!("its footer says {promised} rows, but {record} are there");
+            return Err(Error::malformed(format!("`{}`", self.name), reason));
+        }
+        Ok(())
+    }
+
+    fn each_row_of(
+        &self,
+        metadata: &RowGroupMetaData,
+        limits: PageLimits,
+        record: &mut u64,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let group = RowGroup { file_name: &self.name, file: &self.file, metadata, limits };
+        let mut rows = guarded(&self.name, || group.get_row_iter(None).map_err(|error| broken(&self.name, &error)))?;
         // Only the library's steps are guarded: a panic of ours is a fault of ours.
         while let Some(row) =
             guarded(&self.name, || rows.next().transpose().map_err(|error| broken(&self.name, &error)))?
         {
-            record += 1;
-            let place = Place::Record(record);
+            *record += 1;
+            let place = Place::Record(*record);
             let cells = self.cells(place, &row)?;
             visit(place, &cells)?;
-        }
-        let promised = self.reader.metadata().file_metadata().num_rows();
-        if u64::try_from(promised).ok() != Some(record) {
-            let reason = format!("its footer says {promised} rows, but {record} are there");
-            return Err(Error::malformed(format!("`{}`", self.name), reason));
         }
         Ok(())
     }
@@ -101,8 +127,7 @@ impl ParquetFile {
     }
 }
 
-fn check_sizes(name: &str, reader: &SerializedFileReader<File>) -> Result<()> {
-    let metadata = reader.metadata();
+fn check_sizes(name: &str, metadata: &ParquetMetaData) -> Result<()> {
     let columns = metadata.file_metadata().schema_descr().num_columns();
     within(format!("the number of columns of `{name}`"), columns as u64, MOST_COLUMNS as u64, "columns")?;
     let promised = metadata.file_metadata().num_rows();
@@ -119,8 +144,8 @@ fn check_sizes(name: &str, reader: &SerializedFileReader<File>) -> Result<()> {
     within(format!("`{name}`, unpacked,"), unpacked, MOST_FILE_BYTES, "bytes")
 }
 
-fn names(name: &str, reader: &SerializedFileReader<File>) -> Result<Vec<String>> {
-    let root = reader.metadata().file_metadata().schema_descr().root_schema();
+fn names(name: &str, metadata: &ParquetMetaData) -> Result<Vec<String>> {
+    let root = metadata.file_metadata().schema_descr().root_schema();
     let mut names = Vec::new();
     let mut seen = HashSet::new();
     for field in root.get_fields() {
@@ -148,6 +173,32 @@ fn decimal(name: &str, field: &Field) -> Result<f64> {
     text.parse().map_err(|_| Error::malformed(format!("`{name}`"), format!("its decimal `{text}` is no number")))
 }
 
+/// What our own reader of pages found wrong passes through the library as it is.
 fn broken(name: &str, error: &ParquetError) -> Error {
-    Error::malformed(format!("`{name}`"), error.to_string())
+    let ours = match error {
+        ParquetError::External(cause) => cause.downcast_ref::<Error>().cloned(),
+        _ => None,
+    };
+    ours.unwrap_or_else(|| Error::malformed(format!("`{name}`"), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::basic::{Compression, ZstdLevel};
+
+    use super::*;
+    use crate::tests::Files;
+    use crate::tests::parquet_files::flat;
+
+    #[test]
+    fn pages_that_unpack_to_more_than_the_limit_are_refused() {
+        for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+            let files = Files::one("a.parquet", flat(compression, [1.0, 2.0, 3.0, 4.0]));
+            let file = ParquetFile::open(&Source::new(&files.files.0[0]).unwrap()).unwrap();
+            assert!(file.each_row_within(10_000, &mut |_, _| Ok(())).is_ok());
+            let message = file.each_row_within(50, &mut |_, _| Ok(())).unwrap_err().to_string();
+            assert!(message.contains("a page of column `") && message.contains("` of `a.parquet`"), "{message}");
+            assert!(message.contains("limit is 50 bytes"), "{message}");
+        }
+    }
 }
