@@ -1,7 +1,7 @@
 //! The port: recognises the files, reads them, describes what was read.
 
 use seedhouse_core::dataset::{
-    Dataset, DatasetDeclaration, DatasetDescription, DatasetReader, ImageDataset, SplitPart, TextDataset,
+    ColumnValues, Dataset, DatasetDeclaration, DatasetDescription, DatasetReader, ImageDataset, SplitPart, TextDataset,
 };
 use seedhouse_core::runtime::LocalFiles;
 use seedhouse_core::{Error, Result};
@@ -9,8 +9,8 @@ use seedhouse_core::{Error, Result};
 use crate::declaration;
 use crate::describe;
 use crate::format::{Format, recognise};
-use crate::source::{Source, text_head};
-use crate::table::{self, Table, is_text_only};
+use crate::source::Source;
+use crate::table::{self, RawTable, Table};
 use crate::{idx, images, text};
 
 /// Reads datasets out of files.
@@ -105,9 +105,7 @@ fn of_tables(sources: &[(Source<'_>, Format)], format: Format, declaration: &Dat
     let raw = table::read(sources, declaration)?;
     let text_column = match &declaration.text_column {
         Some(column) => Some(column.as_str()),
-        None if format == Format::JsonLines && declaration.targets.is_empty() && is_text(&sources[0].0)? => {
-            Some("text")
-        }
+        None if format == Format::JsonLines && declaration.targets.is_empty() => sole_text_column(&raw),
         None => None,
     };
     Ok(match text_column {
@@ -119,10 +117,12 @@ fn of_tables(sources: &[(Source<'_>, Format)], format: Format, declaration: &Dat
     })
 }
 
-/// Returns whether a file of JSON lines has texts and nothing else, by its first line.
-fn is_text(source: &Source<'_>) -> Result<bool> {
-    let bytes = source.bytes()?;
-    Ok(text_head(&bytes).lines().find(|line| !line.trim().is_empty()).is_some_and(is_text_only))
+/// Returns the column of texts of rows that have `text` and nothing else.
+fn sole_text_column(raw: &RawTable) -> Option<&'static str> {
+    match raw.columns.as_slice() {
+        [column] if column.name == "text" && matches!(column.values, ColumnValues::Categories { .. }) => Some("text"),
+        _ => None,
+    }
 }
 
 /// Opens the files, in the order of their names, and says what they all are.

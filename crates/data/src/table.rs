@@ -24,7 +24,6 @@ use seedhouse_core::{Error, Result};
 
 pub(crate) use column::RawColumn;
 pub(crate) use csv_rows::is_number;
-pub(crate) use json_rows::is_text_only;
 pub(crate) use roles::{Table, choose, counts, row_parts};
 
 use self::cell::{Cell, Missing};

@@ -1,10 +1,13 @@
 //! Rows of a CSV file: separated by commas, tabs or semicolons, with a line of names.
 
+use std::collections::HashMap;
+
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use seedhouse_core::{Error, Result};
 
 use super::cell::Cell;
 use super::{Place, Visit};
+use crate::limits::{MOST_COLUMNS, within};
 use crate::source::{Source, text_of};
 
 /// A CSV file.
@@ -29,14 +32,21 @@ impl CsvFile {
 
     fn header(&self) -> Result<Vec<String>> {
         let mut reader = self.reader();
-        let names: Vec<String> =
-            reader.headers().map_err(|error| self.broken(&error))?.iter().map(str::to_owned).collect();
+        let header = reader.headers().map_err(|error| self.broken(&error))?;
+        within(
+            format!("the number of columns of `{}`", self.name),
+            header.len() as u64,
+            MOST_COLUMNS as u64,
+            "columns",
+        )?;
+        let names: Vec<String> = header.iter().map(str::to_owned).collect();
         let place = format!("line 1 of `{}`", self.name);
+        let mut places = HashMap::new();
         for (index, name) in names.iter().enumerate() {
             if name.trim().is_empty() {
                 return Err(Error::malformed(place, format!("column {} has no name", index + 1)));
             }
-            if let Some(before) = names[..index].iter().position(|other| other == name) {
+            if let Some(before) = places.insert(name, index) {
                 let reason = format!("columns {} and {} are both named `{name}`", before + 1, index + 1);
                 return Err(Error::malformed(place, reason));
             }

@@ -2,13 +2,12 @@
 //! does not have is missing there.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use seedhouse_core::{Error, Result};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::cell::Cell;
 use super::{Place, Visit};
@@ -26,11 +25,11 @@ impl JsonFile {
     pub(crate) fn open(source: &Source<'_>) -> Result<JsonFile> {
         let text = text_of(source.name, source.bytes()?)?;
         let mut file = JsonFile { names: Vec::new(), name: source.name.to_owned(), text };
-        let mut places: HashMap<String, ()> = HashMap::new();
+        let mut seen = HashSet::new();
         let mut names = Vec::new();
         for (line, text) in file.lines() {
             for (name, _) in file.object(line, text)?.0 {
-                if places.insert(name.to_string(), ()).is_none() {
+                if seen.insert(name.to_string()) {
                     names.push(name.into_owned());
                     within(
                         format!("the number of columns of `{}`", file.name),
@@ -54,7 +53,7 @@ impl JsonFile {
         for (line, text) in self.lines() {
             let mut cells = vec![Cell::Missing; self.names.len()];
             for (name, value) in self.object(line, text)?.0 {
-                cells[places[&*name]] = self.cell(line, &name, value)?;
+                cells[places[&*name]] = value;
             }
             visit(Place::Line(line), &cells)?;
         }
@@ -66,37 +65,22 @@ impl JsonFile {
     }
 
     fn object<'t>(&self, line: u64, text: &'t str) -> Result<Members<'t>> {
-        let members: Members<'t> = serde_json::from_str(text)
-            .map_err(|error| Error::malformed(Place::Line(line).in_file(&self.name), error.to_string()))?;
-        Ok(members)
-    }
-
-    fn cell(&self, line: u64, name: &str, value: Value) -> Result<Cell<'static>> {
-        Ok(match value {
-            Value::Null => Cell::Missing,
-            Value::Bool(truth) => Cell::Boolean(truth),
-            Value::Number(number) => Cell::Number(number.as_f64().unwrap_or(f64::NAN)),
-            Value::String(text) => Cell::Text(Cow::Owned(text)),
-            Value::Array(_) | Value::Object(_) => {
-                return Err(Error::unsupported(
-                    format!("the value of `{name}` in {}", Place::Line(line).in_file(&self.name)),
-                    "values must be numbers, texts, truth values or null, not lists or objects",
-                ));
-            }
-        })
+        serde_json::from_str(text)
+            .map_err(|error| Error::malformed(Place::Line(line).in_file(&self.name), reason(&error)))
     }
 }
 
-/// Returns whether an object has a text under `text` and nothing else.
-pub(crate) fn is_text_only(line: &str) -> bool {
-    match serde_json::from_str::<Members<'_>>(line) {
-        Ok(Members(members)) => matches!(members.as_slice(), [(name, Value::String(_))] if name == "text"),
-        Err(_) => false,
+/// Returns what is wrong with a line. The place that the library names is within the line: of its two numbers the first is always 1.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.strip_suffix(&format!(" at line {} column {}", error.line(), error.column())) {
+        Some(what) => format!("{what}, at byte {}", error.column()),
+        None => text,
     }
 }
 
 /// The members of an object, each name once.
-struct Members<'t>(Vec<(Cow<'t, str>, Value)>);
+struct Members<'t>(Vec<(Cow<'t, str>, Cell<'t>)>);
 
 impl<'t> Deserialize<'t> for Members<'t> {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Members<'t>, D::Error> {
@@ -114,15 +98,79 @@ impl<'t> Visitor<'t> for MembersVisitor {
     }
 
     fn visit_map<M: MapAccess<'t>>(self, mut map: M) -> Result<Members<'t>, M::Error> {
-        let mut members: Vec<(Cow<'t, str>, Value)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        while let Some((Name(name), value)) = map.next_entry::<Name<'t>, Value>()? {
+        let mut members = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(Name(name)) = map.next_key::<Name<'t>>()? {
             if !seen.insert(name.clone()) {
-                return Err(serde::de::Error::custom(format!("`{name}` stands there twice")));
+                return Err(M::Error::custom(format!("`{name}` stands there twice")));
             }
+            within("the line", seen.len() as u64, MOST_COLUMNS as u64, "names").map_err(M::Error::custom)?;
+            let value = map.next_value_seed(ValueOf(&name))?;
             members.push((name, value));
         }
         Ok(Members(members))
+    }
+}
+
+/// Reads the value of a name, and refuses one with values in it before they are read.
+struct ValueOf<'n>(&'n str);
+
+impl ValueOf<'_> {
+    fn refused<E: serde::de::Error>(&self, found: &str) -> E {
+        let name = self.0;
+        E::custom(format!("`{name}` is {found}; values must be numbers, texts, truth values or null"))
+    }
+}
+
+impl<'t> DeserializeSeed<'t> for ValueOf<'_> {
+    type Value = Cell<'t>;
+
+    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Cell<'t>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'t> Visitor<'t> for ValueOf<'_> {
+    type Value = Cell<'t>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a number, a text, a truth value or null")
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell<'t>, E> {
+        Ok(Cell::Missing)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Cell<'t>, E> {
+        Ok(Cell::Boolean(truth))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Cell<'t>, E> {
+        Ok(Cell::Number(number as f64))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Cell<'t>, E> {
+        Ok(Cell::Number(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Cell<'t>, E> {
+        Ok(Cell::Number(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'t str) -> Result<Cell<'t>, E> {
+        Ok(Cell::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cell<'t>, E> {
+        Ok(Cell::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<S: SeqAccess<'t>>(self, _values: S) -> Result<Cell<'t>, S::Error> {
+        Err(self.refused("a list"))
+    }
+
+    fn visit_map<M: MapAccess<'t>>(self, _members: M) -> Result<Cell<'t>, M::Error> {
+        Err(self.refused("an object"))
     }
 }
 

@@ -67,6 +67,13 @@ fn json_lines_of_texts_are_texts() {
 }
 
 #[test]
+fn a_column_that_only_later_lines_have_is_not_dropped_beside_a_text() {
+    let text = "{\"text\": \"one\"}\n{\"text\": \"two\", \"label\": \"b\"}\n";
+    let table = Files::one("words.jsonl", text).table(&declaration(json!({})));
+    assert_eq!(categories(&table, "label"), [None, Some("b".into())]);
+}
+
+#[test]
 fn plain_text_is_cut_into_stretches_that_stay_in_order() {
     let text: String = (0..4000).map(|line| format!("line {line} of a long text\n")).collect();
     let files = Files::one("text.txt", &text);

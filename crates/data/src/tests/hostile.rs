@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::parquet_files::flat;
 use super::*;
+use crate::limits::MOST_COLUMNS;
 
 #[test]
 fn idx_headers_that_lie_are_refused_before_memory_is_taken() {
@@ -40,6 +41,27 @@ fn packed_bytes_beyond_a_limit_are_not_unpacked() {
     let source = crate::source::Source::new(&files.files.0[0]).unwrap();
     let message = source.bytes_up_to(1 << 20).unwrap_err().to_string();
     assert_eq!(message, "`a.csv.gz`, unpacked, is more than 1048576 bytes, but the limit is 1048576 bytes");
+}
+
+#[test]
+fn values_within_values_are_refused_before_they_are_read() {
+    // Were the list read, it would be found to be broken.
+    let text = format!("{{\"x\": [{}", "[1],".repeat(1000));
+    let message = Files::one("a.jsonl", text).error(&declaration(json!({})));
+    assert!(message.contains("line 1 of `a.jsonl`") && message.contains("`x` is a list"), "{message}");
+}
+
+#[test]
+fn columns_beyond_the_limit_are_refused_before_their_names_are_compared() {
+    let names: Vec<String> = (0..MOST_COLUMNS).map(|column| format!("\"x{column}\": 1")).collect();
+    let members = format!("{{{}, \"x\": 1}}", names.join(", "));
+    // The names are all the same, which is not seen.
+    let header = format!("x{}\n1{}\n", ",x".repeat(MOST_COLUMNS), ",1".repeat(MOST_COLUMNS));
+    for (name, content, unit) in [("a.csv", header, "columns"), ("a.jsonl", members, "names")] {
+        let message = Files::one(name, content).error(&declaration(json!({})));
+        assert!(message.contains(&format!("`{name}`")), "{message}");
+        assert!(message.contains(&format!("4097 {unit}, but the limit is 4096 {unit}")), "{message}");
+    }
 }
 
 #[test]
