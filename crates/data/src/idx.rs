@@ -7,7 +7,7 @@ use seedhouse_core::{Error, Result};
 
 use crate::declaration::check_without_columns;
 use crate::images::Shape;
-use crate::limits::{MOST_IMAGES, MOST_PIXEL_BYTES, MOST_SIDE, within};
+use crate::limits::{Budget, MOST_IMAGES, MOST_PIXEL_BYTES, MOST_SIDE, within};
 use crate::source::Source;
 use crate::split::{Examples, test_files};
 
@@ -20,15 +20,33 @@ struct Pair<'s, 'f> {
     labels: &'s Source<'f>,
 }
 
+/// What all files together may have.
+struct Limits {
+    pictures: Budget,
+    pixels: Budget,
+    labels: Budget,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            pictures: Budget::new(MOST_IMAGES as u64, "pictures"),
+            pixels: Budget::new(MOST_PIXEL_BYTES, "bytes of pixels"),
+            labels: Budget::new(MOST_IMAGES as u64, "labels"),
+        }
+    }
+}
+
 /// Reads all pairs.
 pub(crate) fn read(sources: &[&Source<'_>], declaration: &DatasetDeclaration) -> Result<ImageDataset> {
     check_without_columns(declaration, DatasetKind::Images)?;
     let pairs = pairs(sources)?;
     let is_test_pair = test_pairs(&pairs, declaration)?;
+    let limits = Limits::default();
     let mut shape: Option<(Shape, &str)> = None;
     let (mut pixels, mut labels, mut is_test) = (Vec::new(), Vec::new(), Vec::new());
     for (pair, is_test_pair) in pairs.iter().zip(&is_test_pair) {
-        let (found, found_pixels) = read_images(pair.images)?;
+        let (found, found_pixels) = read_images(pair.images, &limits)?;
         let expected = *shape.get_or_insert((found, pair.images.name));
         if expected.0 != found {
             return Err(Error::malformed(
@@ -37,9 +55,8 @@ pub(crate) fn read(sources: &[&Source<'_>], declaration: &DatasetDeclaration) ->
             ));
         }
         let count = found_pixels.len() / found.size();
-        labels.extend(read_labels(pair, count, &declaration.class_names)?);
+        labels.extend(read_labels(pair, count, &declaration.class_names, &limits)?);
         pixels.extend(found_pixels);
-        within("the dataset", pixels.len() as u64, MOST_PIXEL_BYTES, "bytes of pixels")?;
         is_test.resize(labels.len(), *is_test_pair);
     }
     let Some((shape, _)) = shape else {
@@ -135,23 +152,23 @@ fn test_pairs(pairs: &[Pair<'_, '_>], declaration: &DatasetDeclaration) -> Resul
     Ok(if found.contains(&false) { found } else { vec![false; pairs.len()] })
 }
 
-fn read_images(source: &Source<'_>) -> Result<(Shape, Vec<u8>)> {
+fn read_images(source: &Source<'_>, limits: &Limits) -> Result<(Shape, Vec<u8>)> {
     let [count, height, width] = dimensions::<3>(source)?;
-    within(format!("`{}`", source.name), u64::from(count), MOST_IMAGES as u64, "pictures")?;
+    limits.pictures.take(format!("the dataset up to `{}`", source.name), u64::from(count))?;
     within(format!("the height of pictures in `{}`", source.name), u64::from(height), u64::from(MOST_SIDE), "pixels")?;
     within(format!("the width of pictures in `{}`", source.name), u64::from(width), u64::from(MOST_SIDE), "pixels")?;
-    let pixels = numbers(source, &[count, height, width])?;
+    let pixels = numbers(source, &[count, height, width], &limits.pixels)?;
     Ok((Shape { height: height as usize, width: width as usize, channels: 1 }, pixels))
 }
 
-fn read_labels(pair: &Pair<'_, '_>, pictures: usize, class_names: &[String]) -> Result<Vec<u32>> {
+fn read_labels(pair: &Pair<'_, '_>, pictures: usize, class_names: &[String], limits: &Limits) -> Result<Vec<u32>> {
     let source = pair.labels;
     let [count] = dimensions::<1>(source)?;
     if count as usize != pictures {
         let reason = format!("it has {count} labels, but `{}` has {pictures} pictures", pair.images.name);
         return Err(Error::malformed(format!("`{}`", source.name), reason));
     }
-    let labels: Vec<u32> = numbers(source, &[count])?.into_iter().map(u32::from).collect();
+    let labels: Vec<u32> = numbers(source, &[count], &limits.labels)?.into_iter().map(u32::from).collect();
     if let Some(record) =
         labels.iter().position(|label| !class_names.is_empty() && *label as usize >= class_names.len())
     {
@@ -189,14 +206,14 @@ fn dimensions<const COUNT: usize>(source: &Source<'_>) -> Result<[u32; COUNT]> {
 }
 
 /// Reads as many numbers as the dimensions say, and refuses a file that has fewer or more. No more is unpacked than they say.
-fn numbers(source: &Source<'_>, dimensions: &[u32]) -> Result<Vec<u8>> {
+fn numbers(source: &Source<'_>, dimensions: &[u32], budget: &Budget) -> Result<Vec<u8>> {
     let header = 4 + 4 * dimensions.len() as u64;
     let promised = dimensions.iter().try_fold(1_u64, |size, dimension| size.checked_mul(u64::from(*dimension)));
     let Some(promised) = promised else {
         let reason = format!("its dimensions {dimensions:?} are more than any file has");
         return Err(Error::malformed(format!("`{}`", source.name), reason));
     };
-    within(format!("`{}`", source.name), promised, MOST_PIXEL_BYTES, "bytes")?;
+    budget.take(format!("the dataset up to `{}`", source.name), promised)?;
     // One byte more than promised shows that there are more.
     let mut bytes = source.head(header + promised + 1)?;
     let found = bytes.len() as u64;

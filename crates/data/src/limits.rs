@@ -1,19 +1,21 @@
-//! What is too much. Datasets are read into memory as a whole, so these are bounds of memory.
+//! What is too much. Datasets are read into memory as a whole, so these are bounds of memory, and all files of a dataset share them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use seedhouse_core::{Error, Result};
 
 /// Bytes of all files of a dataset, unpacked.
-pub const MOST_FILE_BYTES: u64 = 2 << 30;
+pub const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of the values in the dictionaries of a Parquet file that are in memory at a time.
 pub const MOST_DICTIONARY_BYTES: u64 = 2 << 30;
 /// Rows of a table, or texts.
 pub const MOST_ROWS: usize = 50_000_000;
 /// Columns of a table.
 pub const MOST_COLUMNS: usize = 4096;
-/// Rows times columns of a table; each takes 8 bytes.
+/// Rows times columns of a table; each takes 8 bytes, beside its text.
 pub const MOST_CELLS: usize = 200_000_000;
+/// Bytes of the texts of a table, those that a column repeats counted once; or of the texts that are the examples.
+pub const MOST_TEXT_BYTES: u64 = 2 << 30;
 /// Pictures of a dataset.
 pub const MOST_IMAGES: usize = 2_000_000;
 /// Rows of pixels, or pixels of a row, of one picture.

@@ -1,5 +1,7 @@
 //! The port: recognises the files, reads them, describes what was read.
 
+use std::rc::Rc;
+
 use seedhouse_core::dataset::{
     ColumnValues, Dataset, DatasetDeclaration, DatasetDescription, DatasetReader, ImageDataset, SplitPart, TextDataset,
 };
@@ -9,6 +11,7 @@ use seedhouse_core::{Error, Result};
 use crate::declaration;
 use crate::describe;
 use crate::format::{Format, recognise};
+use crate::limits::{Budget, MOST_BYTES};
 use crate::source::Source;
 use crate::table::{self, RawTable, Table};
 use crate::{idx, images, text};
@@ -127,9 +130,10 @@ fn sole_text_column(raw: &RawTable) -> Option<&'static str> {
 
 /// Opens the files, in the order of their names, and says what they all are.
 fn sources<'f>(files: &'f LocalFiles, declaration: &DatasetDeclaration) -> Result<(Vec<(Source<'f>, Format)>, Format)> {
+    let budget = Rc::new(Budget::new(MOST_BYTES, "bytes"));
     let mut sources = Vec::new();
     for file in files.0.iter().filter(|file| !is_beside(file.path.as_str())) {
-        let source = Source::new(file)?;
+        let source = Source::new(file, &budget)?;
         let format = recognise(&source, declaration)?;
         sources.push((source, format));
     }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 use seedhouse_core::runtime::LocalFile;
 use seedhouse_core::{Error, Result};
 
-use crate::limits::{MOST_FILE_BYTES, within};
+use crate::limits::Budget;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -17,17 +18,18 @@ pub(crate) struct Source<'f> {
     pub(crate) name: &'f str,
     file: &'f LocalFile,
     is_packed: bool,
+    /// The bytes of all files of the dataset.
+    budget: Rc<Budget>,
 }
 
 impl<'f> Source<'f> {
-    pub(crate) fn new(file: &'f LocalFile) -> Result<Source<'f>> {
+    pub(crate) fn new(file: &'f LocalFile, budget: &Rc<Budget>) -> Result<Source<'f>> {
         let name = file.path.as_str();
         let size = std::fs::metadata(&file.local).map_err(Error::io("look at", &file.local))?.len();
         if size == 0 {
             return Err(Error::malformed(format!("`{name}`"), "it is empty"));
         }
-        within(format!("`{name}`"), size, MOST_FILE_BYTES, "bytes")?;
-        let mut source = Source { name, file, is_packed: false };
+        let mut source = Source { name, file, is_packed: false, budget: Rc::clone(budget) };
         source.is_packed = source.head(2)? == GZIP;
         Ok(source)
     }
@@ -44,23 +46,18 @@ impl<'f> Source<'f> {
         Ok(bytes)
     }
 
-    /// Returns all bytes, unpacked.
+    /// Returns all bytes, unpacked, and refuses more than the dataset may still have without having unpacked them.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
-        self.bytes_up_to(MOST_FILE_BYTES)
+        let mut bytes = Vec::new();
+        // One byte more than is left shows that there are more.
+        self.open()?.take(self.budget.left() + 1).read_to_end(&mut bytes).map_err(|error| self.broken(&error))?;
+        self.count(bytes.len() as u64)?;
+        Ok(bytes)
     }
 
-    /// Returns all bytes, unpacked, and refuses more than a limit without having unpacked them.
-    pub(crate) fn bytes_up_to(&self, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open()?.take(limit + 1).read_to_end(&mut bytes).map_err(|error| self.broken(&error))?;
-        if bytes.len() as u64 > limit {
-            return Err(Error::TooLarge {
-                what: format!("`{}`, unpacked,", self.name),
-                size: format!("more than {limit} bytes"),
-                limit: format!("{limit} bytes"),
-            });
-        }
-        Ok(bytes)
+    /// Counts bytes of this file that are read, unpacked, among those of the dataset.
+    pub(crate) fn count(&self, bytes: u64) -> Result<()> {
+        self.budget.take(format!("the dataset up to `{}`, unpacked,", self.name), bytes)
     }
 
     /// Returns the file as it is.

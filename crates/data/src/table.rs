@@ -22,17 +22,17 @@ mod roles;
 use seedhouse_core::dataset::DatasetDeclaration;
 use seedhouse_core::{Error, Result};
 
-pub(crate) use column::RawColumn;
+pub(crate) use column::{Kind, RawColumn};
 pub(crate) use csv_rows::is_number;
 pub(crate) use roles::{Table, choose, counts, row_parts};
 
 use self::cell::{Cell, Missing};
-use self::column::{Kind, KindFinder};
+use self::column::KindFinder;
 use self::csv_rows::CsvFile;
 use self::json_rows::JsonFile;
 use self::parquet_rows::ParquetFile;
 use crate::format::Format;
-use crate::limits::{MOST_CELLS, MOST_COLUMNS, MOST_ROWS, within};
+use crate::limits::{Budget, MOST_CELLS, MOST_COLUMNS, MOST_ROWS, MOST_TEXT_BYTES, within};
 use crate::source::Source;
 use crate::split::shown;
 
@@ -168,8 +168,8 @@ fn find_kinds(
                     finder.see(&cells[*place]);
                 }
             }
-            within(format!("the table of `{name}`"), rows as u64, MOST_ROWS as u64, "rows")?;
-            within(format!("the table of `{name}`"), (rows * names.len()) as u64, MOST_CELLS as u64, "values")
+            within(format!("the table up to `{name}`"), rows as u64, MOST_ROWS as u64, "rows")?;
+            within(format!("the table up to `{name}`"), (rows * names.len()) as u64, MOST_CELLS as u64, "values")
         })?;
         if rows == before {
             return Err(Error::malformed(format!("`{name}`"), "it has column names, but no rows"));
@@ -182,6 +182,7 @@ fn keep_rows(files: &[(&str, TableFile)], names: &[String], kinds: &[Kind], miss
     let mut columns: Vec<RawColumn> =
         names.iter().zip(kinds).map(|(name, kind)| RawColumn::new(name.clone(), *kind)).collect();
     let mut rows = 0;
+    let texts = Budget::new(MOST_TEXT_BYTES, "bytes");
     let mut file_of_row = Vec::new();
     for (index, (name, file)) in files.iter().enumerate() {
         let places = places(names, file);
@@ -189,7 +190,9 @@ fn keep_rows(files: &[(&str, TableFile)], names: &[String], kinds: &[Kind], miss
             for (column, place) in columns.iter_mut().zip(&places) {
                 let cell = &cells[*place];
                 let cell = if missing.is_missing(cell) { &Cell::Missing } else { cell };
-                column.push(cell).map_err(|found| not_finite(&row.in_file(name), &column.name, &found))?;
+                let text_bytes =
+                    column.push(cell).map_err(|found| not_finite(&row.in_file(name), &column.name, &found))?;
+                count_texts(&texts, name, text_bytes)?;
             }
             rows += 1;
             if files.len() > 1 {
@@ -200,6 +203,13 @@ fn keep_rows(files: &[(&str, TableFile)], names: &[String], kinds: &[Kind], miss
     }
     columns.iter_mut().for_each(RawColumn::finish);
     Ok(RawTable { columns, rows, file_of_row })
+}
+
+fn count_texts(texts: &Budget, name: &str, bytes: u64) -> Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    texts.take(format!("all that the columns up to `{name}` have as texts"), bytes)
 }
 
 fn not_finite(place: &str, column: &str, found: &str) -> Error {

@@ -6,6 +6,8 @@ mod mistakes;
 pub(crate) mod parquet_files;
 mod splits;
 
+use std::rc::Rc;
+
 use seedhouse_core::dataset::{
     ColumnValues, Dataset, DatasetDeclaration, DatasetDescription, DatasetReader, ImageDataset, SplitPart,
     TableDataset, TextDataset,
@@ -15,11 +17,13 @@ use seedhouse_core::{Digest, Result};
 use serde_json::Value;
 
 use crate::FileDatasets;
+use crate::limits::Budget;
+use crate::source::Source;
 
 /// Files of a dataset.
 pub(crate) struct Files {
     _folder: tempfile::TempDir,
-    pub(crate) files: LocalFiles,
+    files: LocalFiles,
 }
 
 impl Files {
@@ -37,6 +41,11 @@ impl Files {
 
     pub(crate) fn one(path: &str, content: impl AsRef<[u8]>) -> Files {
         Files::new(&[(path, content.as_ref())])
+    }
+
+    /// Returns the first file, as one of a dataset that may have so many bytes.
+    pub(crate) fn source(&self, limit: u64) -> Source<'_> {
+        Source::new(&self.files.0[0], &Rc::new(Budget::new(limit, "bytes"))).unwrap()
     }
 
     fn read(&self, declaration: &DatasetDeclaration) -> Result<Dataset> {

@@ -7,7 +7,7 @@ use seedhouse_core::dataset::{ColumnValues, DatasetDeclaration, DatasetKind, Tex
 use seedhouse_core::{Error, Result};
 
 use crate::declaration::{check_without_class_names, check_without_columns};
-use crate::limits::{MOST_ROWS, within};
+use crate::limits::{MOST_ROWS, MOST_TEXT_BYTES, within};
 use crate::source::{Source, text_of};
 use crate::split::{Examples, test_files};
 use crate::table::{RawTable, known_column, row_parts};
@@ -103,6 +103,9 @@ pub(crate) fn of_table(
         return Err(Error::invalid("text_column", column, "must have a text in some row; all of them are missing"));
     }
     within("the dataset", rows.len() as u64, MOST_ROWS as u64, "texts")?;
+    // A column has a repeated text once, and the dataset in each of its rows.
+    let bytes = rows.iter().filter_map(|row| codes[*row]).map(|code| texts[code as usize].len() as u64).sum();
+    within("the dataset", bytes, MOST_TEXT_BYTES, "bytes of texts")?;
     let parts = row_parts(raw, files, &rows, declaration)?;
     let texts = rows.iter().filter_map(|row| codes[*row]).map(|code| texts[code as usize].clone()).collect();
     Ok((TextDataset { texts, parts }, (raw.rows - rows.len()) as u64))
@@ -113,6 +116,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::table::{Kind, RawColumn};
+
+    #[test]
+    fn a_text_in_many_rows_counts_in_each_of_them() {
+        let mut column = RawColumn::new("body".into(), Kind::Texts);
+        let names = vec!["a".repeat(1 << 20)];
+        column.values = ColumnValues::Categories { names, codes: vec![Some(0); 2049] };
+        let raw = RawTable { columns: vec![column], rows: 2049, file_of_row: Vec::new() };
+        let message = of_table(&raw, "body", &["a"], &DatasetDeclaration::default()).unwrap_err().to_string();
+        assert_eq!(message, "the dataset is 2148532224 bytes of texts, but the limit is 2147483648 bytes of texts");
+    }
 
     #[test]
     fn cuts_at_paragraphs_then_lines_then_words_then_anywhere() {

@@ -56,21 +56,25 @@ impl RawColumn {
         RawColumn { name, values, places: HashMap::new() }
     }
 
-    /// Adds a value; one that is no finite number, in a column of numbers, comes back as text.
-    pub(crate) fn push(&mut self, cell: &Cell<'_>) -> Result<(), String> {
-        match &mut self.values {
+    /// Adds a value, and returns how many bytes it takes as a text; one that is no finite number, in a column of numbers, comes back.
+    pub(crate) fn push(&mut self, cell: &Cell<'_>) -> Result<u64, String> {
+        let (names, codes) = match &mut self.values {
             ColumnValues::Numbers(numbers) => {
                 numbers.push(number(cell)?);
+                return Ok(0);
             }
-            ColumnValues::Categories { names, codes } => codes.push(match cell {
-                Cell::Missing => None,
-                Cell::Written(text) => Some(code(text, names, &mut self.places)),
-                Cell::Text(text) => Some(code(text, names, &mut self.places)),
-                Cell::Number(number) => Some(code(&number.to_string(), names, &mut self.places)),
-                Cell::Boolean(truth) => Some(code(&truth.to_string(), names, &mut self.places)),
-            }),
-        }
-        Ok(())
+            ColumnValues::Categories { names, codes } => (names, codes),
+        };
+        let before = names.len();
+        codes.push(match cell {
+            Cell::Missing => None,
+            Cell::Written(text) => Some(code(text, names, &mut self.places)),
+            Cell::Text(text) => Some(code(text, names, &mut self.places)),
+            Cell::Number(number) => Some(code(&number.to_string(), names, &mut self.places)),
+            Cell::Boolean(truth) => Some(code(&truth.to_string(), names, &mut self.places)),
+        });
+        // A text that the column has already takes nothing but its code.
+        Ok(names[before..].iter().map(|name| (name.len() + size_of::<String>()) as u64).sum())
     }
 
     /// Sorts the names, so that codes do not depend on the order of the rows.
@@ -138,5 +142,20 @@ pub(crate) fn take(values: &ColumnValues, rows: &[usize]) -> ColumnValues {
             let codes = taken.into_iter().map(|code| code.map(|code| renumbered[code as usize])).collect();
             ColumnValues::Categories { names, codes }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_counted_by_its_length_and_where_it_repeats_once() {
+        let mut column = RawColumn::new("soil".into(), Kind::Texts);
+        let place = size_of::<String>() as u64;
+        assert_eq!(column.push(&Cell::Written("loam")), Ok(4 + place));
+        assert_eq!(column.push(&Cell::Written("loam")), Ok(0));
+        assert_eq!(column.push(&Cell::Text("黑土".into())), Ok(6 + place));
+        assert_eq!(column.push(&Cell::Missing), Ok(0));
     }
 }

@@ -16,7 +16,7 @@ use super::cell::Cell;
 use super::parquet_pages::{PageLimits, RowGroup};
 use super::{Place, Visit};
 use crate::guarded::guarded;
-use crate::limits::{Budget, MOST_CELLS, MOST_COLUMNS, MOST_DICTIONARY_BYTES, MOST_FILE_BYTES, MOST_ROWS, within};
+use crate::limits::{Budget, MOST_BYTES, MOST_CELLS, MOST_COLUMNS, MOST_DICTIONARY_BYTES, MOST_ROWS, within};
 use crate::source::Source;
 
 /// A Parquet file.
@@ -34,13 +34,13 @@ impl ParquetFile {
         guarded(name, || {
             let metadata =
                 ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| broken(name, &error))?;
-            check_sizes(name, &metadata)?;
+            check_sizes(source, &metadata)?;
             Ok(ParquetFile { names: names(name, &metadata)?, name: name.to_owned(), file: Arc::new(file), metadata })
         })
     }
 
     pub(crate) fn each_row(&self, visit: &mut Visit<'_>) -> Result<()> {
-        self.each_row_within(MOST_FILE_BYTES, visit)
+        self.each_row_within(MOST_BYTES, visit)
     }
 
     /// Visits the rows as long as their pages, unpacked, do not have more bytes than a limit.
@@ -127,7 +127,8 @@ impl ParquetFile {
     }
 }
 
-fn check_sizes(name: &str, metadata: &ParquetMetaData) -> Result<()> {
+fn check_sizes(source: &Source<'_>, metadata: &ParquetMetaData) -> Result<()> {
+    let name = source.name;
     let columns = metadata.file_metadata().schema_descr().num_columns();
     within(format!("the number of columns of `{name}`"), columns as u64, MOST_COLUMNS as u64, "columns")?;
     let promised = metadata.file_metadata().num_rows();
@@ -141,7 +142,7 @@ fn check_sizes(name: &str, metadata: &ParquetMetaData) -> Result<()> {
             unpacked = unpacked.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
         }
     }
-    within(format!("`{name}`, unpacked,"), unpacked, MOST_FILE_BYTES, "bytes")
+    source.count(unpacked)
 }
 
 fn names(name: &str, metadata: &ParquetMetaData) -> Result<Vec<String>> {
@@ -194,7 +195,7 @@ mod tests {
     fn pages_that_unpack_to_more_than_the_limit_are_refused() {
         for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
             let files = Files::one("a.parquet", flat(compression, [1.0, 2.0, 3.0, 4.0]));
-            let file = ParquetFile::open(&Source::new(&files.files.0[0]).unwrap()).unwrap();
+            let file = ParquetFile::open(&files.source(MOST_BYTES)).unwrap();
             assert!(file.each_row_within(10_000, &mut |_, _| Ok(())).is_ok());
             let message = file.each_row_within(50, &mut |_, _| Ok(())).unwrap_err().to_string();
             assert!(message.contains("a page of column `") && message.contains("` of `a.parquet`"), "{message}");

@@ -1,12 +1,15 @@
 //! Files that lie about themselves, and files with flipped bytes.
 
+use std::rc::Rc;
+
 use parquet::basic::Compression;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::parquet_files::flat;
 use super::*;
-use crate::limits::MOST_COLUMNS;
+use crate::limits::{Budget, MOST_COLUMNS};
+use crate::source::Source;
 
 #[test]
 fn idx_headers_that_lie_are_refused_before_memory_is_taken() {
@@ -38,9 +41,28 @@ fn idx_headers_that_lie_are_refused_before_memory_is_taken() {
 #[test]
 fn packed_bytes_beyond_a_limit_are_not_unpacked() {
     let files = Files::one("a.csv.gz", gzip(&vec![b' '; 10 << 20]));
-    let source = crate::source::Source::new(&files.files.0[0]).unwrap();
-    let message = source.bytes_up_to(1 << 20).unwrap_err().to_string();
-    assert_eq!(message, "`a.csv.gz`, unpacked, is more than 1048576 bytes, but the limit is 1048576 bytes");
+    let message = files.source(1 << 20).bytes().unwrap_err().to_string();
+    assert_eq!(message, "the dataset up to `a.csv.gz`, unpacked, is 1048577 bytes, but the limit is 1048576 bytes");
+}
+
+#[test]
+fn files_that_are_each_within_the_limit_are_not_so_together() {
+    let files = Files::new(&[("a.csv", &[b'x'; 600]), ("b.csv", &[b'x'; 600])]);
+    let budget = Rc::new(Budget::new(1000, "bytes"));
+    let sources: Vec<Source<'_>> = files.files.0.iter().map(|file| Source::new(file, &budget).unwrap()).collect();
+    assert!(sources[0].bytes().is_ok());
+    let message = sources[1].bytes().unwrap_err().to_string();
+    assert_eq!(message, "the dataset up to `b.csv`, unpacked, is 1001 bytes, but the limit is 1000 bytes");
+}
+
+#[test]
+fn pictures_of_several_idx_files_share_a_limit() {
+    let count = 1_500_000;
+    let (images, labels) = (idx(&[count, 1, 1], &vec![0; count as usize]), idx(&[count], &vec![0; count as usize]));
+    let lying = idx(&[count, 1, 1], &[0]);
+    let files = [("a-images", &images), ("a-labels", &labels), ("b-images", &lying), ("b-labels", &labels)];
+    let message = Files::new(&files.map(|(name, bytes)| (name, bytes.as_slice()))).error(&declaration(json!({})));
+    assert_eq!(message, "the dataset up to `b-images` is 3000000 pictures, but the limit is 2000000 pictures");
 }
 
 #[test]
