@@ -7,6 +7,9 @@ use seedhouse_kernels::{GroupScales, PackedMatrix, WeightFormat};
 /// Inputs that share a scale.
 pub(super) const GROUP: usize = 32;
 
+/// The greatest scale of an output: no integer of 16 bits makes it infinite.
+pub(super) const MOST_SCALE: f32 = f32::MAX / 32_768.0;
+
 /// Returns the name of the tensor with the scales of another.
 pub(super) fn scale_name(tensor: &str) -> String {
     format!("{tensor}.scale")
@@ -214,6 +217,14 @@ impl Layout {
         for (input, integer) in integers.iter_mut().enumerate() {
             let (row, column) = if self.axis == 0 { (output, input) } else { (input, output) };
             *integer = nibble(stored[row * row_bytes + column / 2], column);
+        }
+    }
+
+    /// Returns whether a number is a scale: one greater than 0 with which no weight is infinite, and with 4 bits perhaps below 0.
+    pub(super) fn is_scale(&self, number: f32) -> bool {
+        match self.kind {
+            QuantizationType::Int4 => number != 0.0 && number.is_finite(),
+            _ => number > 0.0 && number <= MOST_SCALE,
         }
     }
 

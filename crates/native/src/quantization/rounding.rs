@@ -23,14 +23,14 @@ pub(super) fn integers(layout: &Layout, weights: &[f32], integers: &mut [i16], s
             _ => (magnitude / 127.0, -127.0, 127.0),
         };
         *scale = if layout.has_groups() { f16::from_f32(exact).to_f32() } else { exact };
-        if !scale.is_finite() {
-            return Err(magnitude);
-        }
         if *scale == 0.0 {
             // Zeros, or so near to them that no scale is left: any scale does.
             *scale = 1.0;
             integers.fill(0);
             continue;
+        }
+        if !layout.is_scale(*scale) {
+            return Err(magnitude);
         }
         round(weights, *scale, (lowest, highest), integers);
     }

@@ -103,13 +103,8 @@ fn check(entry: &TensorEntry, dtype: &str, shape: &[usize]) -> Result<(), String
     Err(format!("tensor {name} is {found} {:?}, but `{KEY}` makes it `{dtype}` {shape:?}", entry.shape))
 }
 
-/// Scales are numbers greater than 0 with which no weight is infinite.
 fn check_scales(layout: &Layout, name: &str, stored: &[u8]) -> Result<(), String> {
-    const MOST: f32 = f32::MAX / 32_768.0;
-    let is_good = |scale: f32| match layout.kind() {
-        QuantizationType::Int4 => scale != 0.0 && scale.is_finite(),
-        _ => scale > 0.0 && scale <= MOST,
-    };
+    let is_good = |scale: f32| layout.is_scale(scale);
     let bad = match layout.has_groups() {
         true => first_bad(stored.as_chunks::<2>().0, |bytes| f16::from_le_bytes(bytes).to_f32(), is_good),
         false => first_bad(stored.as_chunks::<4>().0, f32::from_le_bytes, is_good),

@@ -3,7 +3,7 @@
 use half::f16;
 use seedhouse_kernels::{ActivationForm, Activations, Epilogue, Pool, multiply};
 
-use super::super::layout::{Layout, Quantized};
+use super::super::layout::{Layout, MOST_SCALE, Quantized};
 use super::super::rounding::{self, Losses};
 use super::*;
 use crate::torch::checkpoint::DataType;
@@ -113,6 +113,20 @@ fn group_that_no_half_precision_scale_reaches_is_refused() {
         let layout = Layout::new(kind, vec![1, 2], 0).unwrap();
         let most = rounding::integers(&layout, &[1e30, 1.0], &mut [0; 2], &mut [0.0]);
         assert_eq!(most, Err(1e30), "{kind}");
+    }
+}
+
+#[test]
+fn scale_that_the_reader_refuses_is_not_written() {
+    for (kind, integer) in [(QuantizationType::Int8, 127.0), (QuantizationType::Int16, 32_767.0)] {
+        let layout = Layout::new(kind, vec![1, 2], 0).unwrap();
+        let mut scales = [0.0];
+        let (within, beyond) = (MOST_SCALE * 0.99 * integer, (MOST_SCALE * 1.01 * integer).min(f32::MAX));
+        for (weight, expected) in [(within, Ok(())), (beyond, Err(beyond))] {
+            let outcome = rounding::integers(&layout, &[weight, 1.0], &mut [0; 2], &mut scales);
+            assert_eq!(outcome, expected, "{kind}");
+            assert_eq!(layout.is_scale(scales[0]), outcome.is_ok(), "{kind} {}", scales[0]);
+        }
     }
 }
 
