@@ -26,10 +26,10 @@ pub use self::safetensors::export_safetensors;
 use crate::huggingface::{self, safetensors as header};
 use crate::mapped_file::MappedFile;
 use crate::runtime::{Format, single, sources};
-use crate::{gguf_model, safetensors_file, torch};
+use crate::{gguf_model, quantization, safetensors_file, torch};
 
-/// What whoever quantised a file noted in it.
-const QUANTISED: &str = "seedhouse.quantization";
+/// How far two speeds of rotation may lie apart that mean the same.
+const SAME_SPEED: f64 = 1e-9;
 
 /// Makes a graph of the files of a version, with the hyper-parameters of its record. Weights become 32-bit floating point.
 ///
@@ -72,7 +72,7 @@ fn refused_problem(format: &str) -> Error {
 fn refuse_quantised(files: &LocalFiles) -> Result<()> {
     for file in files.0.iter().filter(|file| file.path.extension() == Some("safetensors")) {
         let bytes = MappedFile::open(&file.local)?;
-        if header::read_with_texts(file.path.as_str(), &bytes)?.1.contains_key(QUANTISED) {
+        if header::read_with_texts(file.path.as_str(), &bytes)?.1.contains_key(quantization::KEY) {
             let reason = "its weights are quantised; the version that they were made from is exported instead";
             return Err(Error::unsupported(format!("export of `{}`", file.path), reason));
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::files::Files;
 use super::tensors::{Order, OutTensor, lossless};
 use super::tokenizer::GgufTokenizer;
-use super::{refuse_quantised, refused_problem, unknown};
+use super::{SAME_SPEED, refuse_quantised, refused_problem, unknown};
 use crate::decoder::gguf::tensor_name;
 use crate::decoder::halves::half_of_neighbour;
 use crate::decoder::huggingface::{CONFIG, rotary_base};
@@ -21,9 +21,6 @@ use crate::runtime::{Format, single, sources};
 
 /// Divisors of the speeds of rotation.
 const ROTARY_FACTORS: &str = "rope_freqs.weight";
-
-/// How far two speeds may lie apart that mean the same.
-const SAME_SPEED: f64 = 1e-9;
 
 /// The roles whose tensors are one in GPT-2.
 const FUSED: [[Role; 3]; 2] =
@@ -84,7 +81,7 @@ fn of_folder(
     header.text("general.architecture", architecture);
     header.text("general.name", task.name);
     header.number("general.file_type", file_type(model));
-    sizes(&mut header, architecture, &model.spec);
+    sizes(&mut header, architecture, &model.spec)?;
     let factors = positions(&mut header, architecture, &model.spec, &config)?;
     tokenizer(&mut header, text, model.spec.vocab_size)?;
     let tensors = tensors(model, architecture);
@@ -153,27 +150,37 @@ fn type_id(storage: Storage) -> Result<u32> {
     of_name.map(|known| known.id).ok_or_else(|| Error::Internal(format!("ggml has no type {}", storage.name())))
 }
 
-fn sizes(header: &mut GgufHeader, architecture: &str, spec: &DecoderSpec) {
+fn sizes(header: &mut GgufHeader, architecture: &str, spec: &DecoderSpec) -> Result<()> {
     let epsilon = match spec.norm.kind {
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
         NormKind::Layer => "attention.layer_norm_epsilon",
     };
-    let mut number = |key: &str, value: usize| {
-        // The spec's numbers lie within 32 bits.
-        header.number(&format!("{architecture}.{key}"), u32::try_from(value).unwrap_or(u32::MAX));
-    };
-    number("vocab_size", spec.vocab_size);
-    number("context_length", spec.context_length);
-    number("embedding_length", spec.width);
-    number("block_count", spec.layers);
-    number("feed_forward_length", spec.feed_forward_width);
-    number("attention.head_count", spec.query_heads);
-    number("attention.head_count_kv", spec.key_value_heads);
+    let mut number = |key: &str, value: usize| size(header, &format!("{architecture}.{key}"), value);
+    number("vocab_size", spec.vocab_size)?;
+    number("context_length", spec.context_length)?;
+    number("embedding_length", spec.width)?;
+    number("block_count", spec.layers)?;
+    number("feed_forward_length", spec.feed_forward_width)?;
+    number("attention.head_count", spec.query_heads)?;
+    number("attention.head_count_kv", spec.key_value_heads)?;
     if matches!(spec.positions, Positions::Rotary(_)) {
-        number("attention.key_length", spec.head_width);
-        number("attention.value_length", spec.head_width);
+        number("attention.key_length", spec.head_width)?;
+        number("attention.value_length", spec.head_width)?;
     }
     header.float(&format!("{architecture}.{epsilon}"), spec.norm.epsilon);
+    Ok(())
+}
+
+/// Writes a size, which is a number of 32 bits in the format.
+fn size(header: &mut GgufHeader, key: &str, value: usize) -> Result<()> {
+    let value = u32::try_from(value).map_err(|_| {
+        Error::unsupported(
+            format!("export of a model whose `{key}` is {value} to gguf"),
+            format!("it is at most {} there", u32::MAX),
+        )
+    })?;
+    header.number(key, value);
+    Ok(())
 }
 
 /// Writes how heads are rotated. Returns the divisors of speeds that are written as a tensor.
@@ -186,7 +193,7 @@ fn positions(
     let Positions::Rotary(rotary) = &spec.positions else { return Ok(None) };
     let base = rotary_base(config)?;
     let key = |key: &str| format!("{architecture}.rope.{key}");
-    header.number(&key("dimension_count"), u32::try_from(rotary.dimensions).unwrap_or(u32::MAX));
+    size(header, &key("dimension_count"), rotary.dimensions)?;
     header.float(&key("freq_base"), base as f32);
     let refused = |what: &str| {
         let reason = format!("llama.cpp has no words for it in a model of `{architecture}`");
@@ -276,4 +283,20 @@ fn tensor<'m>(name: String, role: Role, sources: Vec<&'m crate::decoder::TensorS
     let first = storages[0];
     let storage = if storages.iter().all(|storage| *storage == first) || is_vector { first } else { Storage::F32 };
     OutTensor { name, is_vector, storage, sources, order }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_beyond_32_bits_is_refused_and_not_cut() {
+        let mut header = GgufHeader::default();
+        let error = size(&mut header, "llama.context_length", (1 << 32) + 1).unwrap_err().to_string();
+        assert!(
+            error.contains("`llama.context_length` is 4294967297") && error.contains("at most 4294967295"),
+            "{error}"
+        );
+        assert!(size(&mut header, "llama.context_length", u32::MAX as usize).is_ok());
+    }
 }
