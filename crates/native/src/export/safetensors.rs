@@ -1,12 +1,14 @@
 //! Models as safetensors: folders that the Hugging Face libraries load, or tensors by name.
 
+use std::collections::BTreeMap;
+
 use seedhouse_core::runtime::LocalFile;
 use seedhouse_core::{Error, ExportTask, Exported, Progress, Result};
 use serde_json::{Map, Value, json};
 
 use super::files::{Files, Output};
 use super::tensors::{Order, OutTensor, lossless};
-use super::{refuse_quantised, refused_problem, tokenizer, unknown};
+use super::{SAME_SPEED, refuse_quantised, refused_problem, tokenizer, unknown};
 use crate::decoder::halves::neighbour_of_half;
 use crate::decoder::huggingface::llama_tensor_name;
 use crate::decoder::original;
@@ -14,6 +16,7 @@ use crate::decoder::{DecoderModel, DecoderSpec, Positions, Role, RotaryStyle};
 use crate::gguf::Gguf;
 use crate::gguf_model::assemble;
 use crate::huggingface;
+use crate::huggingface::safetensors::{NewTensor, header};
 use crate::runtime::{Format, Source, single, sources};
 use crate::safetensors_file;
 use crate::torch::checkpoint::{Checkpoint, TensorView};
@@ -21,8 +24,6 @@ use crate::torch::checkpoint::{Checkpoint, TensorView};
 /// Files that say how text goes in and out, beside a checkpoint.
 const TEXT_FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
-
-const SAME_SPEED: f64 = 1e-9;
 
 /// Writes a model as safetensors. A folder of the Hugging Face libraries and a safetensors file are copied; a GGUF file of a family that
 /// the transformers library has becomes such a folder, with weights that are not plain numbers in 32-bit floating point; of a torch
@@ -84,11 +85,11 @@ fn of_gguf(mut files: Files<'_>, source: &Source<'_>) -> Result<Exported> {
         }),
     )?;
     let tensors = tensors(&model)?;
-    let places: Vec<Place> = tensors
+    let places: Vec<NewTensor> = tensors
         .iter()
-        .map(|tensor| Place {
+        .map(|tensor| NewTensor {
             name: tensor.name.clone(),
-            data_type: tensor.storage.name(),
+            dtype: tensor.storage.name(),
             shape: tensor.shape(),
             bytes: tensor.bytes(),
         })
@@ -240,39 +241,20 @@ fn of_checkpoint(task: &ExportTask<'_>, mut files: Files<'_>, source: &Source<'_
 }
 
 fn write_checkpoint(output: &mut Output<'_>, checkpoint: &Checkpoint<'_>) -> Result<()> {
-    let place = |(name, view): (&&str, &TensorView<'_>)| Place {
+    let place = |(name, view): (&&str, &TensorView<'_>)| NewTensor {
         name: (*name).to_owned(),
-        data_type: view.data_type.as_str(),
+        dtype: view.data_type.as_str(),
         shape: view.shape.clone(),
         bytes: view.stored_bytes() as u64,
     };
-    let places: Vec<Place> = checkpoint.tensors().iter().map(place).collect();
+    let places: Vec<NewTensor> = checkpoint.tensors().iter().map(place).collect();
     write_header(output, &places)?;
     checkpoint.tensors().values().try_for_each(|view| output.write_counted(&view.to_bytes()))
 }
 
-/// A tensor in the header of a file.
-struct Place {
-    name: String,
-    data_type: &'static str,
-    shape: Vec<usize>,
-    bytes: u64,
-}
-
 /// Writes what stands before the tensors, which follow in this order.
-fn write_header(output: &mut Output<'_>, places: &[Place]) -> Result<()> {
-    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({"format": "pt"}))]);
-    let mut end = 0;
-    for place in places {
-        let begin = end;
-        end += place.bytes;
-        let described = json!({"dtype": place.data_type, "shape": place.shape, "data_offsets": [begin, end]});
-        header.insert(place.name.clone(), described);
-    }
-    let mut text = serde_json::to_string(&header).map_err(|error| Error::Internal(error.to_string()))?;
-    // Readers that map the file find numbers at multiples of their size.
-    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    output.expect("writing tensors", end);
-    output.write(&(text.len() as u64).to_le_bytes())?;
-    output.write(text.as_bytes())
+fn write_header(output: &mut Output<'_>, tensors: &[NewTensor]) -> Result<()> {
+    let texts = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    output.expect("writing tensors", tensors.iter().map(|tensor| tensor.bytes).sum());
+    output.write(&header(tensors, &texts)?)
 }

@@ -1,11 +1,12 @@
 //! The header of a safetensors file: eight bytes with its length, JSON with the place of each tensor, then the tensors
 //! without a gap (`huggingface/safetensors`, "Format").
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use seedhouse_core::{Error, Result};
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 /// The limit of the format.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
@@ -19,6 +20,37 @@ pub(crate) struct TensorEntry {
     pub(crate) elements: u64,
     /// Where its bytes lie in the file.
     pub(crate) range: Range<usize>,
+}
+
+/// A tensor that is to be written, behind those before it.
+#[derive(Debug)]
+pub(crate) struct NewTensor {
+    pub(crate) name: String,
+    pub(crate) dtype: &'static str,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: u64,
+}
+
+/// Returns what stands before the tensors of a file, with the texts of its `__metadata__`.
+///
+/// # Errors
+/// [`Error::Unsupported`] for two tensors of one name.
+pub(crate) fn header(tensors: &[NewTensor], texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let mut entries = Map::from_iter([("__metadata__".to_owned(), json!(texts))]);
+    let mut end = 0;
+    for NewTensor { name, dtype, shape, bytes } in tensors {
+        let begin = end;
+        end += bytes;
+        let described = json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]});
+        if entries.insert(name.clone(), described).is_some() {
+            let reason = "something else of the file has this name already";
+            return Err(Error::unsupported(format!("the tensor name `{}`", name.escape_debug()), reason));
+        }
+    }
+    let mut json = Value::Object(entries).to_string().into_bytes();
+    // JSON may end with spaces, and readers that map the file find numbers at multiples of their size.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok([&(json.len() as u64).to_le_bytes()[..], &json].concat())
 }
 
 #[derive(Deserialize)]

@@ -1,22 +1,35 @@
 //! Folders as they are, and as nobody should write them.
 
+use std::collections::BTreeMap;
+
 use seedhouse_core::{Digest, ModelType};
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::huggingface::safetensors::{NewTensor, header};
 
 /// Returns a safetensors file of F32 tensors full of zeros.
 fn safetensors(tensors: &[(&str, &[u64])]) -> Vec<u8> {
-    let mut header = Map::new();
-    let mut end = 0;
-    for (name, shape) in tensors {
-        let bytes = shape.iter().product::<u64>() * 4;
-        header.insert((*name).into(), json!({"dtype": "F32", "shape": shape, "data_offsets": [end, end + bytes]}));
-        end += bytes;
+    let new = |(name, shape): &(&str, &[u64])| NewTensor {
+        name: (*name).into(),
+        dtype: "F32",
+        shape: shape.iter().map(|size| *size as usize).collect(),
+        bytes: shape.iter().product::<u64>() * 4,
+    };
+    let tensors: Vec<NewTensor> = tensors.iter().map(new).collect();
+    let data_bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
+    let texts = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    [header(&tensors, &texts).unwrap(), vec![0; data_bytes as usize]].concat()
+}
+
+#[test]
+fn tensors_of_one_name_are_not_written() {
+    let new = |name: &str| NewTensor { name: name.into(), dtype: "F32", shape: vec![1], bytes: 4 };
+    for name in ["a", "__metadata__"] {
+        let error = header(&[new("a"), new(name)], &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}`")), "{error}");
     }
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
-    with_header(&Value::Object(header).to_string(), end as usize)
 }
 
 fn with_header(header: &str, data_bytes: usize) -> Vec<u8> {

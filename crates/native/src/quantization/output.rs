@@ -12,13 +12,13 @@ use std::thread;
 
 use half::f16;
 use seedhouse_core::{Error, Progress, QuantizationType, Result};
-use serde_json::{Map, Value, json};
 
 use super::KEY;
 use super::document::{Document, TensorNote};
 use super::layout::{Layout, scale_name};
 use super::recipe::{Form, Item, Numbers};
 use super::rounding::{self, Losses};
+use crate::huggingface::safetensors::{self, NewTensor};
 use crate::torch::checkpoint::DataType;
 
 /// Bytes of f32 numbers that a thread takes at once.
@@ -39,19 +39,9 @@ pub(super) struct Written {
     pub(super) losses: Losses,
 }
 
-/// Where a tensor stands in the new file.
-struct Place {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    bytes: usize,
-    /// From the first byte after the header on.
-    start: usize,
-}
-
 /// Returns how many bytes of tensors a file of these items will have.
 pub(super) fn data_bytes(items: &[Item<'_>]) -> u64 {
-    places(&items.iter().collect::<Vec<_>>()).iter().map(|place| place.bytes as u64).sum()
+    new_tensors(&items.iter().collect::<Vec<_>>()).iter().map(|tensor| tensor.bytes).sum()
 }
 
 /// Writes a file.
@@ -65,14 +55,13 @@ pub(super) fn write(
     precision: QuantizationType,
     (progress, after_each): (&dyn Progress, &dyn Fn()),
 ) -> Result<Written> {
-    let places = places(items);
-    let header = header(&places, &texts_of(items, texts, precision)?)?;
+    let tensors = new_tensors(items);
+    let header = safetensors::header(&tensors, &texts_of(items, texts, precision)?)?;
     let file = File::create_new(target).map_err(Error::io("create", target))?;
-    let mut written = Written { data_bytes: places.iter().map(|place| place.bytes as u64).sum(), ..Written::default() };
+    let mut written = Written { data_bytes: tensors.iter().map(|tensor| tensor.bytes).sum(), ..Written::default() };
     let length = header.len() as u64 + written.data_bytes;
     file.set_len(length).and_then(|()| file.write_all_at(&header, 0)).map_err(Error::io("write", target))?;
-    let starts: HashMap<&str, u64> =
-        places.iter().map(|place| (place.name.as_str(), (header.len() + place.start) as u64)).collect();
+    let starts = starts(&tensors, header.len() as u64);
     for item in items {
         let start = |name: &str| starts.get(name).copied().unwrap_or_default();
         let places = [start(&item.name), start(&scale_name(&item.name))];
@@ -84,45 +73,51 @@ pub(super) fn write(
         }
         after_each();
     }
-    written.tensors = places.into_iter().map(|place| place.name).collect();
+    written.tensors = tensors.into_iter().map(|tensor| tensor.name).collect();
     Ok(written)
 }
 
-/// Lays the tensors out, those of long numbers first, so that every number stands at a multiple of its length.
-fn places(items: &[&Item<'_>]) -> Vec<Place> {
-    let mut places = Vec::new();
-    for Item { name, shape, form, .. } in items {
-        let plain = |data_type: DataType, places: &mut Vec<Place>| {
-            let bytes = shape.iter().product::<usize>() * data_type.size_bytes();
-            places.push(Place { name: name.clone(), dtype: data_type.as_str(), shape: shape.clone(), bytes, start: 0 });
-        };
-        match form {
-            Form::Kept(data_type) | Form::Half(data_type) => plain(*data_type, &mut places),
-            Form::Integers(layout) => places.extend(places_of(name, layout)),
-        }
+/// Returns where each tensor begins in a file with a header of this length.
+fn starts(tensors: &[NewTensor], header_bytes: u64) -> HashMap<&str, u64> {
+    let mut starts = HashMap::with_capacity(tensors.len());
+    let mut end = header_bytes;
+    for tensor in tensors {
+        starts.insert(tensor.name.as_str(), end);
+        end += tensor.bytes;
     }
-    let length = |place: &Place| DataType::of_name(place.dtype).map_or(1, DataType::size_bytes);
-    places.sort_by_key(|place| std::cmp::Reverse(length(place)));
-    let mut end = 0;
-    for place in &mut places {
-        place.start = end;
-        end += place.bytes;
-    }
-    places
+    starts
 }
 
-fn places_of(name: &str, layout: &Layout) -> [Place; 2] {
-    let scale_shape = layout.scale_shape();
-    let scale_bytes = scale_shape.iter().product::<usize>() * if layout.has_groups() { 2 } else { 4 };
-    let integers = Place {
+/// Returns the tensors in the order of the file, those of long numbers first, so that every number stands at a multiple of its length.
+fn new_tensors(items: &[&Item<'_>]) -> Vec<NewTensor> {
+    let mut tensors = Vec::new();
+    for Item { name, shape, form, .. } in items {
+        match form {
+            Form::Kept(data_type) | Form::Half(data_type) => {
+                tensors.push(new_tensor(name.clone(), data_type.as_str(), shape.clone(), data_type.size_bytes()));
+            }
+            Form::Integers(layout) => tensors.extend(integers_and_scales(name, layout)),
+        }
+    }
+    let length = |tensor: &NewTensor| DataType::of_name(tensor.dtype).map_or(1, DataType::size_bytes);
+    tensors.sort_by_key(|tensor| std::cmp::Reverse(length(tensor)));
+    tensors
+}
+
+fn integers_and_scales(name: &str, layout: &Layout) -> [NewTensor; 2] {
+    let integers = NewTensor {
         name: name.to_owned(),
         dtype: layout.dtype(),
         shape: layout.stored_shape(),
-        bytes: layout.stored_bytes(),
-        start: 0,
+        bytes: layout.stored_bytes() as u64,
     };
-    let dtype = layout.scale_dtype();
-    [integers, Place { name: scale_name(name), dtype, shape: scale_shape, bytes: scale_bytes, start: 0 }]
+    let scale_bytes = if layout.has_groups() { 2 } else { 4 };
+    [integers, new_tensor(scale_name(name), layout.scale_dtype(), layout.scale_shape(), scale_bytes)]
+}
+
+fn new_tensor(name: String, dtype: &'static str, shape: Vec<usize>, number_bytes: usize) -> NewTensor {
+    let bytes = (shape.iter().product::<usize>() * number_bytes) as u64;
+    NewTensor { name, dtype, shape, bytes }
 }
 
 /// Returns what the file had among its metadata, and what is said of the new one.
@@ -142,22 +137,6 @@ fn texts_of(
     let mut texts: BTreeMap<String, String> = texts.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
     texts.insert(KEY.to_owned(), document.to_text()?);
     Ok(texts)
-}
-
-fn header(places: &[Place], texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    let mut entries = Map::new();
-    entries.insert("__metadata__".into(), json!(texts));
-    for Place { name, dtype, shape, bytes, start } in places {
-        let place = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, start + bytes]});
-        if entries.insert(name.clone(), place).is_some() {
-            let reason = "it is the name of scales, and there is a tensor of this name already";
-            return Err(Error::unsupported(format!("the tensor name `{}`", name.escape_debug()), reason));
-        }
-    }
-    let mut json = Value::Object(entries).to_string().into_bytes();
-    // JSON may end with spaces.
-    json.resize(json.len().next_multiple_of(8), b' ');
-    Ok([&(json.len() as u64).to_le_bytes()[..], &json].concat())
 }
 
 fn computed(item: &Item<'_>) -> Result<Option<Vec<f32>>> {
