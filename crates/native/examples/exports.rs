@@ -1,5 +1,5 @@
-//! Exports every little model of the fixtures to every format that it has, and writes beside the files what the models answer here, for
-//! `scripts/check_exports.py`:
+//! Exports every network of the fixtures to ONNX, every decoder that llama.cpp has to GGUF, and some to folders of the transformers library.
+//! Writes beside the files what the models answer here, for `scripts/check_exports.py`:
 //!
 //! ```text
 //! cargo run -p seedhouse-native --example exports -- FOLDER
@@ -7,68 +7,70 @@
 
 #![expect(clippy::unwrap_used, reason = "a tool of the tests: a panic is the report")]
 
+#[path = "../tests/exports/models.rs"]
+mod models;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use seedhouse_core::runtime::{
-    LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorData, Wanted,
-};
-use seedhouse_core::{Digest, ExportTask, ModelFormat, Unwatched};
-use seedhouse_native::{
-    ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions, WeightPrecision, export_gguf, export_safetensors,
-    graph,
-};
+use seedhouse_core::runtime::{LoadedModel, LocalFiles, StepPart, Tensor, TensorData, Wanted};
+use seedhouse_core::{Code, Error, ExportTask, ModelFormat, Unwatched};
+use seedhouse_native::{export_gguf, export_safetensors, graph};
 use seedhouse_onnx::write_graph;
 use serde_json::{Map, Value, json};
 
-/// Decoders, and the formats that they are checked in by other programs.
-const DECODERS: [(&str, &[ModelFormat]); 10] = [
-    ("llama", &[ModelFormat::Onnx, ModelFormat::Gguf, ModelFormat::Safetensors]),
-    ("llama3-rope", &[ModelFormat::Onnx, ModelFormat::Gguf]),
-    ("linear-rope", &[ModelFormat::Onnx, ModelFormat::Gguf]),
-    ("mistral-window", &[ModelFormat::Onnx]),
-    ("yarn-rope", &[ModelFormat::Onnx]),
-    ("qwen2", &[ModelFormat::Onnx, ModelFormat::Gguf]),
-    ("qwen3", &[ModelFormat::Onnx, ModelFormat::Gguf]),
-    ("gpt2", &[ModelFormat::Onnx, ModelFormat::Gguf]),
-    ("original", &[ModelFormat::Onnx]),
-    ("gguf-q4_0", &[ModelFormat::Onnx, ModelFormat::Safetensors, ModelFormat::Gguf]),
-];
+use self::models::{files, integers, native, softmax};
 
-/// Networks with tensors in and out, and the sides of an image.
-const NETWORKS: [(&str, usize, usize); 7] = [
-    ("vision/cnn", 1, 22),
-    ("vision/vit", 3, 12),
-    ("vision/hf-vit", 3, 12),
-    ("vision/resnet-basic", 3, 40),
-    ("vision/resnet-bottleneck", 3, 33),
-    ("vision/hf-resnet-basic", 3, 32),
-    ("vision/hf-resnet-bottleneck", 3, 32),
+/// Decoders that become folders of the transformers library: one is such a folder, one a file of llama.cpp.
+const OF_TRANSFORMERS: [&str; 2] = ["llama", "gguf-q4_0"];
+
+/// Image classifiers, their channels and the sides of an image.
+const CLASSIFIERS: [(&str, usize, usize); 7] = [
+    ("cnn", 1, 22),
+    ("vit", 3, 12),
+    ("hf-vit", 3, 12),
+    ("resnet-basic", 3, 40),
+    ("resnet-bottleneck", 3, 33),
+    ("hf-resnet-basic", 3, 32),
+    ("hf-resnet-bottleneck", 3, 32),
 ];
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).expect("the folder to write to"));
     fs::create_dir_all(&folder).unwrap();
     let mut cases = Vec::new();
-    for (name, formats) in DECODERS {
+    for name in fixtures("decoders") {
         let case = Case::new(&folder, &format!("decoders/{name}"));
-        formats.iter().for_each(|format| cases.push(case.decoder(*format)));
+        cases.push(case.decoder(ModelFormat::Onnx).unwrap());
+        match case.decoder(ModelFormat::Gguf) {
+            Ok(exported) => cases.push(exported),
+            Err(refused) if refused.code() == Code::Unsupported => println!("{refused}"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+        if OF_TRANSFORMERS.contains(&name.as_str()) {
+            cases.push(case.decoder(ModelFormat::Safetensors).unwrap());
+        }
     }
-    for (name, channels, side) in NETWORKS {
-        cases.push(Case::new(&folder, name).classifier(channels, side));
+    for name in fixtures("vision") {
+        let known = CLASSIFIERS.into_iter().find(|(known, ..)| *known == name);
+        let (_, channels, side) = known.unwrap_or_else(|| panic!("how great are the images of `{name}`?"));
+        cases.push(Case::new(&folder, &format!("vision/{name}")).classifier(channels, side));
     }
-    for name in ["classes", "grey", "transposed"] {
-        cases.push(Case::new(&folder, &format!("diffusion/{name}")).u_net());
-    }
-    for name in ["bert-mean", "bert-cls", "bert-max"] {
-        cases.push(Case::new(&folder, &format!("embedding/{name}")).encoder());
-    }
-    for name in ["crop-classifier", "yield-regressor"] {
-        cases.push(Case::new(&folder, &format!("tabular/{name}")).table());
-    }
+    cases.extend(fixtures("diffusion").iter().map(|name| Case::new(&folder, &format!("diffusion/{name}")).u_net()));
+    cases.extend(fixtures("embedding").iter().map(|name| Case::new(&folder, &format!("embedding/{name}")).encoder()));
+    cases.extend(fixtures("tabular").iter().map(|name| Case::new(&folder, &format!("tabular/{name}")).table()));
     let text = serde_json::to_string(&cases).unwrap();
     fs::write(folder.join("cases.json"), text).unwrap();
     println!("{} exports in {}", cases.len(), folder.display());
+}
+
+/// Returns the names of the models of a kind.
+fn fixtures(kind: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(kind);
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let mut names: Vec<String> = paths.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
 }
 
 /// A model, and where its exports go.
@@ -90,35 +92,29 @@ impl<'f> Case<'f> {
     }
 
     fn load(&self) -> LoadedModel {
-        let plans = PlanOptions {
-            weights: WeightPrecision::F32,
-            activations: ActivationPrecision::F32,
-            ..PlanOptions::default()
-        };
-        let runtime = NativeRuntime::with(NativeOptions { plans, ..NativeOptions::default() });
-        runtime.load(&self.files, &LoadOptions { metadata: self.metadata.clone() }).unwrap()
+        native(&self.files, &self.metadata)
     }
 
     /// Exports the model, and returns the path.
-    fn export(&self, format: ModelFormat) -> String {
+    fn export(&self, format: ModelFormat) -> Result<String, Error> {
         let task =
             ExportTask { files: &self.files, metadata: &self.metadata, format, folder: self.folder, name: &self.name };
         let produced = match format {
             ModelFormat::Onnx => {
-                let drawn = graph(&self.files, &self.metadata, &Unwatched).unwrap();
+                let drawn = graph(&self.files, &self.metadata, &Unwatched)?;
                 let path = format!("{}.onnx", self.name);
                 let mut file = fs::File::create(self.folder.join(&path)).unwrap();
-                write_graph(&drawn, &mut file, &Unwatched).unwrap();
-                return path;
+                write_graph(&drawn, &mut file, &Unwatched)?;
+                return Ok(path);
             }
-            ModelFormat::Safetensors => export_safetensors(&task, &Unwatched).unwrap(),
-            ModelFormat::Gguf => export_gguf(&task, &Unwatched).unwrap(),
+            ModelFormat::Safetensors => export_safetensors(&task, &Unwatched)?,
+            ModelFormat::Gguf => export_gguf(&task, &Unwatched)?,
         };
         let first = produced.files[0].path.as_str();
-        first.split_once('/').map_or(first, |(folder, _)| folder).to_owned()
+        Ok(first.split_once('/').map_or(first, |(folder, _)| folder).to_owned())
     }
 
-    fn decoder(&self, format: ModelFormat) -> Value {
+    fn decoder(&self, format: ModelFormat) -> Result<Value, Error> {
         let LoadedModel::Text(model) = self.load() else { panic!("{} is a decoder", self.name) };
         let vocab_size = model.info().vocab_size;
         let tokens: Vec<u32> = (0..12_u32).map(|place| (place * 7 + 3) % vocab_size as u32).collect();
@@ -128,9 +124,9 @@ impl<'f> Case<'f> {
         let logits: Vec<f32> = rows.rows().flatten().copied().collect();
         let ids = integers(&[1, tokens.len()], tokens.iter().map(|token| i64::from(*token)));
         let output = Tensor::new(vec![1, tokens.len(), vocab_size], logits);
-        let mut case = case(&self.export(format), format, &[("input_ids", &ids)], &[("logits", &output)]);
+        let mut case = case(&self.export(format)?, format, &[("input_ids", &ids)], &[("logits", &output)]);
         case["tokens"] = json!(tokens);
-        case
+        Ok(case)
     }
 
     fn classifier(&self, channels: usize, side: usize) -> Value {
@@ -139,7 +135,7 @@ impl<'f> Case<'f> {
         let images = Tensor::new(shape.clone(), numbers(shape.iter().product()));
         let outputs = model.run(&[("image", &images)]).unwrap();
         let named = [("logits", &outputs[0]), ("features", &outputs[1])];
-        case(&self.export(ModelFormat::Onnx), ModelFormat::Onnx, &[("pixel_values", &images)], &named)
+        case(&self.export(ModelFormat::Onnx).unwrap(), ModelFormat::Onnx, &[("pixel_values", &images)], &named)
     }
 
     fn u_net(&self) -> Value {
@@ -165,7 +161,7 @@ impl<'f> Case<'f> {
         if info.num_classes.is_some() {
             inputs.push(("class_label", &labels));
         }
-        case(&self.export(ModelFormat::Onnx), ModelFormat::Onnx, &inputs, &[("prediction", &predicted)])
+        case(&self.export(ModelFormat::Onnx).unwrap(), ModelFormat::Onnx, &inputs, &[("prediction", &predicted)])
     }
 
     fn encoder(&self) -> Value {
@@ -177,7 +173,7 @@ impl<'f> Case<'f> {
         let mask = integers(&[2, 4], [1, 1, 1, 1, 1, 1, 0, 0]);
         let types = integers(&[2, 4], [0; 8]);
         let inputs = [("input_ids", &tokens), ("attention_mask", &mask), ("token_type_ids", &types)];
-        case(&self.export(ModelFormat::Onnx), ModelFormat::Onnx, &inputs, &[("sentence_embedding", &vectors)])
+        case(&self.export(ModelFormat::Onnx).unwrap(), ModelFormat::Onnx, &inputs, &[("sentence_embedding", &vectors)])
     }
 
     /// What is expected of a table was computed by another implementation.
@@ -196,7 +192,7 @@ impl<'f> Case<'f> {
             false => ("targets", numbers.to_vec()),
         };
         let answers = Tensor::new(answers.shape.clone(), numbers);
-        case(&self.export(ModelFormat::Onnx), ModelFormat::Onnx, &[("features", &raw)], &[(name, &answers)])
+        case(&self.export(ModelFormat::Onnx).unwrap(), ModelFormat::Onnx, &[("features", &raw)], &[(name, &answers)])
     }
 }
 
@@ -210,13 +206,6 @@ fn raw(feature: &Value, row: &Value) -> f32 {
         }
         number => number.as_f64().unwrap() as f32,
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
 }
 
 fn case(path: &str, format: ModelFormat, inputs: &[(&str, &Tensor)], outputs: &[(&str, &Tensor)]) -> Value {
@@ -236,30 +225,7 @@ fn described(tensor: &Tensor) -> Value {
     json!({"type": kind, "shape": tensor.shape, "data": data})
 }
 
-fn integers(shape: &[usize], numbers: impl IntoIterator<Item = i64>) -> Tensor {
-    Tensor { shape: shape.to_vec(), data: TensorData::I64(numbers.into_iter().collect()) }
-}
-
 /// Numbers between -1 and 1.
 fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|place| (place as f32 * 0.7).sin()).collect()
-}
-
-fn files(folder: &Path) -> LocalFiles {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for path in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if !path.ends_with("expected.json") {
-                found.push(LocalFile {
-                    path: path.strip_prefix(folder).unwrap().to_str().unwrap().parse().unwrap(),
-                    digest: Digest::of(fs::read(&path).unwrap()),
-                    local: path,
-                });
-            }
-        }
-    }
-    LocalFiles(found)
 }

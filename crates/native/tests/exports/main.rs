@@ -3,20 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
 
 mod formats;
+mod models;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{
-    LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorData, TensorModel, TextModel,
-    Wanted,
+    LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, StepPart, Tensor, TensorModel, TextModel, Wanted,
 };
 use seedhouse_core::{Digest, Unwatched};
-use seedhouse_native::{ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions, WeightPrecision, graph};
+use seedhouse_native::graph;
 use seedhouse_onnx::{OnnxRuntime, write_graph};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+
+use self::models::{files, integers, native, softmax};
 
 /// Sums of some hundred products in another order.
 const TOLERANCE: f32 = 1e-4;
@@ -26,34 +28,6 @@ const TOLERANCE_OF_CACHE: f32 = 2e-3;
 
 fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
-
-/// Returns the files of a folder, those of its folders too, but for what is expected of them.
-fn files(folder: &Path) -> LocalFiles {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for path in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if !path.ends_with("expected.json") {
-                found.push(LocalFile {
-                    path: path.strip_prefix(folder).unwrap().to_str().unwrap().parse().unwrap(),
-                    digest: Digest::of(fs::read(&path).unwrap()),
-                    local: path,
-                });
-            }
-        }
-    }
-    found.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
-    LocalFiles(found)
-}
-
-fn native(files: &LocalFiles, metadata: &Map<String, Value>) -> LoadedModel {
-    let plans =
-        PlanOptions { weights: WeightPrecision::F32, activations: ActivationPrecision::F32, ..PlanOptions::default() };
-    let runtime = NativeRuntime::with(NativeOptions { plans, ..NativeOptions::default() });
-    runtime.load(files, &LoadOptions { metadata: metadata.clone() }).unwrap()
 }
 
 /// A graph that was written, and read again.
@@ -68,7 +42,7 @@ fn exported(files: &LocalFiles, metadata: &Map<String, Value>) -> Exported {
     let path = folder.path().join("model.onnx");
     let mut file = fs::File::create(&path).unwrap();
     write_graph(&drawn, &mut file, &Unwatched).unwrap();
-    let written = self::files(folder.path());
+    let written = models::files(folder.path());
     let inspection = OnnxRuntime::new().inspect(&written).unwrap().unwrap();
     assert_eq!(inspection.not_servable_because, None);
     match OnnxRuntime::new().load(&written, &LoadOptions::default()).unwrap() {
@@ -96,18 +70,26 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn integers(shape: &[usize], numbers: impl IntoIterator<Item = i64>) -> Tensor {
-    Tensor { shape: shape.to_vec(), data: TensorData::I64(numbers.into_iter().collect()) }
-}
-
-/// Insists on equal numbers, as a part of the greatest.
+/// Insists on equal numbers, as a part of the greatest, whatever it is: of small numbers the differences must be small.
 fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let greatest = expected.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
     assert!(greatest > 1e-3, "{what}: numbers that say something");
     for (found, expected) in found.iter().zip(expected) {
-        let difference = (found - expected).abs() / greatest.max(1.0);
-        assert!(difference <= tolerance, "{what}: {found} instead of {expected}");
+        let difference = (found - expected).abs() / greatest;
+        assert!(difference <= tolerance, "{what}: {found} instead of {expected}, and the greatest is {greatest}");
+    }
+}
+
+#[test]
+fn small_numbers_that_differ_are_not_close() {
+    let is_refused = |found: &[f32], expected: &[f32]| {
+        let (found, expected) = (found.to_vec(), expected.to_vec());
+        std::panic::catch_unwind(move || assert_close("numbers", &found, &expected, TOLERANCE)).is_err()
+    };
+    assert!(!is_refused(&[0.01, 0.02], &[0.01, 0.020_001]));
+    for found in [&[0.01, 0.020_01][..], &[0.01], &[0.01, 0.02, 0.0], &[f32::NAN, 0.02]] {
+        assert!(is_refused(found, &[0.01, 0.02]), "{found:?}");
     }
 }
 
@@ -183,6 +165,7 @@ fn compare_classifier(name: &str, files: &LocalFiles, metadata: &Map<String, Val
         let images = Tensor::new(shape, numbers(batch * channels * side * side, side as u64));
         let expected = network.run(&[("image", &images)]).unwrap();
         let found = graph.run(&[("pixel_values", images)]);
+        assert_eq!(found.len(), expected.len(), "{name}");
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found.shape, expected.shape, "{name}");
             assert_close(
@@ -288,13 +271,6 @@ fn networks_for_tables_answer_raw_rows_as_their_graphs_do() {
             assert_close(name, found[0].f32s().unwrap(), &expected, TOLERANCE);
         }
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
 }
 
 /// Returns the raw numbers of rows as they stand in a reference.
