@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::NativeRuntime;
 
+pub(crate) mod fixture_files;
 mod malformed;
 mod model;
 mod mutation;

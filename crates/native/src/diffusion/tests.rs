@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use seedhouse_core::runtime::{Denoiser, LoadOptions, LoadedModel, LocalFile, LocalFiles, Prediction, Runtime};
-use seedhouse_core::{Code, Digest, Error, Framework, ModelType};
+use seedhouse_core::runtime::{Denoiser, LoadOptions, LoadedModel, LocalFiles, Prediction, Runtime};
+use seedhouse_core::{Code, Error, Framework, ModelType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::tests::fixture_files::files;
 use crate::{ActivationPrecision, Level, NativeOptions, NativeRuntime, PlanOptions, PoolOptions, WeightPrecision};
 
 mod refusals;
@@ -36,17 +37,6 @@ fn folder(name: &str) -> PathBuf {
 
 fn expected(name: &str) -> Expected {
     serde_json::from_slice(&fs::read(folder(name).join("expected.json")).unwrap()).unwrap()
-}
-
-fn files(folder: &Path) -> LocalFiles {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| !path.ends_with("expected.json"));
-    let local = |path: PathBuf| LocalFile {
-        path: path.file_name().unwrap().to_str().unwrap().parse().unwrap(),
-        digest: Digest::of(fs::read(&path).unwrap()),
-        local: path,
-    };
-    LocalFiles(paths.into_iter().map(local).collect())
 }
 
 fn runtime(level: Level, threads: usize, plans: PlanOptions) -> NativeRuntime {

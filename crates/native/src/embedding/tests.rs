@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seedhouse_core::runtime::{Embedder, LoadOptions, LoadedModel, LocalFile, LocalFiles, Prompts, Runtime};
-use seedhouse_core::{Code, Digest, Error, Framework, ModelType};
+use seedhouse_core::{Code, Error, Framework, ModelType};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::tests::fixture_files::files;
 use crate::{ActivationPrecision, Level, NativeOptions, NativeRuntime, PlanOptions, PoolOptions, WeightPrecision};
 
 mod refusals;
@@ -29,29 +30,6 @@ fn folder(name: &str) -> PathBuf {
 
 fn expected(name: &str) -> Vec<Expected> {
     serde_json::from_slice(&fs::read(folder(name).join("expected.json")).unwrap()).unwrap()
-}
-
-fn files(folder: &Path) -> LocalFiles {
-    let mut paths = Vec::new();
-    paths_below(folder, &mut paths);
-    paths.sort();
-    let local = |path: PathBuf| LocalFile {
-        path: path.strip_prefix(folder).unwrap().to_str().unwrap().parse().unwrap(),
-        digest: Digest::of(fs::read(&path).unwrap()),
-        local: path,
-    };
-    LocalFiles(paths.into_iter().map(local).collect())
-}
-
-fn paths_below(folder: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            paths_below(&path, paths);
-        } else if !path.ends_with("expected.json") {
-            paths.push(path);
-        }
-    }
 }
 
 fn runtime(level: Level, threads: usize, plans: PlanOptions) -> NativeRuntime {

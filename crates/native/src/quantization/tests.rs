@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::{KEY, NativeQuantizer};
 use crate::huggingface::safetensors::read_with_texts;
+use crate::tests::fixture_files::files as files_of;
 use crate::{ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions, PoolOptions, WeightPrecision};
 
 mod families;
@@ -41,28 +42,6 @@ struct Made {
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
-}
-
-fn local_file(root: &Path, path: &Path) -> LocalFile {
-    LocalFile {
-        path: path.strip_prefix(root).unwrap().to_str().unwrap().parse().unwrap(),
-        digest: Digest::of(fs::read(path).unwrap()),
-        local: path.to_owned(),
-    }
-}
-
-fn files_of(root: &Path) -> LocalFiles {
-    fn below(folder: &Path, paths: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { below(&path, paths) } else { paths.push(path) }
-        }
-    }
-    let mut paths = Vec::new();
-    below(root, &mut paths);
-    paths.retain(|path| !path.ends_with("expected.json"));
-    paths.sort();
-    LocalFiles(paths.iter().map(|path| local_file(root, path)).collect())
 }
 
 fn case(path: &str) -> Case {

@@ -1,33 +1,13 @@
 //! Models of the fixtures, loaded so that they compute as exactly as they can. Shared by the tests of exports and the example `exports`.
 
-use std::fs;
-use std::path::Path;
+#[path = "../../src/tests/fixture_files.rs"]
+mod fixture_files;
 
-use seedhouse_core::Digest;
-use seedhouse_core::runtime::{LoadOptions, LoadedModel, LocalFile, LocalFiles, Runtime, Tensor, TensorData};
+use seedhouse_core::runtime::{LoadOptions, LoadedModel, LocalFiles, Runtime, Tensor, TensorData};
 use seedhouse_native::{ActivationPrecision, NativeOptions, NativeRuntime, PlanOptions, WeightPrecision};
 use serde_json::{Map, Value};
 
-/// Returns the files of a folder, those of its folders too, but for what is expected of them.
-pub(crate) fn files(folder: &Path) -> LocalFiles {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for path in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if !path.ends_with("expected.json") {
-                found.push(LocalFile {
-                    path: path.strip_prefix(folder).unwrap().to_str().unwrap().parse().unwrap(),
-                    digest: Digest::of(fs::read(&path).unwrap()),
-                    local: path,
-                });
-            }
-        }
-    }
-    found.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
-    LocalFiles(found)
-}
+pub(crate) use self::fixture_files::files;
 
 pub(crate) fn native(files: &LocalFiles, metadata: &Map<String, Value>) -> LoadedModel {
     let plans =
