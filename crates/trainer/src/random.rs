@@ -7,7 +7,7 @@ pub(crate) struct Random {
     state: u64,
 }
 
-/// What random numbers are for. Two purposes never share a row.
+/// What random numbers are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Weights = 1,
@@ -21,11 +21,14 @@ pub(crate) enum Purpose {
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
-    /// Returns the row of a purpose at two places, e.g. the number of an update and of an example.
-    pub(crate) fn new(seed: u64, purpose: Purpose, places: [u64; 2]) -> Random {
-        let keys = [purpose as u64, places[0], places[1]];
-        let state = keys.into_iter().fold(mixed(seed), |state, key| mixed(state ^ mixed(key.wrapping_add(STEP))));
-        Random { state }
+    /// Returns the row of a purpose at some places, e.g. the number of an update and of an example. Another purpose, place or number of
+    /// places is another row.
+    ///
+    /// All rows are parts of one sequence of 2^64 numbers, and a hash chooses where each begins. That two of some millions of rows of some
+    /// thousand numbers meet has a chance of about one in a thousand, and then a few numbers are drawn twice.
+    pub(crate) fn new<const COUNT: usize>(seed: u64, purpose: Purpose, places: [u64; COUNT]) -> Random {
+        let next = |state, key: u64| mixed(state ^ mixed(key.wrapping_add(STEP)));
+        Random { state: places.into_iter().fold(next(mixed(seed), purpose as u64), next) }
     }
 
     /// Returns 64 random bits.
@@ -84,7 +87,9 @@ mod tests {
     fn purposes_and_places_have_rows_of_their_own() {
         let first = |purpose, places| Random::new(7, purpose, places).bits();
         assert_eq!(first(Purpose::Order, [1, 2]), first(Purpose::Order, [1, 2]));
-        let others = [first(Purpose::Noise, [1, 2]), first(Purpose::Order, [2, 1]), first(Purpose::Order, [1, 3])];
+        let longer = Random::new(7, Purpose::Order, [1, 2, 0]).bits();
+        let others =
+            [first(Purpose::Noise, [1, 2]), first(Purpose::Order, [2, 1]), first(Purpose::Order, [1, 3]), longer];
         assert!(others.iter().all(|other| *other != first(Purpose::Order, [1, 2])));
     }
 

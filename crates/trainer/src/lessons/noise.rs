@@ -133,7 +133,7 @@ impl Lesson for Noise<'_> {
         let random = |image: usize| match is_training {
             true => {
                 let [step, pass] = batch.random_places;
-                Random::new(batch.seed, Purpose::Noise, [step, (pass << 32) | image as u64])
+                Random::new(batch.seed, Purpose::Noise, [step, pass, image as u64])
             }
             false => Random::new(batch.seed, Purpose::ValidationNoise, [u64::from(batch.places[image]), 0]),
         };

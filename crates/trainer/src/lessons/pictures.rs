@@ -188,7 +188,7 @@ impl Lesson for Pictures<'_> {
         let random = |image: usize| {
             augments.then(|| {
                 let [step, pass] = batch.random_places;
-                Random::new(batch.seed, Purpose::Augmentation, [step, (pass << 32) | image as u64])
+                Random::new(batch.seed, Purpose::Augmentation, [step, pass, image as u64])
             })
         };
         let mut numbers = tape.buffer(count * length);

@@ -59,6 +59,8 @@ fn every_tensor_of_the_decoders_learns() {
             let mut parameters = Parameters::new(2);
             let network = Decoder::new(sizes, &mut parameters);
             stir(&mut parameters, 0.2);
+            // A norm bends the loss the more, the shorter a row is, and dropout shortens rows of eight numbers a lot.
+            parameters.list[0].values.iter_mut().for_each(|number| *number *= 3.0);
             let tokens: Arc<[u32]> = Arc::from([1, 2, 3, 4, 5, 6, 0, 7, 8, 9, 10, 2]);
             let labels = [2, 3, 4, 5, 6, 0, 7, 8, 9, 10, 2, 1];
             check(&format!("{kind:?}"), &mut parameters, &|tape| {

@@ -15,13 +15,13 @@ impl Tape<'_> {
             return;
         }
         self.random_places += 1;
-        // Both passes draw the same numbers: they follow from the place of the operation.
-        let place = (part << 32) | self.random_places;
+        // The way back draws the same numbers again: they follow from the place of the operation.
+        let place = self.random_places;
         let leave_out = move |numbers: &mut [f32]| {
             let limit = (f64::from(share) * 65536.0) as u64;
             let scale = 1.0 / (1.0 - limit as f32 / 65536.0);
             parallel::each_piece(numbers, PIECE, |piece, numbers| {
-                let mut random = Random::new(seed, Purpose::Dropout, [step, (place << 24) ^ piece as u64]);
+                let mut random = Random::new(seed, Purpose::Dropout, [step, part, place, piece as u64]);
                 for four in numbers.chunks_mut(4) {
                     let bits = random.bits();
                     for (lane, number) in four.iter_mut().enumerate() {

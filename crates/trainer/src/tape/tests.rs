@@ -177,14 +177,10 @@ fn norms_of_channels_and_pooling_hand_gradients_back() {
     let mut parameters = Parameters::new(4);
     let rows = learned_rows(&mut parameters, 40, 3);
     let weight = parameters.matrix("weight", 2, 3, Start::Normal(1.0));
-    let norm = BatchNorm {
-        gain: parameters.row("gain", 3, 1.3),
-        // Far from the corner of ReLU, so that differences do not cross it.
-        bias: parameters.row("bias", 3, 6.0),
-        running_mean: parameters.statistic("mean", 3, 0.0),
-        running_variance: parameters.statistic("variance", 3, 1.0),
-        epsilon: 1e-5,
-    };
+    let norm = batch_norm(&mut parameters, 3);
+    parameters.get_mut(norm.gain).values.fill(1.3);
+    // Far from the corner of ReLU, so that differences do not cross it.
+    parameters.get_mut(norm.bias).values.fill(6.0);
     check("batch norm", &mut parameters, &|tape| {
         let input = put_rows(tape, rows);
         let output = tape.batch_norm_relu(input, norm);
@@ -214,6 +210,85 @@ fn relu_stops_gradients_below_zero() {
         tape.squared_error(output, &[1.0; 4])
     });
     assert_eq!(parameters.get(rows).gradient, [0.0, 0.5, 0.0, 1.5]);
+}
+
+#[test]
+fn passes_beyond_the_255th_left_out_the_same_numbers() {
+    let masks: Vec<Vec<f32>> = [0, 1, 256, 1 << 40]
+        .map(|part| {
+            let mut parameters = Parameters::new(4);
+            let mut arena = Arena::default();
+            let mode = Mode::Training { seed: 1, step: 2, part };
+            let mut tape = Tape::new(&mut parameters, &mut arena, settings(mode));
+            let value = tape.input(vec![1.0; 3000], 1);
+            tape.dropout(value, 0.5);
+            tape.numbers(value).to_vec()
+        })
+        .to_vec();
+    for (place, mask) in masks.iter().enumerate() {
+        assert!(masks[..place].iter().all(|other| other != mask), "{place}");
+    }
+}
+
+#[test]
+fn masks_of_relu_were_never_closed() {
+    let mut parameters = Parameters::new(4);
+    let rows = learned_rows(&mut parameters, 6, 4);
+    // Half of the numbers are below zero, and all of them farther from it than differences go.
+    let values = &mut parameters.get_mut(rows).values;
+    values.iter_mut().enumerate().for_each(|(place, value)| *value = ((place * 5) % 8) as f32 - 3.5);
+    check("relu", &mut parameters, &|tape| {
+        let input = put_rows(tape, rows);
+        let output = tape.activate(input, Activation::Relu);
+        end(tape, output)
+    });
+    let mut parameters = Parameters::new(4);
+    let rows = learned_rows(&mut parameters, 40, 3);
+    // Near 1 and -1 in turn, so that what is normed is as well.
+    let values = &mut parameters.get_mut(rows).values;
+    values.iter_mut().enumerate().for_each(|(place, value)| {
+        *value = *value * 0.1 + if place / 3 % 2 == 0 { 1.0 } else { -1.0 };
+    });
+    let norm = batch_norm(&mut parameters, 3);
+    parameters.get_mut(norm.gain).values.fill(1.3);
+    parameters.get_mut(norm.bias).values.fill(0.2);
+    check("batch norm", &mut parameters, &|tape| {
+        let input = put_rows(tape, rows);
+        let output = tape.batch_norm_relu(input, norm);
+        let closed = tape.numbers(output).iter().filter(|number| **number == 0.0).count();
+        assert_eq!(closed, 60);
+        end(tape, output)
+    });
+}
+
+fn batch_norm(parameters: &mut Parameters, channels: usize) -> BatchNorm {
+    BatchNorm {
+        gain: parameters.row("gain", channels, 1.0),
+        bias: parameters.row("bias", channels, 0.0),
+        running_mean: parameters.statistic("mean", channels, 0.0),
+        running_variance: parameters.statistic("variance", channels, 1.0),
+        epsilon: 1e-5,
+    }
+}
+
+#[test]
+fn what_is_measured_is_normed_by_running_statistics() {
+    let mut parameters = Parameters::new(4);
+    let rows = learned_rows(&mut parameters, 3, 1);
+    parameters.get_mut(rows).values.copy_from_slice(&[1.0, 5.0, -7.0]);
+    let norm = batch_norm(&mut parameters, 1);
+    parameters.get_mut(norm.gain).values[0] = 3.0;
+    parameters.get_mut(norm.bias).values[0] = 0.5;
+    parameters.get_mut(norm.running_mean).values[0] = 1.0;
+    parameters.get_mut(norm.running_variance).values[0] = 4.0 - norm.epsilon;
+    let mut arena = Arena::default();
+    let mut tape = Tape::new(&mut parameters, &mut arena, settings(Mode::Evaluation));
+    let input = put_rows(&mut tape, rows);
+    let output = tape.batch_norm_relu(input, norm);
+    // (x - 1) / 2 * 3 + 0.5, and not below 0.
+    assert!(tape.numbers(output).iter().zip([0.5, 6.5, 0.0]).all(|(found, expected)| (found - expected).abs() < 1e-5));
+    drop(tape);
+    assert_eq!(parameters.get(norm.running_mean).values, [1.0], "measuring counts nothing");
 }
 
 #[test]
@@ -254,13 +329,7 @@ fn running_statistics_follow_the_batches() {
     let mut parameters = Parameters::new(4);
     let rows = learned_rows(&mut parameters, 4, 1);
     parameters.get_mut(rows).values.copy_from_slice(&[1.0, 2.0, 3.0, 6.0]);
-    let norm = BatchNorm {
-        gain: parameters.row("gain", 1, 1.0),
-        bias: parameters.row("bias", 1, 0.0),
-        running_mean: parameters.statistic("mean", 1, 0.0),
-        running_variance: parameters.statistic("variance", 1, 1.0),
-        epsilon: 1e-5,
-    };
+    let norm = batch_norm(&mut parameters, 1);
     let mut arena = Arena::default();
     let mut tape = Tape::new(&mut parameters, &mut arena, settings(TRAINING));
     let input = put_rows(&mut tape, rows);
