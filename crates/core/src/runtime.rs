@@ -14,6 +14,7 @@ use crate::{Digest, Framework, ManifestPath, ModelType, QuantizationType, Result
 
 mod denoiser;
 mod embedder;
+mod noise_schedule;
 mod plans;
 mod pooling;
 mod problem;
@@ -22,6 +23,7 @@ mod text_executor;
 
 pub use denoiser::{Denoiser, DenoiserInfo, Prediction};
 pub use embedder::{Embedder, EmbedderInfo, Prompts};
+pub use noise_schedule::cosine_shares;
 pub use plans::{PlanStatistics, StoredPlan};
 pub use pooling::{Pooling, normalise_vector};
 pub use problem::{

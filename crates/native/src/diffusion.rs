@@ -3,7 +3,6 @@
 //! ```text
 //! layout      names and shapes of the tensors
 //! settings    what shapes do not say
-//! schedule    how noisy an image is at each timestep
 //! blocks      what the network is made of: residual blocks, attention
 //! unet        the network, ready to compute with
 //! graph       the network as a graph of operators, for other programs
@@ -16,7 +15,6 @@ mod blocks;
 pub(crate) mod graph;
 mod layout;
 mod model;
-mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use seedhouse_core::runtime::{Denoiser, DenoiserInfo};
+use seedhouse_core::runtime::{Denoiser, DenoiserInfo, cosine_shares};
 use seedhouse_core::{Error, Result};
 use seedhouse_kernels::Pool;
 
 use super::layout::Layout;
-use super::schedule;
 use super::settings::Settings;
 use super::unet::{Unet, UnetBuffers};
 
@@ -33,7 +32,7 @@ impl DiffusionModel {
         let info = DenoiserInfo {
             channels: layout.image_channels,
             image_size: [settings.image_size; 2],
-            signal_shares: schedule::cosine(settings.num_timesteps),
+            signal_shares: cosine_shares(settings.num_timesteps),
             num_classes: layout.num_classes,
             prediction: settings.prediction,
         };

@@ -1,8 +1,7 @@
 //! Diffusion models: networks that learn to tell the noise in an image (Ho et al. 2020), on the cosine schedule.
 
-use std::f64::consts::FRAC_PI_2;
-
 use seedhouse_core::dataset::{ImageDataset, SplitPart};
+use seedhouse_core::runtime::cosine_shares;
 use seedhouse_core::training::TrainTask;
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -55,7 +54,7 @@ pub(super) fn prepare<'d>(task: &TrainTask<'_>, data: &'d ImageDataset) -> Resul
         data,
         places,
         network: Unet::new(sizes, &mut parameters),
-        shares: cosine(timesteps),
+        shares: cosine_shares(timesteps),
         dropout: task.settings.dropout as f32,
         augments: task.settings.augment,
     };
@@ -101,22 +100,6 @@ fn sizes(asked: HyperParameters<'_>, data: &ImageDataset, num_classes: Option<us
         blocks: asked.size_or("num_res_blocks", 16, 2)?,
         has_level_attention: asked.flag("attention")?.unwrap_or(true),
     })
-}
-
-/// Returns for each timestep the share of the image in the variance, as `crates/native/src/diffusion/schedule.rs` (Nichol and Dhariwal
-/// 2021).
-fn cosine(timesteps: usize) -> Vec<f64> {
-    let curve = |timestep: usize| {
-        let place = (timestep as f64 / timesteps as f64 + 0.008) / 1.008;
-        (place * FRAC_PI_2).cos().powi(2)
-    };
-    let mut share = 1.0;
-    let next = |timestep: usize| {
-        let noise = (1.0 - curve(timestep + 1) / curve(timestep)).min(0.999);
-        share *= 1.0 - noise;
-        share
-    };
-    (0..timesteps).map(next).collect()
 }
 
 impl Lesson for Noise<'_> {

@@ -8,8 +8,8 @@ const OFFSET: f64 = 0.008;
 /// The most that one timestep takes of the image that is left.
 const MOST_NOISE: f64 = 0.999;
 
-/// Returns for each of so many timesteps the share of the image in the variance.
-pub(super) fn cosine(timesteps: usize) -> Vec<f64> {
+/// Returns for each of so many timesteps the share of the image in the variance. Who trains a model and who draws with it must agree on it.
+pub fn cosine_shares(timesteps: usize) -> Vec<f64> {
     let curve = |timestep: usize| {
         let place = (timestep as f64 / timesteps as f64 + OFFSET) / (1.0 + OFFSET);
         (place * FRAC_PI_2).cos().powi(2)
@@ -30,12 +30,12 @@ mod tests {
     #[test]
     fn shares_fall_from_nearly_all_to_nearly_nothing() {
         for timesteps in [1, 2, 50, 1000, 100_000] {
-            let shares = cosine(timesteps);
+            let shares = cosine_shares(timesteps);
             assert_eq!(shares.len(), timesteps);
             assert!(shares.is_sorted_by(|a, b| a > b) && shares.iter().all(|share| *share > 0.0 && *share < 1.0));
         }
         // The curve itself, up to the timestep at which noise is limited.
-        let shares = cosine(1000);
+        let shares = cosine_shares(1000);
         let curve = |place: f64| {
             ((place + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2) / (0.008 / 1.008 * FRAC_PI_2).cos().powi(2)
         };
