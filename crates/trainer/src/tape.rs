@@ -109,6 +109,11 @@ impl<'p> Tape<'p> {
         self.arena.take(length)
     }
 
+    /// Takes memory for an input back that was not put on the tape.
+    pub(crate) fn give(&mut self, numbers: Vec<f32>) {
+        self.arena.give(numbers);
+    }
+
     /// Puts an input on the tape: rows of so many columns.
     pub(crate) fn input(&mut self, numbers: Vec<f32>, columns: usize) -> Var {
         self.push(numbers, columns, false)

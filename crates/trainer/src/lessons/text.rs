@@ -22,10 +22,9 @@ const MOST_TOKENS: usize = 1 << 20;
 struct Text {
     network: Decoder,
     tokenizer: TrainedTokenizer,
-    /// The tokens of each part, one text after the other.
+    /// The tokens of the parts that training looks at, one text after the other.
     train: Vec<u32>,
     validation: Vec<u32>,
-    test: Vec<u32>,
     seed: u64,
     dropout: f32,
     smoothing: f32,
@@ -49,9 +48,8 @@ pub(super) fn prepare(task: &TrainTask<'_>, data: &TextDataset, watch: &dyn Trai
         }
     };
     let sizes = sizes(asked, kind, tokenizer.vocab_size())?;
-    let stream = |part| tokenizer.encode(&texts(data, part), watch);
-    let [train, validation, test] = SplitPart::ALL.map(stream);
-    let (train, validation, test) = (train?, validation?, test?);
+    let [train, validation] = [SplitPart::Train, SplitPart::Validation].map(|part| texts(data, part));
+    let (train, validation) = (tokenizer.encode(&train, watch)?, tokenizer.encode(&validation, watch)?);
     let shortest = sizes.length + 1;
     for (name, tokens) in [("training", &train), ("validation", &validation)] {
         if tokens.len() < shortest && (name == "training" || !tokens.is_empty()) {
@@ -66,7 +64,6 @@ pub(super) fn prepare(task: &TrainTask<'_>, data: &TextDataset, watch: &dyn Trai
         tokenizer,
         train,
         validation,
-        test,
         seed: settings.seed,
         dropout: settings.dropout as f32,
         smoothing: settings.label_smoothing as f32,
@@ -145,16 +142,18 @@ impl Text {
         match part {
             SplitPart::Train => &self.train,
             SplitPart::Validation => &self.validation,
-            SplitPart::Test => &self.test,
+            SplitPart::Test => &[],
         }
     }
 
     /// Returns where the first window begins: elsewhere in each epoch, so that tokens meet different beginnings.
     fn offset(&self, part: SplitPart, epoch: u64) -> usize {
         let length = self.network.sizes.length;
-        let slack = self.tokens(part).len() - 1 - self.examples(part) * length;
         match part {
-            SplitPart::Train => Random::new(self.seed, Purpose::Order, [epoch, 1]).below(slack.min(length - 1) + 1),
+            SplitPart::Train => {
+                let slack = self.train.len() - 1 - self.examples(part) * length;
+                Random::new(self.seed, Purpose::Order, [epoch, 1]).below(slack.min(length - 1) + 1)
+            }
             SplitPart::Validation | SplitPart::Test => 0,
         }
     }

@@ -54,7 +54,6 @@ vectorised! {
     ) -> () {
         let width = gain.len();
         let (of_gain, of_bias) = (&mut sums.gain[..width], &mut sums.bias[..width]);
-        let keep = if adds { 1.0 } else { 0.0 };
         let rows = input.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(output.chunks_exact_mut(width));
         for (((row, gradient), output), RowStatistics { mean, scale }) in rows.zip(statistics) {
             let (mean, scale) = (*mean, *scale);
@@ -70,7 +69,7 @@ vectorised! {
             for place in 0..width {
                 let normed = (row[place] - mean) * scale;
                 let change = scale * (gradient[place] * gain[place] - plain - normed * leaning);
-                output[place] = keep * output[place] + change;
+                output[place] += change;
             }
         }
     }
@@ -111,7 +110,6 @@ vectorised! {
     ) -> () {
         let width = gain.len();
         let of_gain = &mut sums.gain[..width];
-        let keep = if adds { 1.0 } else { 0.0 };
         let rows = input.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(output.chunks_exact_mut(width));
         for (((row, gradient), output), RowStatistics { scale, .. }) in rows.zip(statistics) {
             let scale = *scale;
@@ -124,7 +122,7 @@ vectorised! {
             }
             for place in 0..width {
                 let change = scale * (gradient[place] * gain[place] - row[place] * leaning);
-                output[place] = keep * output[place] + change;
+                output[place] += change;
             }
         }
     }
