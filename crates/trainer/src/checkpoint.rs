@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::safetensors::{self, TensorRef};
+use crate::tape::Loss;
 
 const NAME: &str = "checkpoint.safetensors";
 const UNFINISHED: &str = "checkpoint.unfinished";
@@ -33,6 +34,12 @@ pub(crate) struct State {
     /// Measurements without improvement.
     pub(crate) unimproved: u32,
     pub(crate) history: Vec<TrainReport>,
+    /// The last report that says something of a whole span between two measurements.
+    #[serde(default)]
+    pub(crate) report: TrainReport,
+    /// What updates cost since then.
+    #[serde(default)]
+    pub(crate) since: Loss,
 }
 
 /// Everything that training goes on from.

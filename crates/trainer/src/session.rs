@@ -85,8 +85,14 @@ struct Pace {
     since: Instant,
     examples: usize,
     loss: Loss,
-    /// The last report's numbers, for when there is nothing newer.
+    /// The last report's speed, for when there is nothing newer.
     speed: f64,
+}
+
+impl Pace {
+    fn new(speed: f64) -> Pace {
+        Pace { since: Instant::now(), examples: 0, loss: Loss::default(), speed }
+    }
 }
 
 impl Session<'_> {
@@ -98,12 +104,11 @@ impl Session<'_> {
         self.watch.stage("training", Some(self.plan.total_steps), ProgressUnit::Items);
         self.watch.advance(self.state.step);
         let mut order = (u64::MAX, Vec::new());
-        let mut pace = Pace { since: Instant::now(), examples: 0, loss: Loss::default(), speed: 0.0 };
-        let mut report = self.state.history.last().cloned().unwrap_or_default();
+        let mut pace = Pace::new(0.0);
         let mut saved = self.state.step;
         // What was ended while it measured measures again.
         let mut ends_early = match self.is_due() {
-            true => self.measure_or_save(&mut report)?,
+            true => self.measure_or_save()?,
             false => self.is_over(),
         };
         while self.state.step < self.plan.total_steps && !ends_early {
@@ -114,36 +119,46 @@ impl Session<'_> {
             let loss = self.step(&mut order)?;
             pace.loss.add(loss);
             pace.examples += self.examples_of_update();
+            self.state.since.add(loss);
             self.watch.advance(1);
             let step = self.state.step;
-            let is_due = self.is_due();
-            if is_due || step == self.plan.total_steps || pace.since.elapsed() > BETWEEN_REPORTS {
-                report = self.report(&mut pace);
-                if is_due {
-                    ends_early = self.measure_or_save(&mut report)?;
+            if self.is_time() {
+                // A report that stays speaks of all updates since the last one, whenever others were made in between, so that it is the
+                // same after an interruption.
+                let loss = std::mem::take(&mut self.state.since);
+                self.state.report = self.report(&mut pace, loss);
+                if self.is_due() {
+                    ends_early = self.measure_or_save()?;
                     pace.since = Instant::now();
                 }
-                self.watch.measured(&report);
+                self.watch.measured(&self.state.report);
+            } else if pace.since.elapsed() > BETWEEN_REPORTS {
+                let loss = pace.loss;
+                self.watch.measured(&self.report(&mut pace, loss));
             }
             if step - saved >= self.settings.checkpoint_every {
                 self.save()?;
                 saved = step;
             }
         }
-        Ok((report, ends_early && self.state.step < self.plan.total_steps))
+        Ok((self.state.report.clone(), ends_early && self.state.step < self.plan.total_steps))
+    }
+
+    /// Returns whether a span between two measurements has just ended.
+    fn is_time(&self) -> bool {
+        let step = self.state.step;
+        step > 0 && (step == self.plan.total_steps || step.is_multiple_of(self.plan.evaluate_every))
     }
 
     /// Returns whether the weights are to be measured now, and were not yet.
     fn is_due(&self) -> bool {
-        let step = self.state.step;
-        let is_time = step > 0 && (step == self.plan.total_steps || step.is_multiple_of(self.plan.evaluate_every));
-        let was_measured = self.state.history.last().is_some_and(|last| last.step == step);
-        is_time && !was_measured && self.lesson.examples(SplitPart::Validation) > 0
+        let was_measured = self.state.history.last().is_some_and(|last| last.step == self.state.step);
+        self.is_time() && !was_measured && self.lesson.examples(SplitPart::Validation) > 0
     }
 
     /// Measures; when the work is cancelled meanwhile, writes a checkpoint from which it is done again.
-    fn measure_or_save(&mut self, report: &mut TrainReport) -> Result<bool> {
-        let measured = self.measure(report);
+    fn measure_or_save(&mut self) -> Result<bool> {
+        let measured = self.measure();
         if matches!(measured, Err(Error::Cancelled)) {
             self.save()?;
         }
@@ -198,33 +213,29 @@ impl Session<'_> {
         Ok(loss)
     }
 
-    fn report(&self, pace: &mut Pace) -> TrainReport {
+    fn report(&self, pace: &mut Pace, loss: Loss) -> TrainReport {
         let last = self.state.history.last();
         let seconds = pace.since.elapsed().as_secs_f64();
-        if pace.examples > 0 {
-            pace.speed = pace.examples as f64 / seconds.max(1e-9);
-        }
-        let report = TrainReport {
+        let speed = if pace.examples > 0 { pace.examples as f64 / seconds.max(1e-9) } else { pace.speed };
+        *pace = Pace::new(speed);
+        TrainReport {
             step: self.state.step,
             total_steps: self.plan.total_steps,
             epoch: self.state.step / self.plan.steps_per_epoch,
-            loss: pace.loss.mean(),
+            loss: loss.mean(),
             learning_rate: rate(self.settings, self.state.step, self.plan.total_steps),
-            examples_per_second: pace.speed,
+            examples_per_second: speed,
             validation_loss: last.and_then(|last| last.validation_loss),
             validation_accuracy: last.and_then(|last| last.validation_accuracy),
-        };
-        *pace = Pace { since: Instant::now(), examples: 0, loss: Loss::default(), speed: pace.speed };
-        report
+        }
     }
 
     /// Measures on the validation part, keeps the weights where they are the best so far, and returns whether training should end.
-    fn measure(&mut self, report: &mut TrainReport) -> Result<bool> {
+    fn measure(&mut self) -> Result<bool> {
         let loss = self.validate()?;
-        report.step = self.state.step;
-        report.validation_loss = Some(loss.mean());
-        report.validation_accuracy = loss.correct.map(|correct| correct as f64 / loss.count.max(1) as f64);
-        self.state.history.push(report.clone());
+        self.state.report.validation_loss = Some(loss.mean());
+        self.state.report.validation_accuracy = loss.correct.map(|correct| correct as f64 / loss.count.max(1) as f64);
+        self.state.history.push(self.state.report.clone());
         if !loss.sum.is_finite() {
             return Err(Error::Diverged { step: self.state.step, loss: loss.mean() });
         }

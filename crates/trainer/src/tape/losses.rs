@@ -7,9 +7,10 @@ use crate::numbers::{self, Smoothed};
 use crate::parallel;
 use crate::parameters::ParameterId;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// What a pass cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Loss {
     /// The sum over what was asked: tokens, pictures, rows.
     pub(crate) sum: f64,

@@ -40,18 +40,46 @@ fn what_was_cancelled_ends_as_if_it_had_not_been() {
         let whole = case.train().unwrap();
         assert_eq!(whole.resumed_at, None);
         let again = Case { folder: tempfile::tempdir().unwrap(), ..case };
-        // At 7, while it measures.
-        for end in [3, 7, 11] {
+        // At 7 and 24, while it measures.
+        for end in [3, 7, 11, 24] {
             let watch = Watch::until(end);
             assert!(matches!(again.train_with(&watch), Err(Error::Cancelled)), "after {end} updates");
         }
         let trained = again.train().unwrap();
-        assert_eq!(trained.resumed_at, Some(11));
+        assert_eq!(trained.resumed_at, Some(24));
         assert_eq!(weights(&whole), weights(&trained), "{:?}", again.model_type);
-        assert_eq!(whole.best_step, trained.best_step);
-        let losses =
-            |trained: &Trained| trained.history.iter().map(|report| report.validation_loss).collect::<Vec<_>>();
-        assert_eq!(losses(&whole), losses(&trained));
+        assert_same_figures(&whole, &trained);
+    }
+}
+
+/// Checks that everything is the same but what time has to do with.
+fn assert_same_figures(one: &Trained, other: &Trained) {
+    let timeless = |report: &TrainReport| TrainReport { examples_per_second: 0.0, ..report.clone() };
+    let figures = |trained: &Trained| {
+        let history: Vec<TrainReport> = trained.history.iter().map(timeless).collect();
+        (timeless(&trained.report), history, trained.best_step, trained.stopped_early, trained.metadata.clone())
+    };
+    assert!(one.report.loss > 0.0, "{:?}", one.report);
+    assert_eq!(figures(one), figures(other));
+}
+
+#[test]
+fn a_report_was_empty_when_no_update_was_left() {
+    for has_validation in [true, false] {
+        let mut case = cases().remove(1);
+        case.settings.checkpoint_every = 24;
+        if let (false, Dataset::Images(data)) = (has_validation, &mut case.dataset) {
+            data.parts
+                .iter_mut()
+                .filter(|part| **part == SplitPart::Validation)
+                .for_each(|part| *part = SplitPart::Train);
+        }
+        let whole = case.train().unwrap();
+        let again = case.train().unwrap();
+        assert_eq!(again.resumed_at, Some(24));
+        assert_eq!(whole.history.is_empty(), !has_validation);
+        assert_same_figures(&whole, &again);
+        assert_eq!(whole.report.step, 24);
     }
 }
 
