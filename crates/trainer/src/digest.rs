@@ -1,11 +1,12 @@
 //! What a task is, as a digest: a checkpoint is gone on from only by the task that wrote it.
 
 use seedhouse_core::dataset::{ColumnValues, Dataset, SplitPart};
-use seedhouse_core::training::TrainTask;
+use seedhouse_core::training::{TrainSettings, TrainTask};
 use sha2::{Digest as _, Sha256};
 
-/// Returns the digest of settings, hyper-parameters, data and the version to begin with, in hexadecimal.
-pub(crate) fn of_task(task: &TrainTask<'_>, threads: usize) -> String {
+/// Returns the digest of settings, hyper-parameters, data and the version to begin with, in hexadecimal: of everything that changes the
+/// result, and of nothing else.
+pub(crate) fn of_task(task: &TrainTask<'_>) -> String {
     let mut hasher = Sha256::new();
     let mut text = |text: String| {
         hasher.update((text.len() as u64).to_le_bytes());
@@ -16,8 +17,9 @@ pub(crate) fn of_task(task: &TrainTask<'_>, threads: usize) -> String {
     let mut names: Vec<&String> = task.metadata.keys().collect();
     names.sort();
     names.into_iter().for_each(|name| text(format!("{name}={}", task.metadata[name])));
-    // As many parts as threads are added up, so the number of threads is a part of the task.
-    text(format!("{:?} {threads}", task.settings));
+    // Neither how many threads compute nor how often the work is kept changes what comes out.
+    let settings = TrainSettings { threads: None, checkpoint_every: 0, ..task.settings.clone() };
+    text(format!("{settings:?}"));
     for file in task.start.iter().flat_map(|files| &files.0) {
         text(format!("{} {}", file.path, file.digest));
     }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Matrix products are `seedhouse_kernels::product`; everything else is computed here. Nothing is random but by the seed: the same task
-//! gives the same files, bit for bit, with the same number of threads on the same processor, whether it was interrupted or not.
+//! gives the same files, bit for bit, on the same processor with any number of threads, whether it was interrupted or not.
 #![forbid(unsafe_code)]
 
 mod arena;

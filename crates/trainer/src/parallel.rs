@@ -1,9 +1,13 @@
-//! Rows shared by threads. Parts are cut by the number of rows and threads alone, so sums over parts are the same in every run.
+//! Rows shared by threads. What is computed of each row alone is cut by the number of threads; sums over rows are made of parts that are
+//! cut by the number of rows alone, and added up in order, so they are the same in every run with any number of threads.
 
 use rayon::prelude::*;
 
 /// Parts per thread: enough that a thread that was held up leaves the rest to the others.
 const PARTS: usize = 4;
+
+/// Parts of a sum over rows, and so the most threads that make one.
+pub(crate) const SUMS: usize = 16;
 
 /// Numbers below which a second thread costs more than it saves.
 const SMALL: usize = 8192;
@@ -43,17 +47,16 @@ pub(crate) fn each_piece(output: &mut [f32], length: usize, of: impl Fn(usize, &
     output.par_chunks_mut(length).enumerate().for_each(|(place, output)| of(place, output));
 }
 
-/// Cuts rows into as many parts as there are threads, lets a function add up something of each, and adds the sums up in order.
-/// The function gets the range of rows, the rows to change, and zeros to add to.
+/// Cuts rows into parts, lets a function add up something of each, and adds the sums up in order. The function gets the range of rows, the
+/// rows to change, and zeros to add to.
 pub(crate) fn sum_parts(
-    threads: usize,
     output: &mut [f32],
     columns: usize,
     sums: &mut [f32],
     of: impl Fn(std::ops::Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
     let rows = output.len() / columns;
-    let part = part_rows(rows, columns, threads);
+    let part = part_rows(rows, columns, SUMS);
     if part >= rows {
         return of(0..rows, output, sums);
     }
@@ -73,12 +76,11 @@ pub(crate) fn sum_parts(
 
 /// The same for what is only read.
 pub(crate) fn sum_ranges(
-    threads: usize,
     (rows, columns): (usize, usize),
     sums: &mut [f32],
     of: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
 ) {
-    let part = part_rows(rows, columns, threads);
+    let part = part_rows(rows, columns, SUMS);
     if part >= rows {
         return of(0..rows, sums);
     }
@@ -95,9 +97,9 @@ pub(crate) fn sum_ranges(
 }
 
 /// Adds the columns of rows up, onto what is there.
-pub(crate) fn add_columns(threads: usize, rows: &[f32], sums: &mut [f32]) {
+pub(crate) fn add_columns(rows: &[f32], sums: &mut [f32]) {
     let columns = sums.len();
-    sum_ranges(threads, (rows.len() / columns, columns), sums, |range, sums| {
+    sum_ranges((rows.len() / columns, columns), sums, |range, sums| {
         crate::numbers::add_columns(&rows[range.start * columns..range.end * columns], sums);
     });
 }

@@ -11,7 +11,7 @@
 //! users of a value add to one gradient; where the first of them has nothing to add it to, it writes. Some operations change their
 //! value in place; they may because the operation before them does not look at what it gave.
 //!
-//! Sums over rows are made of a fixed number of parts, so the same seed and number of threads give the same numbers, bit for bit.
+//! Sums over rows are made of parts that the number of threads does not change, so the same seed gives the same numbers, bit for bit.
 
 mod attention;
 mod batch_norm;

@@ -23,7 +23,7 @@ const RESULT: &str = "result";
 
 /// Trains the families that Seedhouse computes itself.
 ///
-/// The same task with the same seed and number of threads gives the same files, bit for bit, whether it was interrupted or not.
+/// The same task with the same seed gives the same files, bit for bit, with any number of threads, whether it was interrupted or not.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NativeTrainer;
 
@@ -97,7 +97,7 @@ fn train(task: &TrainTask<'_>, watch: &dyn TrainWatch, threads: usize) -> Result
         parameters.load(start::weights(files)?)?;
     }
     let checkpoints = Checkpoints::in_folder(&task.folder.join(CHECKPOINTS))?;
-    let digest = digest::of_task(task, threads);
+    let digest = digest::of_task(task);
     let mut optimizer = Optimizer::new(&parameters, task.settings.average_decay > 0.0);
     let found = checkpoints.read(&digest, &mut parameters, &mut optimizer)?;
     let resumed_at = found.as_ref().map(|(state, _)| state.step);

@@ -48,7 +48,7 @@ impl Tape<'_> {
             let mut sums = vec![0.0; 2 * channels];
             let scaled =
                 Scaled { factors: &factors, addends: &addends, means: &means, scales: &scales, then: Then::Relu };
-            parallel::sum_parts(threads, &mut gradient, channels, &mut sums, |range, gradient, sums| {
+            parallel::sum_parts(&mut gradient, channels, &mut sums, |range, gradient, sums| {
                 let (plain, leaning) = sums.split_at_mut(channels);
                 numbers::gradient_sums(
                     &pixels[range.start * channels..range.end * channels],
@@ -76,13 +76,13 @@ impl Tape<'_> {
 
     /// Returns the means and variances of a batch, having moved the running ones towards them.
     fn count(&mut self, input: Var, norm: BatchNorm) -> (Vec<f32>, Vec<f32>) {
-        let (channels, rows, threads) = (self.columns(input), self.rows(input), self.settings.threads);
+        let (channels, rows) = (self.columns(input), self.rows(input));
         let pixels = self.numbers(input);
         let mut means = vec![0.0; channels];
-        parallel::add_columns(threads, pixels, &mut means);
+        parallel::add_columns(pixels, &mut means);
         means.iter_mut().for_each(|mean| *mean /= rows as f32);
         let mut variances = vec![0.0; channels];
-        parallel::sum_ranges(threads, (rows, channels), &mut variances, |range, sums| {
+        parallel::sum_ranges((rows, channels), &mut variances, |range, sums| {
             numbers::add_squares(&pixels[range.start * channels..range.end * channels], &means, sums);
         });
         variances.iter_mut().for_each(|variance| *variance /= rows as f32);

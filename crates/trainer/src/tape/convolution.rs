@@ -7,7 +7,8 @@ use seedhouse_kernels::{Accumulation, MatrixView, MatrixViewMut, product};
 
 use super::{Tape, Var, round_to_bf16};
 use crate::arena::Arena;
-use crate::numbers::{add_columns, add_to, vectorised};
+use crate::numbers::{add_to, vectorised};
+use crate::parallel;
 use crate::parameters::ParameterId;
 use rayon::prelude::*;
 
@@ -99,6 +100,12 @@ impl Layout {
         Layout { input: Geometry { images, ..self.input }, output: Geometry { images, ..self.output }, ..self }
     }
 
+    /// Returns how many images are gone through one after the other, however many threads there are: the sums of their gradients, and the
+    /// sizes of their products, are the same with any number.
+    fn images_of_part(self) -> usize {
+        self.input.images.div_ceil(parallel::SUMS).max(1)
+    }
+
     /// Calls a function with each piece of lines.
     fn pieces(self) -> impl Iterator<Item = Range<usize>> {
         let (all, lines) = (self.output.images * self.output.height, self.lines());
@@ -109,7 +116,7 @@ impl Layout {
         MatrixView::new(numbers, rows, self.window_length(), self.window_length())
     }
 
-    /// Convolves the images of one thread.
+    /// Convolves some images.
     fn forward(
         self,
         input: &[f32],
@@ -146,10 +153,10 @@ impl Layout {
         }
     }
 
-    /// Goes back over the images of one thread.
-    fn backward(self, part: BackwardPart<'_>) {
-        let BackwardPart { input, gradient, weight, rounds, laid_out, of_input, of_weight } = part;
-        let mut of_input = of_input;
+    /// Goes back over some images.
+    fn backward(self, part: &mut BackwardPart<'_>, weight: &[f32], rounds: bool, laid_out: &mut [f32]) {
+        let BackwardPart { input, gradient, of_input, of_weight } = part;
+        of_weight.fill(0.0);
         for lines in self.pieces() {
             let rows = lines.len() * self.output.width;
             let windows = &mut laid_out[..rows * self.window_length()];
@@ -161,7 +168,7 @@ impl Layout {
             let gradient = MatrixView::new(gradient, rows, self.outputs, self.outputs);
             let into = MatrixViewMut::new(of_weight, self.outputs, self.window_length(), self.window_length());
             product(gradient.transposed(), self.matrix(windows, rows), 1.0, into, Accumulation::Add, 1);
-            if let Some(of_input) = &mut of_input {
+            if let Some(of_input) = of_input {
                 let into = MatrixViewMut::new(windows, rows, self.window_length(), self.window_length());
                 product(gradient, self.matrix(weight, self.outputs), 1.0, into, Accumulation::Replace, 1);
                 gather(self, windows, lines, of_input);
@@ -199,15 +206,24 @@ vectorised! {
     }
 }
 
-/// What one thread works with on the way back.
+/// Some images on the way back.
 struct BackwardPart<'p> {
     input: &'p [f32],
     gradient: &'p [f32],
-    weight: &'p [f32],
-    rounds: bool,
-    laid_out: &'p mut [f32],
     of_input: Option<&'p mut [f32]>,
     of_weight: &'p mut [f32],
+}
+
+/// Calls a function with each part and the memory of its thread. Parts that follow each other share a thread.
+fn each_of_thread<P: Send>(
+    threads: usize,
+    parts: &mut [P],
+    laid_out: &mut [Vec<f32>],
+    of: impl Fn(&mut P, &mut [f32]) + Sync,
+) {
+    let of_thread = parts.len().div_ceil(threads).max(1);
+    let parts = parts.par_chunks_mut(of_thread).zip(laid_out);
+    parts.for_each(|(parts, laid_out)| parts.iter_mut().for_each(|part| of(part, laid_out)));
 }
 
 fn round_in_place(numbers: &mut [f32]) {
@@ -243,14 +259,16 @@ impl Tape<'_> {
         let (channels, outputs) = (self.columns(input), self.parameters.get(weight).rows());
         let layout = Layout { window, input: geometry, output: output_geometry, channels, outputs };
         let rounds = self.settings.precision == TrainPrecision::Bf16;
-        let images = geometry.images.div_ceil(self.settings.threads).max(1);
+        let threads = self.settings.threads;
+        let images = layout.images_of_part();
         let mut output = self.arena.take(geometry.images * output_geometry.pixels() * outputs);
         let mut laid_out = self.laid_out(layout);
         let weights = copy_of(self.arena, &self.parameters.get(weight).values, rounds);
         let biases = bias.map(|bias| &self.parameters.get(bias).values[..]);
         let (from, to) = (geometry.pixels() * channels, output_geometry.pixels() * outputs);
-        let parts = output.par_chunks_mut(images * to).zip(self.slots[input.0].numbers.par_chunks(images * from));
-        parts.zip(&mut laid_out).for_each(|((output, input), laid_out)| {
+        let inputs = self.slots[input.0].numbers.chunks(images * from);
+        let mut parts: Vec<(&mut [f32], &[f32])> = output.chunks_mut(images * to).zip(inputs).collect();
+        each_of_thread(threads, &mut parts, &mut laid_out, |(output, input), laid_out| {
             layout.of_images(output.len() / to).forward(input, &weights, biases, rounds, laid_out, output);
         });
         laid_out.into_iter().for_each(|numbers| self.arena.give(numbers));
@@ -280,46 +298,39 @@ impl Tape<'_> {
         let plain = self.take_gradient(output);
         if let Some(bias) = bias {
             let mut of_bias = self.parameter_sum(bias);
-            crate::parallel::sum_ranges(
-                threads,
-                (plain.len() / layout.outputs, layout.outputs),
-                &mut of_bias,
-                |range, sums| {
-                    add_columns(&plain[range.start * layout.outputs..range.end * layout.outputs], sums);
-                },
-            );
+            parallel::add_columns(&plain, &mut of_bias);
             self.put_parameter_gradient(bias, of_bias);
         }
         let gradient = if rounds { copy_of(self.arena, &plain, true) } else { Vec::new() };
         let gradient_numbers = if rounds { &gradient[..] } else { &plain[..] };
-        let images = layout.input.images.div_ceil(threads).max(1);
+        let images = layout.images_of_part();
         let (from, to) = (layout.input.pixels() * layout.channels, layout.output.pixels() * layout.outputs);
         let mut laid_out = self.laid_out(layout);
         let length = self.parameters.get(weight).values.len();
-        let mut of_weights: Vec<Vec<f32>> = (0..threads).map(|_| self.arena.zeros(length)).collect();
+        let parts = layout.input.images.div_ceil(images);
+        let mut of_weights: Vec<Vec<f32>> = (0..parts).map(|_| self.arena.take(length)).collect();
         let weights = copy_of(self.arena, &self.parameters.get(weight).values, rounds);
         let mut of_input = self.is_learned(input).then(|| self.gradient_of(input));
         if let Some((of_input, Accumulation::Replace)) = &mut of_input {
-            crate::parallel::each_part(threads, of_input, layout.channels, |_, rows| rows.fill(0.0));
+            parallel::each_part(threads, of_input, layout.channels, |_, rows| rows.fill(0.0));
         }
         let inputs = &self.slots[input.0].numbers;
-        // A part of the images for each thread.
         let of_inputs: Vec<Option<&mut [f32]>> = match &mut of_input {
             Some((of_input, _)) => of_input.chunks_mut(images * from).map(Some).collect(),
             None => inputs.chunks(images * from).map(|_| None).collect(),
         };
-        let parts = of_inputs
-            .into_par_iter()
-            .zip(inputs.par_chunks(images * from))
-            .zip(gradient_numbers.par_chunks(images * to));
-        parts.zip(laid_out.par_iter_mut().zip(&mut of_weights)).for_each(
-            |(((of_input, input), gradient), (laid_out, of_weight))| {
-                let part = BackwardPart { input, gradient, weight: &weights, rounds, laid_out, of_input, of_weight };
-                layout.of_images(input.len() / from).backward(part);
-            },
-        );
+        let read = inputs.chunks(images * from).zip(gradient_numbers.chunks(images * to));
+        let mut parts: Vec<BackwardPart<'_>> = read
+            .zip(of_inputs.into_iter().zip(&mut of_weights))
+            .map(|((input, gradient), (of_input, of_weight))| BackwardPart { input, gradient, of_input, of_weight })
+            .collect();
+        each_of_thread(threads, &mut parts, &mut laid_out, |part, laid_out| {
+            layout.of_images(part.input.len() / from).backward(part, &weights, rounds, laid_out);
+        });
         let mut sum = self.parameter_sum(weight);
-        of_weights.iter().for_each(|of_weight| add_to(&mut sum, of_weight));
+        parallel::each_part(threads, &mut sum, 1, |first, sum| {
+            of_weights.iter().for_each(|of_weight| add_to(sum, &of_weight[first..first + sum.len()]));
+        });
         self.put_parameter_gradient(weight, sum);
         if let Some((of_input, _)) = of_input {
             self.put_gradient(input, of_input);

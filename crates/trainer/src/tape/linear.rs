@@ -97,7 +97,7 @@ impl Tape<'_> {
         self.put_parameter_gradient(weight, of_weight);
         if let Some(bias) = bias {
             let mut of_bias = self.parameter_sum(bias);
-            crate::parallel::add_columns(self.settings.threads, gradient, &mut of_bias);
+            crate::parallel::add_columns(gradient, &mut of_bias);
             self.put_parameter_gradient(bias, of_bias);
         }
     }

@@ -47,12 +47,16 @@ pub(crate) struct Classifier {
 /// Logits that are in memory at once: those of large vocabularies would need more than all other values together.
 const LOGITS: usize = 1 << 20;
 
+/// Rows whose logits are made at once, however large the vocabulary is: enough that a few threads share them. Gradients are added up piece
+/// by piece, so the pieces do not depend on the number of threads.
+const LEAST_ROWS: usize = 64;
+
 impl Tape<'_> {
     /// Ends a pass with the cross-entropy of classes. Logits are made and used up piece by piece; they are never whole.
     pub(crate) fn classify(&mut self, input: Var, classifier: Classifier, labels: &[u32], smoothing: f32) -> Loss {
         let Classifier { weight, bias } = classifier;
         let (columns, classes) = (self.columns(input), self.parameters.get(weight).rows());
-        let rows = (LOGITS / classes).max(self.settings.threads * 16).min(labels.len().max(1));
+        let rows = (LOGITS / classes).max(LEAST_ROWS).min(labels.len().max(1));
         let scale = self.settings.gradient_scale / labels.len() as f32;
         let is_training = self.is_training();
         let mut of_input = self.arena.take(if is_training { labels.len() * columns } else { 0 });
@@ -112,7 +116,7 @@ impl Tape<'_> {
         self.put_parameter_gradient(weight, of_weight);
         if let Some(bias) = bias {
             let mut of_bias = self.parameter_sum(bias);
-            parallel::add_columns(self.settings.threads, gradient, &mut of_bias);
+            parallel::add_columns(gradient, &mut of_bias);
             self.put_parameter_gradient(bias, of_bias);
         }
     }

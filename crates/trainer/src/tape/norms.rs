@@ -37,7 +37,7 @@ impl Tape<'_> {
             let mut sums = tape.arena.zeros(2 * columns);
             let (rows, gains) = (tape.numbers(input), &tape.parameters.get(gain).values);
             let adds = accumulation == Accumulation::Add;
-            parallel::sum_parts(tape.settings.threads, &mut of_input, columns, &mut sums, |range, output, sums| {
+            parallel::sum_parts(&mut of_input, columns, &mut sums, |range, output, sums| {
                 let (of_gain, of_bias) = sums.split_at_mut(columns);
                 let sums = NormGradients { gain: of_gain, bias: of_bias };
                 let numbers = range.start * columns..range.end * columns;

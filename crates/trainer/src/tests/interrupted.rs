@@ -164,6 +164,50 @@ fn the_same_seed_gives_the_same_and_another_seed_something_else() {
     assert_ne!(first, weights(&case.train().unwrap()));
 }
 
+/// Large enough that every sum over rows is cut into parts.
+fn large_cases() -> Vec<Case> {
+    let language = |architecture: &str| {
+        let metadata =
+            json!({"architecture": architecture, "vocab_size": 300, "max_seq_len": 32, "d_model": 32, "num_layers": 1});
+        Case::new(ModelType::Transformer, metadata, text())
+    };
+    let mut cases = vec![
+        language("llama"),
+        language("gpt2"),
+        Case::new(ModelType::Vision, json!({"base_channels": 8}), images(3)),
+        Case::new(ModelType::Vision, json!({"model_type": "vit", "base_channels": 32, "num_layers": 1}), images(1)),
+        Case::new(ModelType::Diffusion, json!({"base_channels": 16, "num_res_blocks": 1}), images(1)),
+        Case::new(ModelType::Classification, json!({"hidden_sizes": [300]}), table(true)),
+    ];
+    for case in &mut cases {
+        case.settings.batch_size = 33;
+        case.settings.dropout = 0.1;
+        case.settings.epochs = None;
+        case.settings.steps = Some(4);
+        case.settings.evaluate_every = Some(2);
+    }
+    cases
+}
+
+#[test]
+fn another_number_of_threads_was_another_task() {
+    for mut case in large_cases() {
+        case.settings.threads = Some(1);
+        let whole = case.train().unwrap();
+        let expected = weights(&whole);
+        for threads in [2, 3, 5] {
+            case.folder = tempfile::tempdir().unwrap();
+            case.settings.threads = Some(threads);
+            assert!(matches!(case.train_with(&Watch::until(1)), Err(Error::Cancelled)));
+            case.settings.threads = Some(threads - 1);
+            let trained = case.train().unwrap();
+            assert_eq!(trained.resumed_at, Some(1));
+            assert!(expected == weights(&trained), "{:?} with {threads} threads", case.model_type);
+            assert_same_figures(&whole, &trained);
+        }
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_task_is_refused() {
     let mut case = cases().remove(1);
