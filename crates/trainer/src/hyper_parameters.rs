@@ -1,5 +1,7 @@
 //! Hyper-parameters of a record, held against rules before anything is computed.
 
+use std::collections::HashSet;
+
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -43,6 +45,19 @@ impl<'m> HyperParameters<'m> {
     pub(crate) fn text(self, name: &str) -> Result<Option<&'m str>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| Error::invalid(field(name), value, "must be a text"))
+    }
+
+    /// Returns texts, each of them once, if they are there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything else.
+    pub(crate) fn texts(self, name: &str) -> Result<Option<Vec<String>>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let texts =
+            || value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+        let distinct = |texts: &Vec<String>| texts.iter().collect::<HashSet<_>>().len() == texts.len();
+        let rule = || Error::invalid(field(name), value, "must be a list of texts, each of them once");
+        texts().filter(distinct).map(Some).ok_or_else(rule)
     }
 
     /// Returns whole numbers from 1 to `most`, if they are there.

@@ -14,12 +14,14 @@ mod text;
 
 use std::path::Path;
 
-use seedhouse_core::dataset::{Dataset, DatasetKind, SplitPart};
+use seedhouse_core::dataset::{Dataset, DatasetKind, ImageDataset, SplitPart};
 use seedhouse_core::training::{ProducedFile, TrainTask, TrainWatch};
 use seedhouse_core::{Error, ModelType, Result};
 use serde_json::{Map, Value};
 
+use crate::hyper_parameters::HyperParameters;
 use crate::parameters::Parameters;
+use crate::start::Weights;
 use crate::tape::{Loss, Tape};
 
 /// A network with its examples.
@@ -66,11 +68,15 @@ pub(crate) struct Prepared<'d> {
     pub(crate) parameters: Parameters,
 }
 
-/// Reads the task and makes a network for it. Nothing is computed yet, but a tokenizer is made where one is needed.
+/// Reads the task and makes a network for it; `start` are the weights of the version to begin with. Nothing is computed yet, but a tokenizer is made where one is needed.
 ///
 /// # Errors
 /// [`Error::Invalid`] and [`Error::Unsupported`] as [`Trainer::train`](seedhouse_core::training::Trainer::train).
-pub(crate) fn prepare<'d>(task: &TrainTask<'d>, watch: &dyn TrainWatch) -> Result<Prepared<'d>> {
+pub(crate) fn prepare<'d>(
+    task: &TrainTask<'d>,
+    start: Option<&Weights>,
+    watch: &dyn TrainWatch,
+) -> Result<Prepared<'d>> {
     let wanted = match task.model_type {
         ModelType::Transformer => DatasetKind::Text,
         ModelType::Vision | ModelType::Diffusion => DatasetKind::Images,
@@ -84,14 +90,55 @@ pub(crate) fn prepare<'d>(task: &TrainTask<'d>, watch: &dyn TrainWatch) -> Resul
     };
     match (task.dataset, task.model_type) {
         (Dataset::Text(data), _) if wanted == DatasetKind::Text => text::prepare(task, data, watch),
-        (Dataset::Images(data), ModelType::Diffusion) => noise::prepare(task, data),
+        (Dataset::Images(data), ModelType::Diffusion) => noise::prepare(task, data, start),
         (Dataset::Images(data), _) if wanted == DatasetKind::Images => pictures::prepare(task, data),
-        (Dataset::Table(data), _) if wanted == DatasetKind::Table => rows::prepare(task, data),
+        (Dataset::Table(data), _) if wanted == DatasetKind::Table => rows::prepare(task, data, start),
         (dataset, model_type) => {
             let found = kind_text(dataset.kind());
             let rule = format!("a model of type `{}` is trained on {}", model_type.as_str(), kind_text(wanted));
             Err(Error::invalid("dataset", found, rule))
         }
+    }
+}
+
+/// The classes of a model, and the class of each example.
+struct Classes {
+    names: Vec<String>,
+    labels: Vec<u32>,
+}
+
+impl Classes {
+    /// Returns the classes of images in the order of the record's `labels`, or in that of the dataset. A version to begin with has an order
+    /// that its weights mean and its file does not say, so the record must.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the record and the dataset have other classes, or the record of a version has none.
+    fn of_images(asked: HyperParameters<'_>, data: &ImageDataset, has_start: bool) -> Result<Classes> {
+        let Some(names) = asked.texts("labels")? else {
+            if has_start {
+                let rule = "the classes of the version to begin with must be said, in its order";
+                return Err(Error::invalid("metadata.labels", "missing", rule));
+            }
+            return Ok(Classes { names: data.classes.clone(), labels: data.labels.clone() });
+        };
+        let place = |class: &String| names.iter().position(|name| name == class).map(|place| place as u32);
+        let places: Vec<Option<u32>> = data.classes.iter().map(place).collect();
+        let place_of = |label: &u32| places.get(*label as usize).copied().flatten();
+        if names.len() != data.classes.len() || places.contains(&None) {
+            let rule = format!("the dataset has the classes {}", data.classes.join(", "));
+            return Err(Error::invalid("metadata.labels", names.join(", "), rule));
+        }
+        // A label beyond the classes stays one, to be refused as one.
+        let labels = data.labels.iter().map(|label| place_of(label).unwrap_or(*label)).collect();
+        Ok(Classes { names, labels })
+    }
+}
+
+/// Returns what a network is described to: without values where a version to begin with has them.
+fn parameters_of(task: &TrainTask<'_>) -> Parameters {
+    match task.start {
+        Some(_) => Parameters::of_version(),
+        None => Parameters::new(task.settings.seed),
     }
 }
 

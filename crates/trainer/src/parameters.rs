@@ -3,6 +3,8 @@
 //! A matrix here may be several tensors of a file, one under the other (queries, keys and values), so that one product computes all of
 //! them. Weights of convolutions lie here with the inputs of a pixel side by side, as images do, and in files as torch writes them.
 
+use std::collections::BTreeSet;
+
 use seedhouse_core::{Error, Result};
 
 use crate::random::{Purpose, Random};
@@ -74,16 +76,30 @@ pub(crate) struct Parameter {
 }
 
 /// All matrices of a network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parameters {
     pub(crate) list: Vec<Parameter>,
-    seed: u64,
+    values: Values,
+}
+
+/// Where the first values of matrices come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// Random numbers that begin with this seed.
+    Seed(u64),
+    /// A version: nothing has values before [`Parameters::load`], because sizes are only claims until its tensors confirm them.
+    Version,
 }
 
 impl Parameters {
     /// Returns none yet; random numbers begin with the seed.
     pub(crate) fn new(seed: u64) -> Parameters {
-        Parameters { list: Vec::new(), seed }
+        Parameters { list: Vec::new(), values: Values::Seed(seed) }
+    }
+
+    /// Returns none yet; those that are added are empty until [`load`](Parameters::load) fills them.
+    pub(crate) fn of_version() -> Parameters {
+        Parameters { list: Vec::new(), values: Values::Version }
     }
 
     fn add(
@@ -94,17 +110,20 @@ impl Parameters {
         order: Order,
         start: Start,
     ) -> ParameterId {
-        let length = tensors.iter().map(StoredTensor::length).sum();
-        let mut values = vec![0.0; length];
-        match start {
-            Start::Constant(constant) => values.fill(constant),
-            Start::Normal(deviation) => {
-                Random::new(self.seed, Purpose::Weights, [self.list.len() as u64, 0])
-                    .fill_normal(&mut values, deviation);
+        let mut parameter =
+            Parameter { values: Vec::new(), gradient: Vec::new(), has_gradient: false, kind, columns, tensors, order };
+        if let Values::Seed(seed) = self.values {
+            let mut values = vec![0.0; parameter.length()];
+            match start {
+                Start::Constant(constant) => values.fill(constant),
+                Start::Normal(deviation) => {
+                    Random::new(seed, Purpose::Weights, [self.list.len() as u64, 0])
+                        .fill_normal(&mut values, deviation);
+                }
             }
+            parameter.begin_with(values);
         }
-        let gradient = if kind == Kind::Statistic { Vec::new() } else { vec![0.0; length] };
-        self.list.push(Parameter { values, gradient, has_gradient: false, kind, columns, tensors, order });
+        self.list.push(parameter);
         ParameterId(self.list.len() - 1)
     }
 
@@ -196,37 +215,59 @@ impl Parameters {
         tensors
     }
 
-    /// Takes the values of tensors as a file has them.
+    /// Takes the values of tensors as a file has them. All shapes are checked before anything is allocated for one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming the tensor that is missing, superfluous or of another shape.
-    pub(crate) fn load(&mut self, mut tensors: Weights) -> Result<()> {
+    /// [`Error::Invalid`] naming the tensor that is missing, superfluous or of another shape; [`Error::Io`].
+    pub(crate) fn load(&mut self, weights: &mut Weights) -> Result<()> {
+        self.check(weights)?;
         for parameter in &mut self.list {
-            let mut values = Vec::with_capacity(parameter.values.len());
+            let mut values = Vec::with_capacity(parameter.length());
             for tensor in &parameter.tensors {
-                let Some((shape, numbers)) = tensors.remove(&tensor.name) else {
-                    let rule = format!("the version to begin with must have it, with the shape {:?}", tensor.shape);
-                    return Err(Error::invalid(&tensor.name, "missing", rule));
-                };
-                if shape != tensor.shape {
-                    let rule = format!("the network to be trained has the shape {:?}", tensor.shape);
-                    return Err(Error::invalid(&tensor.name, format!("{shape:?}"), rule));
-                }
+                let numbers = weights.numbers(&tensor.name)?.ok_or_else(|| missing(tensor))?;
                 values.extend(parameter.of_file(&numbers));
             }
-            parameter.values = values;
+            parameter.begin_with(values);
         }
-        match tensors.keys().min() {
+        Ok(())
+    }
+
+    fn check(&self, weights: &Weights) -> Result<()> {
+        let mut superfluous: BTreeSet<&str> = weights.names().collect();
+        for tensor in self.list.iter().flat_map(|parameter| &parameter.tensors) {
+            let shape = weights.shape(&tensor.name).ok_or_else(|| missing(tensor))?;
+            if shape != tensor.shape {
+                let rule = format!("the network to be trained has the shape {:?}", tensor.shape);
+                return Err(Error::invalid(&tensor.name, format!("{shape:?}"), rule));
+            }
+            superfluous.remove(&*tensor.name);
+        }
+        match superfluous.first() {
             None => Ok(()),
-            Some(name) => Err(Error::invalid(name, "present", "the network to be trained has no such tensor")),
+            Some(name) => Err(Error::invalid(*name, "present", "the network to be trained has no such tensor")),
         }
     }
+}
+
+fn missing(tensor: &StoredTensor) -> Error {
+    let rule = format!("the version to begin with must have it, with the shape {:?}", tensor.shape);
+    Error::invalid(&tensor.name, "missing", rule)
 }
 
 impl Parameter {
     /// Returns how many rows there are.
     pub(crate) fn rows(&self) -> usize {
-        self.values.len() / self.columns
+        self.length() / self.columns
+    }
+
+    /// Returns how many numbers there are, also where they have no values yet.
+    fn length(&self) -> usize {
+        self.tensors.iter().map(StoredTensor::length).sum()
+    }
+
+    fn begin_with(&mut self, values: Vec<f32>) {
+        self.gradient = if self.kind == Kind::Statistic { Vec::new() } else { vec![0.0; values.len()] };
+        self.values = values;
     }
 
     /// Returns the numbers of a tensor in the order of a file.
@@ -262,6 +303,7 @@ fn exchanged(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::safetensors::{self, TensorRef};
 
     #[test]
     fn tensors_go_to_a_file_and_back() {
@@ -276,20 +318,37 @@ mod tests {
         assert_eq!(tensors[0].1[27 + 2 * 9 + 4], parameters.list[0].values[27 + 4 * 3 + 2]);
         assert_eq!((tensors[1].0.shape.as_slice(), tensors[1].1[1]), ([3, 2].as_slice(), parameters.list[1].values[3]));
         let before: Vec<Vec<f32>> = parameters.list.iter().map(|parameter| parameter.values.clone()).collect();
-        let by_name = |tensors: &[(StoredTensor, Vec<f32>)]| {
-            tensors
-                .iter()
-                .map(|(tensor, numbers)| (tensor.name.clone(), (tensor.shape.clone(), numbers.clone())))
-                .collect()
-        };
         parameters.list.iter_mut().for_each(|parameter| parameter.values.fill(9.0));
-        parameters.load(by_name(&tensors)).unwrap();
+        parameters.load(&mut stored(&tensors)).unwrap();
         assert!(parameters.list.iter().zip(&before).all(|(parameter, before)| parameter.values == *before));
-        let error = parameters.load(by_name(&tensors[1..])).unwrap_err().to_string();
+        let error = parameters.load(&mut stored(&tensors[1..])).unwrap_err().to_string();
         assert!(error.contains("`c`") && error.contains("missing"), "{error}");
         let mut wrong = tensors.clone();
         wrong[1].0.shape = vec![2, 3];
-        let error = parameters.load(by_name(&wrong)).unwrap_err().to_string();
+        let error = parameters.load(&mut stored(&wrong)).unwrap_err().to_string();
         assert!(error.contains("[2, 3]") && error.contains("[3, 2]"), "{error}");
+    }
+
+    /// Writes tensors to a file and opens it.
+    fn stored(tensors: &[(StoredTensor, Vec<f32>)]) -> Weights {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tensors.safetensors");
+        let refs: Vec<TensorRef<'_>> = tensors
+            .iter()
+            .map(|(tensor, numbers)| TensorRef { name: tensor.name.clone(), shape: tensor.shape.clone(), numbers })
+            .collect();
+        safetensors::write(&path, &[], &refs).unwrap();
+        Weights::of_path(&path).unwrap()
+    }
+
+    #[test]
+    fn a_network_was_allocated_before_the_weights_were_seen() {
+        let mut parameters = Parameters::of_version();
+        // As wide as a configuration may claim: 16 TiB, which nobody allocates.
+        let wide = parameters.matrix("w", 1 << 21, 1 << 21, Start::Normal(1.0));
+        let small = StoredTensor::new("w", &[1, 2]);
+        let error = parameters.load(&mut stored(&[(small, vec![0.0; 2])])).unwrap_err().to_string();
+        assert!(error.contains("`w` is `[1, 2]`") && error.contains("[2097152, 2097152]"), "{error}");
+        assert_eq!(parameters.get(wide).values.len() + parameters.get(wide).gradient.len(), 0);
     }
 }

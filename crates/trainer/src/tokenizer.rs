@@ -1,5 +1,7 @@
 //! Byte-level BPE (Radford et al. 2019), made from the training part, in the file format of the `tokenizers` library.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use seedhouse_core::runtime::LocalFiles;
 use seedhouse_core::training::TrainWatch;
 use seedhouse_core::{Error, ProgressUnit, Result};
@@ -30,6 +32,12 @@ pub(crate) struct TrainedTokenizer {
 
 fn internal(what: &str, error: impl std::fmt::Display) -> Error {
     Error::Internal(format!("{what}: {error}"))
+}
+
+/// Calls the library, which indexes tables by numbers of the file: a panic in it is about the file, not about us.
+fn guarded<T>(of: impl FnOnce() -> T) -> Result<T> {
+    let reason = "its tables contradict each other";
+    catch_unwind(AssertUnwindSafe(of)).map_err(|_| Error::malformed("file `tokenizer.json`", reason))
 }
 
 impl TrainedTokenizer {
@@ -75,7 +83,8 @@ impl TrainedTokenizer {
         let text = start::text(files, "tokenizer.json")?;
         let json =
             text.ok_or_else(|| Error::invalid("tokenizer.json", "missing", "the version to begin with must have it"))?;
-        let end = match start::object(files, "tokenizer_config.json")?.get("eos_token") {
+        let settings = start::object(files, "tokenizer_config.json")?.unwrap_or_default();
+        let end = match settings.get("eos_token") {
             Some(Value::String(end)) => end.clone(),
             Some(Value::Object(token)) => {
                 token.get("content").and_then(Value::as_str).unwrap_or(END_OF_TEXT).to_owned()
@@ -87,7 +96,10 @@ impl TrainedTokenizer {
 
     fn of_json(json: String, end_text: &str) -> Result<TrainedTokenizer> {
         let malformed = |error: tokenizers::Error| Error::malformed("file `tokenizer.json`", error.to_string());
-        let tokenizer = Tokenizer::from_bytes(json.as_bytes()).map_err(malformed)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(json.as_bytes()))?.map_err(malformed)?;
+        // What a file says about batches for inference would cut texts or fill them up with tokens to be learned.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(malformed)?;
         let end = tokenizer.token_to_id(end_text);
         let end = end
             .ok_or_else(|| Error::invalid("tokenizer.json", end_text, "the token for the end of a text is missing"))?;
@@ -103,7 +115,7 @@ impl TrainedTokenizer {
         let mut tokens = Vec::new();
         for some in texts.chunks(TEXTS_AT_ONCE) {
             watch.check()?;
-            let encoded = self.tokenizer.encode_batch_fast(some.to_vec(), false);
+            let encoded = guarded(|| self.tokenizer.encode_batch_fast(some.to_vec(), false))?;
             for encoding in encoded.map_err(|error| Error::invalid("text", "of the dataset", error.to_string()))? {
                 tokens.extend_from_slice(encoding.get_ids());
                 tokens.push(self.end);
@@ -132,5 +144,63 @@ impl TrainedTokenizer {
     /// Returns the text of `tokenizer.json`.
     pub(crate) fn json(&self) -> &str {
         &self.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Two letters and a merge.
+    fn letters() -> Value {
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "post_processor": null, "decoder": null,
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": {"a": 0, "b": 1, "ab": 2, "end": 3}, "merges": ["a b"]},
+        })
+    }
+
+    struct Silent;
+
+    impl seedhouse_core::Progress for Silent {
+        fn stage(&self, _name: &str, _total: Option<u64>, _unit: ProgressUnit) {}
+        fn advance(&self, _amount: u64) {}
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    impl TrainWatch for Silent {
+        fn measured(&self, _report: &seedhouse_core::training::TrainReport) {}
+    }
+
+    #[test]
+    fn texts_to_learn_from_were_cut_and_filled_up() {
+        let mut json = letters();
+        json["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null, "pad_id": 3,
+            "pad_type_id": 0, "pad_token": "end"});
+        let tokenizer = TrainedTokenizer::of_json(json.to_string(), "end").unwrap();
+        assert_eq!(tokenizer.encode(&["aabab", "b"], &Silent).unwrap(), [0, 2, 2, 3, 1, 3]);
+    }
+
+    #[test]
+    fn a_file_that_contradicts_itself_ended_the_program() {
+        let mut json = letters();
+        // The library cuts the prefix off the second half of each merge, however short that is.
+        json["model"]["continuing_subword_prefix"] = json!("####");
+        let error = TrainedTokenizer::of_json(json.to_string(), "end").err().unwrap().to_string();
+        assert!(error.contains("`tokenizer.json` is malformed") && error.contains("contradict"), "{error}");
+    }
+
+    #[test]
+    fn a_tokenizer_without_an_end_is_refused() {
+        let error = TrainedTokenizer::of_json(letters().to_string(), "<|end|>").err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json") && error.contains("<|end|>"), "{error}");
     }
 }

@@ -7,12 +7,13 @@ use seedhouse_core::{Error, Result};
 
 use crate::arena::Arena;
 use crate::checkpoint::Checkpoints;
+use crate::digest;
 use crate::lessons::{self, Lesson, Prepared, produced};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::safetensors::{self, TensorRef};
 use crate::session::{Plan, Session};
-use crate::{digest, start};
+use crate::start::Weights;
 
 /// The file with the weights of every model.
 const WEIGHTS: &str = "model.safetensors";
@@ -91,10 +92,11 @@ fn check_settings(settings: &TrainSettings) -> Result<()> {
 
 fn train(task: &TrainTask<'_>, watch: &dyn TrainWatch, threads: usize) -> Result<Trained> {
     watch.check()?;
-    let Prepared { lesson, mut parameters } = lessons::prepare(task, watch)?;
+    let mut start = task.start.map(Weights::open).transpose()?;
+    let Prepared { lesson, mut parameters } = lessons::prepare(task, start.as_ref(), watch)?;
     let plan = Plan::new(task.settings, lesson.examples(seedhouse_core::dataset::SplitPart::Train))?;
-    if let Some(files) = task.start {
-        parameters.load(start::weights(files)?)?;
+    if let Some(weights) = &mut start {
+        parameters.load(weights)?;
     }
     let checkpoints = Checkpoints::in_folder(&task.folder.join(CHECKPOINTS))?;
     let digest = digest::of_task(task);

@@ -7,19 +7,25 @@ use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::pictures::check_images;
-use super::{Batch, Lesson, Places, Prepared, check_classes};
+use super::{Batch, Classes, Lesson, Places, Prepared, check_classes, parameters_of};
 use crate::hyper_parameters::HyperParameters;
 use crate::networks::unet::{Sizes, Unet};
 use crate::parallel;
-use crate::parameters::Parameters;
 use crate::random::{Purpose, Random};
+use crate::start::{self, Weights};
 use crate::tape::{Loss, Tape};
 
 /// The share of images whose class is kept from the network, so that it can draw without one (Ho and Salimans 2022).
 const WITHOUT_CLASS: f64 = 0.1;
 
+/// What the shapes of a network do not say.
+const NOTES: [&str; 6] =
+    ["image_size", "num_timesteps", "num_groups", "num_heads", "noise_schedule", "prediction_type"];
+
 struct Noise<'d> {
     data: &'d ImageDataset,
+    /// Nothing where none are to be learned.
+    classes: Option<Classes>,
     places: Places,
     network: Unet,
     /// The share of the image in the variance, for each timestep.
@@ -29,14 +35,20 @@ struct Noise<'d> {
 }
 
 /// Reads the task.
-pub(super) fn prepare<'d>(task: &TrainTask<'_>, data: &'d ImageDataset) -> Result<Prepared<'d>> {
-    let asked = HyperParameters(task.metadata);
+pub(super) fn prepare<'d>(
+    task: &TrainTask<'_>,
+    data: &'d ImageDataset,
+    start: Option<&Weights>,
+) -> Result<Prepared<'d>> {
+    let metadata = start::merged(task.metadata, start.map(noted).unwrap_or_default())?;
+    let asked = HyperParameters(&metadata);
     check_images(asked, data)?;
     let places = Places::new(&data.parts);
     let wants_classes = asked.get("num_classes").is_some();
-    if wants_classes {
-        asked.agrees("num_classes", data.classes.len(), "the dataset")?;
-        check_classes(&data.classes, |place| data.labels[place as usize], &places)?;
+    let classes = wants_classes.then(|| classes(asked, data, start.is_some())).transpose()?;
+    if let Some(Classes { names, labels }) = &classes {
+        asked.agrees("num_classes", names.len(), "the dataset")?;
+        check_classes(names, |place| labels[place as usize], &places)?;
     }
     match (asked.text("prediction_type")?, asked.text("noise_schedule")?) {
         (None | Some("epsilon"), None | Some("cosine")) => {}
@@ -47,11 +59,12 @@ pub(super) fn prepare<'d>(task: &TrainTask<'_>, data: &'d ImageDataset) -> Resul
             return Err(Error::invalid("metadata.prediction_type", other, "must be `epsilon` for training"));
         }
     }
-    let sizes = sizes(asked, data, wants_classes.then_some(data.classes.len()))?;
+    let sizes = sizes(asked, data, classes.as_ref().map(|classes| classes.names.len()))?;
     let timesteps = asked.size_or("num_timesteps", 100_000, 1000)?;
-    let mut parameters = Parameters::new(task.settings.seed);
+    let mut parameters = parameters_of(task);
     let lesson = Noise {
         data,
+        classes,
         places,
         network: Unet::new(sizes, &mut parameters),
         shares: cosine_shares(timesteps),
@@ -59,6 +72,23 @@ pub(super) fn prepare<'d>(task: &TrainTask<'_>, data: &'d ImageDataset) -> Resul
         augments: task.settings.augment,
     };
     Ok(Prepared { lesson: Box::new(lesson), parameters })
+}
+
+/// Returns the classes to be learned. Whoever measures a denoiser asks for classes by their places in the dataset, so those of the record
+/// must be in the same order.
+fn classes(asked: HyperParameters<'_>, data: &ImageDataset, has_start: bool) -> Result<Classes> {
+    let classes = Classes::of_images(asked, data, has_start)?;
+    if classes.names != data.classes {
+        let rule = format!("the dataset has the classes {}, in this order", data.classes.join(", "));
+        return Err(Error::invalid("metadata.labels", classes.names.join(", "), rule));
+    }
+    Ok(classes)
+}
+
+/// Returns what a version says of itself among the metadata of its weights, in the record's words.
+fn noted(weights: &Weights) -> Vec<(&'static str, Value)> {
+    let value = |text: &str| text.parse::<u64>().map_or_else(|_| text.into(), Value::from);
+    NOTES.iter().filter_map(|name| Some((*name, value(weights.note(name)?)))).collect()
 }
 
 fn sizes(asked: HyperParameters<'_>, data: &ImageDataset, num_classes: Option<usize>) -> Result<Sizes> {
@@ -120,7 +150,6 @@ impl Lesson for Noise<'_> {
             }
             false => Random::new(batch.seed, Purpose::ValidationNoise, [u64::from(batch.places[image]), 0]),
         };
-        let none = self.data.classes.len() as u32;
         let mut timesteps = Vec::with_capacity(count);
         let mut classes = Vec::with_capacity(count);
         let mut rows = Vec::with_capacity(count);
@@ -129,7 +158,11 @@ impl Lesson for Noise<'_> {
             let mut random = random(image);
             timesteps.push(random.below(self.shares.len()));
             let is_without = random.share() < WITHOUT_CLASS && is_training;
-            classes.push(if is_without { none } else { self.data.labels[place] });
+            // The number of classes stands for none.
+            classes.extend(self.classes.as_ref().map(|Classes { names, labels }| match is_without {
+                true => names.len() as u32,
+                false => labels[place],
+            }));
             let is_mirrored = self.augments && is_training && random.below(2) == 1;
             rows.push((place, is_mirrored, random));
         }
@@ -190,9 +223,9 @@ impl Lesson for Noise<'_> {
         if let Some(heads) = sizes.num_heads {
             metadata.insert("num_heads".into(), heads.into());
         }
-        if sizes.num_classes.is_some() {
-            metadata.insert("num_classes".into(), self.data.classes.len().into());
-            metadata.insert("labels".into(), json!(self.data.classes));
+        if let Some(Classes { names, .. }) = &self.classes {
+            metadata.insert("num_classes".into(), names.len().into());
+            metadata.insert("labels".into(), json!(names));
         }
         metadata
     }

@@ -5,12 +5,11 @@ use seedhouse_core::training::TrainTask;
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Batch, Lesson, Places, Prepared, check_classes};
+use super::{Batch, Classes, Lesson, Places, Prepared, check_classes, parameters_of};
 use crate::hyper_parameters::HyperParameters;
 use crate::networks::cnn::{self, Cnn};
 use crate::networks::vit::{self, Vit};
 use crate::parallel;
-use crate::parameters::Parameters;
 use crate::random::{Purpose, Random};
 use crate::tape::{Loss, Tape};
 
@@ -24,6 +23,7 @@ enum Network {
 
 struct Pictures<'d> {
     data: &'d ImageDataset,
+    classes: Classes,
     places: Places,
     network: Network,
     /// Of each channel, from 0 to 255.
@@ -39,18 +39,27 @@ pub(super) fn prepare<'d>(task: &TrainTask<'_>, data: &'d ImageDataset) -> Resul
     let asked = HyperParameters(task.metadata);
     check_images(asked, data)?;
     let places = Places::new(&data.parts);
-    check_classes(&data.classes, |place| data.labels[place as usize], &places)?;
+    let classes = Classes::of_images(asked, data, task.start.is_some())?;
+    check_classes(&classes.names, |place| classes.labels[place as usize], &places)?;
     asked.agrees("num_classes", data.classes.len(), "the dataset")?;
-    let mut parameters = Parameters::new(task.settings.seed);
+    let mut parameters = parameters_of(task);
     let network = match asked.text("model_type")?.unwrap_or("cnn") {
         "vit" => Network::Vit(Vit::new(vit_sizes(asked, data)?, &mut parameters)),
         "cnn" => Network::Cnn(Cnn::new(cnn_sizes(asked, data)?, &mut parameters)),
         other => return Err(Error::invalid("metadata.model_type", other, "must be `vit` or `cnn`")),
     };
-    let (mean, deviation) = statistics(data, &places.train);
+    let (mean, deviation) = match said_scaling(asked, data.channels)? {
+        Some(said) => said,
+        None if task.start.is_some() => {
+            let rule = "`mean` and `std` of the version to begin with must be said";
+            return Err(Error::invalid("metadata.preprocess", "missing", rule));
+        }
+        None => statistics(data, &places.train),
+    };
     let settings = task.settings;
     let lesson = Pictures {
         data,
+        classes,
         places,
         network,
         mean,
@@ -122,6 +131,22 @@ fn cnn_sizes(asked: HyperParameters<'_>, data: &ImageDataset) -> Result<cnn::Siz
     let outputs = (0..layers).map(|layer| base << layer.min(4));
     let channels = std::iter::once(data.channels).chain(outputs).collect();
     Ok(cnn::Sizes { image_size: data.height, channels, num_classes: data.classes.len() })
+}
+
+/// Returns the mean and the deviation of each channel that the record says, if it does.
+fn said_scaling(asked: HyperParameters<'_>, channels: usize) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
+    let Some(declared) = asked.get("preprocess") else { return Ok(None) };
+    let numbers = |name: &str, what: &str, least: f32| {
+        let found = declared.get(name).unwrap_or(&Value::Null);
+        let number = |number: &Value| {
+            number.as_f64().map(|number| number as f32).filter(|number| number.is_finite() && *number >= least)
+        };
+        let numbers = found.as_array().and_then(|all| all.iter().map(number).collect::<Option<Vec<f32>>>());
+        let rule = || format!("must be {what}, one for each channel of the images, which are {channels}");
+        let invalid = || Error::invalid(format!("metadata.preprocess.{name}"), found, rule());
+        numbers.filter(|numbers| numbers.len() == channels).ok_or_else(invalid)
+    };
+    Ok(Some((numbers("mean", "numbers", f32::MIN)?, numbers("std", "numbers above 0", f32::MIN_POSITIVE)?)))
 }
 
 /// Returns the mean and the deviation of each channel in the training part.
@@ -200,7 +225,7 @@ impl Lesson for Pictures<'_> {
                 vit.cut(&whole, output);
             }
         });
-        let labels: Vec<u32> = places.iter().map(|place| self.data.labels[*place as usize]).collect();
+        let labels: Vec<u32> = places.iter().map(|place| self.classes.labels[*place as usize]).collect();
         let (features, classifier) = match &self.network {
             Network::Cnn(cnn) => {
                 let pixels = tape.input(numbers, channels);
@@ -221,8 +246,8 @@ impl Lesson for Pictures<'_> {
         let mut metadata = Map::from_iter([
             ("image_size".to_owned(), size.into()),
             ("image_channels".to_owned(), self.data.channels.into()),
-            ("num_classes".to_owned(), self.data.classes.len().into()),
-            ("labels".to_owned(), json!(self.data.classes)),
+            ("num_classes".to_owned(), self.classes.names.len().into()),
+            ("labels".to_owned(), json!(self.classes.names)),
         ]);
         match &self.network {
             Network::Vit(vit) => {

@@ -1,23 +1,32 @@
 //! Tables: networks of named features, in the format of docs/tabular.md.
+//!
+//! ```text
+//! declared    what the network takes and gives: found in the training part, or said by the version to begin with
+//! ```
+
+mod declared;
+
+use std::collections::HashMap;
 
 use seedhouse_core::dataset::{Column, ColumnValues, SplitPart, TableDataset};
-use seedhouse_core::tabular::{Feature, Table};
+use seedhouse_core::tabular::{Encoding, Feature, FeatureKind, Outcome, Table, Target};
 use seedhouse_core::training::TrainTask;
-use seedhouse_core::{Error, ModelType, Result};
+use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Batch, Lesson, Places, Prepared, check_classes};
+use self::declared::Declared;
+use super::{Batch, Lesson, Places, Prepared, check_classes, parameters_of};
 use crate::hyper_parameters::HyperParameters;
 use crate::networks::table_network::TableNetwork;
-use crate::numbers::Activation;
-use crate::parameters::Parameters;
+use crate::start::Weights;
 use crate::tape::{Loss, Tape};
 
+/// The name of the note with the declaration.
+const NOTE: &str = "seedhouse.tabular";
+
 struct Rows {
-    /// What the network takes and gives, as it is written into the file.
-    declaration: Map<String, Value>,
+    declared: Declared,
     widths: Vec<usize>,
-    activation: &'static str,
     places: Places,
     /// Inputs of the network, a row for each row of the table.
     inputs: Vec<f32>,
@@ -34,45 +43,41 @@ enum Answers {
 }
 
 /// Reads the task.
-pub(super) fn prepare(task: &TrainTask<'_>, data: &TableDataset) -> Result<Prepared<'static>> {
+pub(super) fn prepare(task: &TrainTask<'_>, data: &TableDataset, start: Option<&Weights>) -> Result<Prepared<'static>> {
     let asked = HyperParameters(task.metadata);
     let places = Places::new(&data.parts);
     check_table(data, &places)?;
-    let features: Vec<&Column> = data.features.iter().map(|name| column(data, name)).collect::<Result<_>>()?;
-    let targets: Vec<&Column> = data.targets.iter().map(|name| column(data, name)).collect::<Result<_>>()?;
-    let mut declaration = Map::new();
-    let described: Vec<Value> = features.iter().map(|column| feature(asked, column, &places)).collect::<Result<_>>()?;
-    declaration.insert("features".into(), described.into());
-    let answers = match task.model_type {
-        ModelType::Classification => {
-            let (classes, labels) = classes(&targets, &places)?;
-            asked.agrees("num_classes", classes.len(), "the target")?;
-            declaration.insert("classes".into(), json!(classes));
-            Answers::Classes(labels)
-        }
-        _ => {
-            let (described, numbers) = numbers(asked, &targets, &places)?;
-            declaration.insert("targets".into(), described);
-            Answers::Targets(numbers)
-        }
+    let declared = match start {
+        Some(weights) => Declared::by_version(asked, task.model_type, (weights, data), &places)?,
+        None => Declared::by_data(asked, task.model_type, data, &places)?,
     };
-    let table = Table::read("metadata.", &declaration)?;
+    let table = Table::read("metadata.", &declared.fields)?;
+    let features = table.features.iter().map(|feature| column(data, &feature.name)).collect::<Result<Vec<_>>>()?;
     let inputs = encoded(&table, &features, data.parts.len())?;
-    let hidden = asked.sizes("hidden_sizes", 65_536, 32)?.unwrap_or_else(|| vec![64, 64]);
+    let answers = match &table.outcome {
+        Outcome::Classes(classes) => {
+            asked.agrees("num_classes", classes.len(), "the target")?;
+            Answers::Classes(labels(classes, data, &places)?)
+        }
+        Outcome::Targets(targets) => Answers::Targets(standardised(targets, data)?),
+    };
+    let hidden = asked.sizes("hidden_sizes", 65_536, 32)?.or_else(|| start.map(hidden_sizes));
+    let hidden = hidden.unwrap_or_else(|| vec![64, 64]);
     let widths: Vec<usize> =
         std::iter::once(table.input_width()).chain(hidden).chain(std::iter::once(table.output_width())).collect();
-    let (activation, function) = match asked.text("activation")?.unwrap_or("relu") {
-        "relu" => ("relu", Activation::Relu),
-        "silu" => ("silu", Activation::Silu),
-        "gelu" => ("gelu", Activation::Gelu),
-        "gelu_tanh" => ("gelu_tanh", Activation::GeluTanh),
-        other => return Err(Error::invalid("metadata.activation", other, "must be relu, silu, gelu or gelu_tanh")),
-    };
-    let mut parameters = Parameters::new(task.settings.seed);
-    let network = TableNetwork::new(&widths, function, &mut parameters);
+    let mut parameters = parameters_of(task);
+    let network = TableNetwork::new(&widths, declared.activation.1, &mut parameters);
     let (dropout, smoothing) = (task.settings.dropout as f32, task.settings.label_smoothing as f32);
-    let lesson = Rows { declaration, widths, activation, places, inputs, answers, network, dropout, smoothing };
+    let lesson = Rows { declared, widths, places, inputs, answers, network, dropout, smoothing };
     Ok(Prepared { lesson: Box::new(lesson), parameters })
+}
+
+/// Returns the widths between the layers of a version.
+fn hidden_sizes(weights: &Weights) -> Vec<usize> {
+    let width = |layer: usize| weights.shape(&format!("layers.{layer}.weight"))?.first().copied();
+    let mut widths: Vec<usize> = (0..).map_while(width).collect();
+    widths.pop();
+    widths
 }
 
 fn check_table(data: &TableDataset, places: &Places) -> Result<()> {
@@ -104,67 +109,35 @@ fn column<'d>(data: &'d TableDataset, name: &str) -> Result<&'d Column> {
     found.ok_or_else(|| Error::invalid("column", name, format!("the dataset has {}", names())))
 }
 
-/// Returns the least, greatest, mean and deviation of the numbers of a part that are there.
-fn moments(numbers: &[f64], places: &[u32]) -> Option<(f64, f64, f64, f64)> {
-    let there: Vec<f64> =
-        places.iter().map(|place| numbers[*place as usize]).filter(|number| !number.is_nan()).collect();
-    let count = there.len() as f64;
-    let mean = there.iter().sum::<f64>() / count;
-    let variance = there.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / count;
-    let least = there.iter().copied().reduce(f64::min)?;
-    Some((least, there.iter().copied().reduce(f64::max)?, mean, variance.sqrt()))
+/// Returns the class of each row.
+fn labels(classes: &[String], data: &TableDataset, places: &Places) -> Result<Vec<u32>> {
+    let (names, labels) = class_of_rows(data)?;
+    let place = places_among(classes, &names);
+    let label =
+        |label: u32| place[label as usize].ok_or_else(|| unknown(&data.targets[0], &names[label as usize], classes));
+    let labels = labels.into_iter().map(label).collect::<Result<Vec<u32>>>()?;
+    check_classes(classes, |row| labels[row as usize], places)?;
+    Ok(labels)
 }
 
-/// Returns what somebody said of a feature or target in the record, e.g. its unit.
-fn unit(asked: HyperParameters<'_>, list: &str, name: &str) -> Option<Value> {
-    let items = asked.get(list)?.as_array()?;
-    let item = items.iter().find(|item| item.get("name").and_then(Value::as_str) == Some(name))?;
-    item.get("unit").filter(|unit| !unit.is_null()).cloned()
+/// Returns where each name stands among those that are known.
+fn places_among(known: &[String], names: &[String]) -> Vec<Option<u32>> {
+    let places: HashMap<&str, u32> = known.iter().map(String::as_str).zip(0..).collect();
+    names.iter().map(|name| places.get(name.as_str()).copied()).collect()
 }
 
-/// Describes a feature by the training part alone; whether values may be missing, by all parts.
-fn feature(asked: HyperParameters<'_>, column: &Column, places: &Places) -> Result<Value> {
-    let name = &column.name;
-    let mut described = Map::from_iter([("name".to_owned(), json!(name))]);
-    match &column.values {
-        ColumnValues::Numbers(numbers) => {
-            let (least, greatest, mean, deviation) = moments(numbers, &places.train)
-                .ok_or_else(|| Error::invalid(name, "missing", "has no value in any row of the training part"))?;
-            if let Some(unit) = unit(asked, "features", name) {
-                described.insert("unit".into(), unit);
-            }
-            if least < greatest {
-                described.insert("range".into(), json!([least, greatest]));
-            }
-            // A column that is constant says nothing; it is moved to 0.
-            let scale = if deviation > 0.0 { deviation } else { 1.0 };
-            described.insert("mean".into(), mean.into());
-            described.insert("scale".into(), scale.into());
-            if numbers.iter().any(|number| number.is_nan()) {
-                described.insert("missing".into(), json!({"fill": mean, "indicator": true}));
-            }
-        }
-        ColumnValues::Categories { names, codes } => {
-            described.insert("kind".into(), "categorical".into());
-            described.insert("categories".into(), json!(names));
-            described.insert("encoding".into(), "one_hot".into());
-            if codes.iter().any(Option::is_none) {
-                described.insert("missing".into(), json!({"indicator": true}));
-            }
-        }
-    }
-    Ok(described.into())
+fn unknown(column: &str, name: &str, known: &[String]) -> Error {
+    Error::invalid(column, name, format!("the version to begin with has {}", known.join(", ")))
 }
 
 /// Returns the names of the classes and the class of each row.
-fn classes(targets: &[&Column], places: &Places) -> Result<(Vec<String>, Vec<u32>)> {
-    let [target] = targets else {
-        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        return Err(Error::invalid("dataset.targets", names.join(", "), "a classification has one target"));
+fn class_of_rows(data: &TableDataset) -> Result<(Vec<String>, Vec<u32>)> {
+    let [name] = &data.targets[..] else {
+        return Err(Error::invalid("dataset.targets", data.targets.join(", "), "a classification has one target"));
     };
-    let name = &target.name;
+    let target = column(data, name)?;
     let missing = |row: usize| Error::invalid(name, "missing", format!("row {row} has no class"));
-    let (classes, labels) = match &target.values {
+    Ok(match &target.values {
         ColumnValues::Categories { names, codes } => {
             let label = |(row, code): (usize, &Option<u32>)| code.ok_or_else(|| missing(row));
             (names.clone(), codes.iter().enumerate().map(label).collect::<Result<Vec<u32>>>()?)
@@ -184,60 +157,46 @@ fn classes(targets: &[&Column], places: &Places) -> Result<(Vec<String>, Vec<u32
             let labels = numbers.iter().map(label).collect();
             (distinct.iter().map(ToString::to_string).collect(), labels)
         }
-    };
-    check_classes(&classes, |place| labels[place as usize], places)?;
-    Ok((classes, labels))
+    })
 }
 
-/// Describes the targets and returns their standardised numbers, row by row.
-fn numbers(asked: HyperParameters<'_>, targets: &[&Column], places: &Places) -> Result<(Value, Vec<f32>)> {
-    let mut described = Vec::new();
+/// Returns the numbers to predict, standardised, row by row.
+fn standardised(targets: &[Target], data: &TableDataset) -> Result<Vec<f32>> {
     let mut columns = Vec::new();
-    for target in targets {
-        let name = &target.name;
-        let ColumnValues::Numbers(numbers) = &target.values else {
-            return Err(Error::invalid(name, "categories", "a regression predicts numbers"));
-        };
-        if let Some(row) = numbers.iter().position(|number| number.is_nan()) {
-            return Err(Error::invalid(name, "missing", format!("row {row} has no value to predict")));
-        }
-        let (least, greatest, mean, deviation) =
-            moments(numbers, &places.train).ok_or_else(|| Error::invalid(name, "missing", "has no value"))?;
-        if least == greatest {
-            return Err(Error::invalid(
-                name,
-                least,
-                "is the same in every row of the training part: nothing can be learned",
-            ));
-        }
-        let mut target = Map::from_iter([
-            ("name".to_owned(), json!(name)),
-            ("mean".to_owned(), mean.into()),
-            ("scale".to_owned(), deviation.into()),
-        ]);
-        if let Some(unit) = unit(asked, "targets", name) {
-            target.insert("unit".into(), unit);
-        }
-        described.push(Value::Object(target));
-        columns.push(numbers.iter().map(|number| ((number - mean) / deviation) as f32).collect::<Vec<f32>>());
+    for Target { name, standard, .. } in targets {
+        let numbers = numbers(column(data, name)?)?;
+        columns.push(
+            numbers.iter().map(|number| ((number - standard.mean) / standard.scale) as f32).collect::<Vec<f32>>(),
+        );
     }
-    let rows = columns.first().map_or(0, Vec::len);
-    let numbers = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
-    Ok((described.into(), numbers))
+    Ok((0..data.parts.len()).flat_map(|row| columns.iter().map(move |column| column[row])).collect())
+}
+
+/// Returns the numbers of a column to predict.
+fn numbers(target: &Column) -> Result<&[f64]> {
+    let Column { name, values } = target;
+    let ColumnValues::Numbers(numbers) = values else {
+        return Err(Error::invalid(name, "categories", "a regression predicts numbers"));
+    };
+    match numbers.iter().position(|number| number.is_nan()) {
+        Some(row) => Err(Error::invalid(name, "missing", format!("row {row} has no value to predict"))),
+        None => Ok(numbers),
+    }
 }
 
 /// Returns the inputs of the network, as it computes them itself once it is served.
 fn encoded(table: &Table, columns: &[&Column], rows: usize) -> Result<Vec<f32>> {
+    if let Some(feature) = table.features.iter().find(|feature| is_embedded(feature)) {
+        let what =
+            format!("training from a version with the encoding `embedding` of `{}`", feature.name.escape_debug());
+        return Err(Error::unsupported(what, "`one_hot` and `index` are trained"));
+    }
     let width = table.input_width();
     let mut inputs = vec![0.0; rows * width];
     let mut start = 0;
     for (feature, column) in table.features.iter().zip(columns) {
         let own = Feature::width(feature);
-        for row in 0..rows {
-            let raw = match &column.values {
-                ColumnValues::Numbers(numbers) => numbers[row] as f32,
-                ColumnValues::Categories { codes, .. } => codes[row].map_or(f32::NAN, |code| code as f32),
-            };
+        for (row, raw) in raw_numbers(feature, column)?.into_iter().enumerate() {
             feature
                 .check_raw(raw)
                 .map_err(|rule| Error::invalid(&feature.name, format!("{raw} in row {row}"), rule))?;
@@ -246,6 +205,38 @@ fn encoded(table: &Table, columns: &[&Column], rows: usize) -> Result<Vec<f32>> 
         start += own;
     }
     Ok(inputs)
+}
+
+fn is_embedded(feature: &Feature) -> bool {
+    matches!(feature.kind, FeatureKind::Categorical { encoding: Encoding::Embedding(_), .. })
+}
+
+/// Returns the raw number of each row.
+fn raw_numbers(feature: &Feature, column: &Column) -> Result<Vec<f32>> {
+    match (&feature.kind, &column.values) {
+        (FeatureKind::Numeric { .. } | FeatureKind::Boolean, ColumnValues::Numbers(numbers)) => {
+            Ok(numbers.iter().map(|number| *number as f32).collect())
+        }
+        (FeatureKind::Categorical { categories, .. }, ColumnValues::Categories { names, codes }) => {
+            let places = places_among(categories, names);
+            let raw = |code: &Option<u32>| match code {
+                None => Ok(f32::NAN),
+                Some(code) => {
+                    let code = *code as usize;
+                    places[code]
+                        .map(|place| place as f32)
+                        .ok_or_else(|| unknown(&column.name, &names[code], categories))
+                }
+            };
+            codes.iter().map(raw).collect()
+        }
+        (FeatureKind::Categorical { .. }, ColumnValues::Numbers(_)) => {
+            Err(Error::invalid(&column.name, "numbers", "the version to begin with has categories there"))
+        }
+        (FeatureKind::Numeric { .. } | FeatureKind::Boolean, ColumnValues::Categories { .. }) => {
+            Err(Error::invalid(&column.name, "categories", "the version to begin with has numbers there"))
+        }
+    }
 }
 
 impl Lesson for Rows {
@@ -281,23 +272,23 @@ impl Lesson for Rows {
 
     fn notes(&self) -> Vec<(String, String)> {
         let layers = self.widths.len() - 1;
-        let activation = |layer: usize| if layer + 1 == layers { "none" } else { self.activation };
+        let activation = |layer: usize| if layer + 1 == layers { "none" } else { self.declared.activation.0 };
         let task = if matches!(self.answers, Answers::Classes(_)) { "classification" } else { "regression" };
         let mut text = Map::from_iter([("format_version".to_owned(), 1.into()), ("task".to_owned(), task.into())]);
-        text.extend(self.declaration.clone());
+        text.extend(self.declared.fields.clone());
         text.insert("layers".into(), (0..layers).map(|layer| json!({"activation": activation(layer)})).collect());
-        vec![("seedhouse.tabular".to_owned(), Value::Object(text).to_string())]
+        vec![(NOTE.to_owned(), Value::Object(text).to_string())]
     }
 
     fn metadata(&self) -> Map<String, Value> {
-        let mut metadata = self.declaration.clone();
+        let mut metadata = self.declared.fields.clone();
         let features = metadata.get("features").and_then(Value::as_array).map_or(0, Vec::len);
         metadata.insert("num_features".into(), features.into());
         let outcome = if matches!(self.answers, Answers::Classes(_)) { "num_classes" } else { "num_targets" };
         metadata.insert(outcome.into(), self.widths[self.widths.len() - 1].into());
         let hidden = &self.widths[1..self.widths.len() - 1];
         metadata.insert("hidden_sizes".into(), json!(hidden));
-        metadata.insert("activation".into(), self.activation.into());
+        metadata.insert("activation".into(), self.declared.activation.0.into());
         metadata
     }
 }

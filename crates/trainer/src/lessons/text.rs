@@ -7,10 +7,9 @@ use seedhouse_core::training::{TrainTask, TrainWatch};
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Batch, Lesson, Prepared};
+use super::{Batch, Lesson, Prepared, parameters_of};
 use crate::hyper_parameters::HyperParameters;
 use crate::networks::decoder::{Decoder, Kind, Sizes};
-use crate::parameters::Parameters;
 use crate::random::{Purpose, Random};
 use crate::start;
 use crate::tape::{Loss, Tape};
@@ -58,7 +57,7 @@ pub(super) fn prepare(task: &TrainTask<'_>, data: &TextDataset, watch: &dyn Trai
         }
     }
     let settings = task.settings;
-    let mut parameters = Parameters::new(settings.seed);
+    let mut parameters = parameters_of(task);
     let lesson = Text {
         network: Decoder::new(sizes, &mut parameters),
         tokenizer,
@@ -86,6 +85,10 @@ fn kind(asked: HyperParameters<'_>) -> Result<(Kind, &'static str)> {
 }
 
 fn sizes(asked: HyperParameters<'_>, kind: Kind, tokens: usize) -> Result<Sizes> {
+    if tokens > MOST_TOKENS {
+        let found = format!("{tokens} tokens");
+        return Err(Error::invalid("tokenizer.json", found, format!("at most {MOST_TOKENS} are trained")));
+    }
     let vocab_size = asked.size_or("vocab_size", MOST_TOKENS, tokens)?;
     if vocab_size < tokens {
         return Err(Error::invalid("metadata.vocab_size", vocab_size, format!("the tokenizer has {tokens} tokens")));
@@ -118,7 +121,7 @@ fn sizes(asked: HyperParameters<'_>, kind: Kind, tokens: usize) -> Result<Sizes>
     let epsilon = match asked.get("rms_norm_eps") {
         Some(value) if kind == Kind::Llama => {
             let rule = || Error::invalid("metadata.rms_norm_eps", value, "must be a number from 0 to 1");
-            value.as_f64().filter(|epsilon| (0.0..1.0).contains(epsilon)).ok_or_else(rule)? as f32
+            value.as_f64().filter(|epsilon| (0.0..1.0).contains(epsilon)).ok_or_else(rule)?
         }
         _ => 1e-5,
     };
@@ -212,9 +215,24 @@ impl Lesson for Text {
             ("num_layers".to_owned(), sizes.layers.into()),
             ("d_ff".to_owned(), sizes.inner.into()),
         ]);
-        if sizes.key_value_heads != sizes.heads {
+        metadata.insert("tie_word_embeddings".into(), sizes.is_tied.into());
+        if sizes.kind == Kind::Llama {
             metadata.insert("num_key_value_heads".into(), sizes.key_value_heads.into());
+            metadata.insert("rope_theta".into(), sizes.rotary_base.into());
+            metadata.insert("rms_norm_eps".into(), sizes.epsilon.into());
         }
         metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_had_more_tokens_than_any_model_that_is_trained() {
+        let error = sizes(HyperParameters(&Map::new()), Kind::Llama, MOST_TOKENS + 1).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json") && error.contains("1048577") && error.contains("1048576"), "{error}");
+        assert!(sizes(HyperParameters(&Map::new()), Kind::Llama, MOST_TOKENS).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Language models: Llama as the transformers library writes it, GPT-2 likewise, and the decoder of the original system
 //! (`crates/native/src/decoder/original.rs`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ pub(crate) struct Sizes {
     pub(crate) inner: usize,
     pub(crate) is_tied: bool,
     pub(crate) rotary_base: f64,
-    pub(crate) epsilon: f32,
+    pub(crate) epsilon: f64,
 }
 
 /// A network.
@@ -46,7 +46,8 @@ pub(crate) struct Decoder {
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
     output: Classifier,
-    rotation: Option<Arc<Rotation>>,
+    /// Of Llama; made by the first pass, after the weights have confirmed the sizes.
+    rotation: OnceLock<Arc<Rotation>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,9 +118,10 @@ impl Decoder {
     }
 
     fn norm(&self, tape: &mut Tape<'_>, input: Var, norm: Norm) -> Var {
+        let epsilon = self.sizes.epsilon as f32;
         match norm.bias {
-            Some(bias) => tape.layer_norm(input, norm.gain, bias, self.sizes.epsilon),
-            None => tape.rms_norm(input, norm.gain, self.sizes.epsilon),
+            Some(bias) => tape.layer_norm(input, norm.gain, bias, epsilon),
+            None => tape.rms_norm(input, norm.gain, epsilon),
         }
     }
 
@@ -133,8 +135,10 @@ impl Decoder {
         dropout: f32,
     ) -> Var {
         let inputs = tape.linear(input, layer.inputs.weight, layer.inputs.bias);
-        if let Some(rotation) = &self.rotation {
-            tape.rotate(inputs, rotation, attention);
+        if self.sizes.kind == Kind::Llama {
+            let Sizes { length, rotary_base, .. } = self.sizes;
+            let made = || Arc::new(Rotation::new(length, attention.head_width, rotary_base));
+            tape.rotate(inputs, self.rotation.get_or_init(made), attention);
         }
         let attended = tape.attend(inputs, attention);
         add_part(tape, hidden, attended, layer.attention_output, dropout)
@@ -165,7 +169,7 @@ impl Decoder {
                 "head_dim": sizes.width / sizes.heads,
                 "max_position_embeddings": sizes.length,
                 "vocab_size": sizes.vocab_size,
-                "rms_norm_eps": f64::from(sizes.epsilon.to_string().parse::<f32>().unwrap_or(sizes.epsilon)),
+                "rms_norm_eps": sizes.epsilon,
                 "rope_theta": sizes.rotary_base,
                 "hidden_act": "silu",
                 "attention_bias": false,
@@ -252,7 +256,7 @@ fn llama(sizes: Sizes, parameters: &mut Parameters) -> Decoder {
         layers,
         final_norm: Some(final_norm),
         output: Classifier { weight: output, bias: None },
-        rotation: Some(Arc::new(Rotation::new(sizes.length, head, sizes.rotary_base))),
+        rotation: OnceLock::new(),
     }
 }
 
@@ -291,7 +295,15 @@ fn gpt2(sizes: Sizes, parameters: &mut Parameters) -> Decoder {
         false => parameters.matrix("lm_head.weight", vocab_size, width, start),
     };
     let output = Classifier { weight: output, bias: None };
-    Decoder { sizes, tokens, positions: Some(positions), layers, final_norm: Some(final_norm), output, rotation: None }
+    Decoder {
+        sizes,
+        tokens,
+        positions: Some(positions),
+        layers,
+        final_norm: Some(final_norm),
+        output,
+        rotation: OnceLock::new(),
+    }
 }
 
 fn post_norm(sizes: Sizes, parameters: &mut Parameters) -> Decoder {
@@ -326,5 +338,5 @@ fn post_norm(sizes: Sizes, parameters: &mut Parameters) -> Decoder {
     };
     let bias = (!sizes.is_tied).then(|| parameters.row("output.bias", vocab_size, 0.0));
     let output = Classifier { weight: output, bias };
-    Decoder { sizes, tokens, positions: Some(positions), layers, final_norm: None, output, rotation: None }
+    Decoder { sizes, tokens, positions: Some(positions), layers, final_norm: None, output, rotation: OnceLock::new() }
 }

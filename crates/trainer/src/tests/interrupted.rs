@@ -200,6 +200,7 @@ fn another_number_of_threads_was_another_task() {
             case.settings.threads = Some(threads);
             assert!(matches!(case.train_with(&Watch::until(1)), Err(Error::Cancelled)));
             case.settings.threads = Some(threads - 1);
+            case.settings.checkpoint_every = threads.into();
             let trained = case.train().unwrap();
             assert_eq!(trained.resumed_at, Some(1));
             assert!(expected == weights(&trained), "{:?} with {threads} threads", case.model_type);

@@ -64,6 +64,18 @@ fn data_that_do_not_fit_are_refused() {
         (vision, |case| set(case, "image_size", json!(28)), &["metadata.image_size", "28", "8"]),
         (vision, |case| set(case, "image_channels", json!(3)), &["metadata.image_channels", "3", "1"]),
         (vision, |case| set(case, "num_classes", json!(10)), &["metadata.num_classes", "10", "3"]),
+        (vision, |case| set(case, "labels", json!(["top", "left", "bottom"])), &["metadata.labels", "left", "middle"]),
+        (vision, |case| set(case, "labels", json!("top")), &["metadata.labels", "top", "a list of texts"]),
+        (
+            vision,
+            |case| set(case, "preprocess", json!({"mean": [1, 2], "std": [3]})),
+            &["metadata.preprocess.mean", "[1,2]", "which are 1"],
+        ),
+        (
+            vision,
+            |case| set(case, "preprocess", json!({"mean": [1], "std": [0]})),
+            &["metadata.preprocess.std", "[0]", "above 0"],
+        ),
         (vision, |case| images_of(case).width = 4, &["4 x 8"]),
         (vision, |case| images_of(case).labels.iter_mut().for_each(|label| *label = 1), &["at least two"]),
         (

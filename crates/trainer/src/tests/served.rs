@@ -57,6 +57,14 @@ fn language_models_are_served() {
         let case = Case::new(ModelType::Transformer, metadata, text());
         let trained = case.train().unwrap();
         assert_learned(&trained);
+        assert_eq!(trained.metadata["tie_word_embeddings"], is_tied);
+        if architecture == "llama" {
+            for (name, expected) in
+                [("num_key_value_heads", f64::from(key_value_heads)), ("rope_theta", 10_000.0), ("rms_norm_eps", 1e-5)]
+            {
+                assert_eq!(trained.metadata[name].as_f64(), Some(expected), "`{name}`");
+            }
+        }
         let LoadedModel::Text(model) = load(&trained) else { panic!("no language model") };
         assert_eq!((model.info().vocab_size, model.info().context_length), (300, 16));
         assert!(model.info().tokenizer.eos.is_some());
@@ -202,7 +210,7 @@ fn diffusion_models_are_served() {
             has_level_attention: true,
         };
         let network = Unet::new(sizes, &mut parameters);
-        parameters.load(crate::start::weights(&files_of(&trained)).unwrap()).unwrap();
+        parameters.load(&mut crate::start::Weights::open(&files_of(&trained)).unwrap()).unwrap();
         let mut images = vec![0.0; 3 * 64];
         Random::new(4, Purpose::Noise, [0, 0]).fill_normal(&mut images, 1.0);
         let asked = [Some(1), None, Some(2)].map(|class| class.filter(|_| num_classes.is_some()));
@@ -220,29 +228,170 @@ fn diffusion_models_are_served() {
 
 #[test]
 fn a_version_is_trained_on() {
-    let metadata =
-        json!({"vocab_size": 290, "max_seq_len": 16, "d_model": 16, "num_heads": 2, "num_layers": 1, "d_ff": 32});
-    let first = Case::new(ModelType::Transformer, metadata, text());
-    let start = first.train().unwrap();
-    // Nothing is said again: sizes and tokenizer are those of the version.
-    let mut second = Case::new(ModelType::Transformer, json!({}), text());
-    second.start = Some(files_of(&start));
-    let trained = second.train().unwrap();
-    assert_eq!(trained.metadata, start.metadata);
-    assert!(best(&trained) < best(&start));
-    load(&trained);
-    second.metadata.insert("d_ff".into(), 64.into());
-    let error = second.error();
-    assert!(error.contains("metadata.d_ff") && error.contains("64") && error.contains("32"), "{error}");
+    for (architecture, is_tied) in [("llama", true), ("gpt2", true), ("original", false)] {
+        let metadata = json!({
+            "architecture": architecture, "vocab_size": 290, "max_seq_len": 16, "d_model": 16, "num_heads": 2, "num_layers": 1, "d_ff": 32,
+            "tie_word_embeddings": is_tied,
+        });
+        let first = Case::new(ModelType::Transformer, metadata, text());
+        let start = first.train().unwrap();
+        // Nothing is said again: sizes and tokenizer are those of the version.
+        let mut second = Case::new(ModelType::Transformer, json!({}), text());
+        second.start = Some(files_of(&start));
+        let trained = second.train().unwrap();
+        assert_eq!(trained.metadata, start.metadata);
+        assert!(best(&trained) < best(&start));
+        load(&trained);
+        // What the result says of itself may be said of what begins with it.
+        second.metadata = trained.metadata.clone();
+        second.folder = tempfile::tempdir().unwrap();
+        second.train().unwrap();
+        second.metadata.insert("d_ff".into(), 64.into());
+        let error = second.error();
+        assert!(error.contains("metadata.d_ff") && error.contains("64") && error.contains("32"), "{error}");
+    }
 
     let metadata = json!({"base_channels": 4, "num_layers": 2});
     let first = Case::new(ModelType::Vision, metadata, images(1));
     let start = first.train().unwrap();
-    let mut second = Case::new(ModelType::Vision, json!({"base_channels": 8, "num_layers": 2}), images(1));
+    let mut second = Case::new(ModelType::Vision, json!({}), images(1));
+    second.metadata = start.metadata.clone();
+    second.metadata.insert("base_channels".into(), 8.into());
     second.start = Some(files_of(&start));
     let error = second.error();
     assert!(
         error.contains("conv1.weight") && error.contains("[4, 1, 3, 3]") && error.contains("[8, 1, 3, 3]"),
         "{error}"
     );
+}
+
+/// Trains a case, then from that with settings that change next to nothing, on examples that `change` wrote otherwise.
+fn trained_twice(first: Case, change: impl Fn(&mut Case)) -> (Trained, Result<Trained>, [Case; 2]) {
+    let start = first.train().unwrap();
+    let metadata = Value::Object(start.metadata.clone());
+    let mut second = Case::new(first.model_type.clone(), metadata, first.dataset.clone());
+    second.settings.learning_rate = 1e-9;
+    second.settings.weight_decay = 0.0;
+    second.settings.epochs = Some(1);
+    second.start = Some(files_of(&start));
+    change(&mut second);
+    let trained = second.train();
+    (start, trained, [first, second])
+}
+
+/// Renames the classes of a dataset in turn, and its labels with them.
+fn turn_classes(data: &mut ImageDataset) {
+    data.classes.rotate_left(1);
+    let count = data.classes.len() as u32;
+    data.labels.iter_mut().for_each(|label| *label = (*label + count - 1) % count);
+}
+
+#[test]
+fn classes_in_another_order_were_learned_anew() {
+    let turned = |case: &mut Case| {
+        let Dataset::Images(data) = &mut case.dataset else { unreachable!() };
+        turn_classes(data);
+        // Other pictures have another mean.
+        data.pixels.iter_mut().take(64 * 8).for_each(|pixel| *pixel /= 2);
+    };
+    let first = Case::new(ModelType::Vision, json!({"base_channels": 8, "num_layers": 2}), images(1));
+    let (start, trained, [_first, mut second]) = trained_twice(first, turned);
+    let trained = trained.unwrap();
+    assert_eq!(trained.metadata, start.metadata);
+    let (before, after) = (start.history.last().unwrap(), trained.history.last().unwrap());
+    let (before, after) = (before.validation_loss.unwrap(), after.validation_loss.unwrap());
+    assert!((before - after).abs() < 0.15 * before, "{before} became {after}");
+    second.metadata.insert("labels".into(), json!(["top", "middle", "left"]));
+    let error = second.error();
+    assert!(error.contains("metadata.labels") && error.contains("left") && error.contains("bottom"), "{error}");
+    for name in ["labels", "preprocess"] {
+        second.metadata = start.metadata.clone();
+        second.metadata.remove(name);
+        assert!(second.error().contains(&format!("`metadata.{name}` is `missing`")));
+    }
+}
+
+#[test]
+fn what_a_file_says_of_a_diffusion_model_was_not_read() {
+    let metadata =
+        json!({"base_channels": 8, "num_groups": 4, "num_timesteps": 50, "num_classes": 3, "num_res_blocks": 1});
+    let said_by_file = |case: &mut Case| {
+        case.metadata.remove("num_groups");
+        case.metadata.remove("num_timesteps");
+    };
+    let (start, trained, [_first, mut second]) =
+        trained_twice(Case::new(ModelType::Diffusion, metadata, images(1)), said_by_file);
+    let trained = trained.unwrap();
+    assert_eq!(trained.metadata, start.metadata);
+    second.metadata.insert("num_groups".into(), 2.into());
+    let error = second.error();
+    assert!(error.contains("`metadata.num_groups` is `2`") && error.contains("has 4"), "{error}");
+    second.metadata = start.metadata.clone();
+    let Dataset::Images(data) = &mut second.dataset else { unreachable!() };
+    turn_classes(data);
+    let error = second.error();
+    assert!(error.contains("metadata.labels") && error.contains("middle, bottom, top, in this order"), "{error}");
+}
+
+#[test]
+fn tables_were_scaled_and_ordered_anew() {
+    for is_classification in [true, false] {
+        let model_type = if is_classification { ModelType::Classification } else { ModelType::Regression };
+        let first =
+            Case::new(model_type, json!({"hidden_sizes": [16], "activation": "silu"}), table(is_classification));
+        let changed = |case: &mut Case| {
+            let Dataset::Table(data) = &mut case.dataset else { unreachable!() };
+            data.features.rotate_left(1);
+            for column in &mut data.columns {
+                match &mut column.values {
+                    // Another order of the categories and classes, and no longer all numbers: others are usual.
+                    ColumnValues::Categories { names, codes } => {
+                        let last = names.len() as u32 - 1;
+                        names.reverse();
+                        codes.iter_mut().flatten().for_each(|code| *code = last - *code);
+                    }
+                    ColumnValues::Numbers(numbers) if column.name == "pH" => {
+                        numbers.iter_mut().take(3).for_each(|number| *number += 2.5);
+                    }
+                    ColumnValues::Numbers(_) => {}
+                }
+            }
+        };
+        let (start, trained, [_first, mut second]) = trained_twice(first, changed);
+        let trained = trained.unwrap();
+        let declared = |trained: &Trained, name: &str| trained.metadata["features"][0][name].clone();
+        for name in ["name", "mean", "scale"] {
+            assert_eq!(declared(&trained, name), declared(&start, name));
+        }
+        assert!(declared(&trained, "range")[1].as_f64() > declared(&start, "range")[1].as_f64());
+        for list in ["classes", "targets", "hidden_sizes", "activation"] {
+            assert_eq!(trained.metadata.get(list), start.metadata.get(list));
+        }
+        load(&trained);
+        let (before, after) = (start.history.last().unwrap(), trained.history.last().unwrap());
+        let (before, after) = (before.validation_loss.unwrap(), after.validation_loss.unwrap());
+        assert!((before - after).abs() < 0.05 * before, "{before} became {after}");
+
+        second.metadata.insert("activation".into(), json!("gelu"));
+        let error = second.error();
+        assert!(error.contains("metadata.activation") && error.contains("gelu") && error.contains("silu"), "{error}");
+        second.metadata.clear();
+        let Dataset::Table(data) = &mut second.dataset else { unreachable!() };
+        if let ColumnValues::Categories { names, .. } = &mut data.columns[2].values {
+            names[0] = "peat".into();
+        }
+        let error = second.error();
+        assert!(error.contains("`soil` is `peat`") && error.contains("clay, loam, sand"), "{error}");
+        data_of(&mut second).features.pop();
+        let error = second.error();
+        assert!(error.contains("dataset.features") && error.contains("pH, rain, soil"), "{error}");
+        second.model_type = if is_classification { ModelType::Regression } else { ModelType::Classification };
+        let error = second.error();
+        assert!(error.contains("`type`") && error.contains("the version to begin with has"), "{error}");
+    }
+}
+
+fn data_of(case: &mut Case) -> &mut TableDataset {
+    let Dataset::Table(data) = &mut case.dataset else { unreachable!() };
+    data
 }
