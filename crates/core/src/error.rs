@@ -258,12 +258,14 @@ pub enum Error {
         reason: String,
     },
     /// The version's status does not allow serving it.
-    #[error("version `{model_id}` is `{status}`, so it cannot be served")]
+    #[error("version `{model_id}` is `{status}`, so it cannot be served{}", told(.reason.as_deref()))]
     NotServable {
         /// The version.
         model_id: String,
         /// Its status.
         status: Status,
+        /// Why no status would allow it, if that was found out about its files.
+        reason: Option<String>,
     },
     /// The version's files cannot be served by any runtime, or not for this task.
     #[error("version `{model_id}` cannot be used for {task}: {reason}")]
@@ -703,6 +705,10 @@ impl Error {
             _ => None,
         }
     }
+}
+
+fn told(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 fn memory_left(budget: u64, kept: u64) -> String {

@@ -194,7 +194,9 @@ impl Record {
     /// them are known to be damaged.
     pub fn check_servable(&self, task: &'static str) -> Result<()> {
         if !self.status.is_servable() {
-            return Err(Error::NotServable { model_id: self.model_id.to_string(), status: self.status });
+            let reason = self.fields.get("inspected").and_then(|inspected| inspected.get("not_servable_because"));
+            let reason = reason.and_then(Value::as_str).map(str::to_owned);
+            return Err(Error::NotServable { model_id: self.model_id.to_string(), status: self.status, reason });
         }
         if self.digest().is_none() {
             let reason = "the version has no files".into();
@@ -300,6 +302,17 @@ mod tests {
         object.insert("accuracy".into(), json!(0.1));
         let text = serde_json::to_string(&value).unwrap();
         assert_eq!(serde_json::to_string(&record(value)).unwrap(), text);
+    }
+
+    #[test]
+    fn version_that_no_runtime_can_serve_says_so_whatever_its_status() {
+        let mut value = sample();
+        value["status"] = json!("registered");
+        let error = record(value.clone()).check_servable("inference").unwrap_err().to_string();
+        assert_eq!(error, "version `小麦_v1` is `registered`, so it cannot be served");
+        value["inspected"] = json!({"not_servable_because": "it is a checkpoint"});
+        let error = record(value).check_servable("inference").unwrap_err().to_string();
+        assert_eq!(error, "version `小麦_v1` is `registered`, so it cannot be served: it is a checkpoint");
     }
 
     #[test]
