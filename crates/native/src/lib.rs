@@ -5,6 +5,7 @@
 //! gguf, gguf_model   reader of GGUF files, and what such a file is as a model
 //! vocabulary         tokenizer tables of a GGUF file
 //! torch              reader of torch checkpoints: a pickle is parsed by a table, never executed
+//! tensorflow         SavedModels, checkpoints and Keras files: checked and described, never executed
 //! decoder            what decoder language models of every format are: architecture and tensors as checked data
 //! huggingface        what a folder of the Hugging Face libraries says about itself; safetensors headers
 //! plan               decoders compiled for this machine, and the sequences that run on them
@@ -42,6 +43,7 @@ mod quote;
 mod runtime;
 mod safetensors_file;
 mod tabular;
+mod tensorflow;
 #[cfg(test)]
 mod tests;
 mod text_models;

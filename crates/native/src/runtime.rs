@@ -17,6 +17,7 @@ use crate::mapped_file::MappedFile;
 use crate::plan::PlanOptions;
 use crate::problem;
 use crate::safetensors_file;
+use crate::tensorflow;
 use crate::text_models::TextModels;
 use crate::torch;
 
@@ -90,6 +91,7 @@ impl Runtime for NativeRuntime {
         "native"
     }
 
+    /// TensorFlow is missing: of its many formats only some are recognised, so that a file is none of them disproves nothing.
     fn formats(&self) -> &[Framework] {
         &[Framework::Gguf, Framework::Huggingface, Framework::Pytorch, Framework::Safetensors, Framework::Seedhouse]
     }
@@ -99,6 +101,8 @@ impl Runtime for NativeRuntime {
         let Some(first) = sources.first() else {
             return match (huggingface::inspect(files)?, safetensors_file::of(files)) {
                 (None, Some(file)) => safetensors_file::inspect(file).map(Some),
+                // None of it is served, so it is looked for when there is nothing else.
+                (None, None) => tensorflow::inspect(files),
                 (found, _) => Ok(found),
             };
         };
