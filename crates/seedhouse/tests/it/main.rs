@@ -47,6 +47,7 @@ mod serving;
 mod shutdown;
 mod soak;
 mod tabular;
+mod tensorflow;
 mod text_model;
 mod traces;
 mod transfer;
