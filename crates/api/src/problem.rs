@@ -73,13 +73,9 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         // The checksum extension of tus chose a number that HTTP has not given out.
         Error::WrongChecksum { .. } => StatusCode::from_u16(460).expect("460 is within 100..1000"),
         // To send it again at once, as 429 invites to, would fill the same disk.
-        error if is_full_disk(error) => StatusCode::INSUFFICIENT_STORAGE,
+        error if error.is_full_disk() => StatusCode::INSUFFICIENT_STORAGE,
         error => http_status(error.code()),
     }
-}
-
-fn is_full_disk(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Returns the HTTP status of a code.
@@ -107,14 +103,14 @@ fn http_status(code: Code) -> StatusCode {
 pub(crate) fn problem(error: &Error, status: StatusCode) -> Problem {
     log(error, status);
     let detail = match error {
-        error if is_full_disk(error) => "the server's disk is full".to_owned(),
+        error if error.is_full_disk() => "the server's disk is full".to_owned(),
         error if error.code() == Code::Internal => {
             "internal fault; the server's log has the details under the request id".to_owned()
         }
         Error::BrokenUpload { source, .. } => format!("{error}: {source}"),
         error => error.to_string(),
     };
-    let hint = match is_full_disk(error) {
+    let hint = match error.is_full_disk() {
         true => Some("free space on the server, then send it again".to_owned()),
         false => error.hint(),
     };

@@ -602,9 +602,14 @@ impl Error {
             Error::DeadlineExceeded { .. } => Code::Deadline,
             Error::Unavailable { .. } | Error::NoServer { .. } => Code::Unavailable,
             Error::Remote { code, .. } => *code,
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Exhausted,
+            Error::Io { .. } if self.is_full_disk() => Code::Exhausted,
             Error::Io { .. } | Error::Store { .. } | Error::Internal(_) => Code::Internal,
         }
+    }
+
+    /// Returns whether the system refused something because a disk is full.
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
     }
 
     /// Returns the request field that the error is about.
@@ -690,7 +695,7 @@ impl Error {
             Error::PublicWithoutToken { .. } => {
                 Some("`seedhouse token create NAME --role admin` makes one, on the same --root".into())
             }
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Error::Io { .. } if self.is_full_disk() => {
                 Some("free space on the disk, then try again".into())
             }
             Error::DoesNotFit { .. } => {

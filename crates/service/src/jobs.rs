@@ -185,6 +185,11 @@ impl Service {
 pub(crate) fn failure(error: &Error) -> JobError {
     let code = error.code();
     let message = match code {
+        // The path would tell where the registry stands.
+        _ if error.is_full_disk() => {
+            tracing::error!(error = error as &dyn std::error::Error, "a job found the disk full");
+            "the disk is full".to_owned()
+        }
         Code::Internal => {
             tracing::error!(error = error as &dyn std::error::Error, "a job failed");
             "internal fault; the server's log has the details under the number of the job".to_owned()

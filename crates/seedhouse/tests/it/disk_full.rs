@@ -158,3 +158,29 @@ fn full_disk_loses_no_registration_and_the_server_goes_on_when_there_is_space() 
     assert_eq!(listed(&seedhouse.serve()), answered, "a new server finds the same");
     assert_eq!(seedhouse.run(&["audit", "verify"]).code, 0);
 }
+
+#[test]
+fn checkpoint_beyond_the_disk_ends_the_training_and_the_one_before_is_gone_on_from() {
+    let seedhouse = Seedhouse::new();
+    let Some(disk) = Disk::under(&seedhouse) else { return };
+    let rows: String = (0..200).map(|row| format!("{row},{}\n", 3 * row)).collect();
+    let file = seedhouse.file("rows.csv", format!("x,y\n{rows}").as_bytes());
+    seedhouse.json(&["dataset", "rows", &file, "--target", "y"]);
+    // A checkpoint has its weights of 2.4 MB three times and the best of them once more: there is room for one, and not for two.
+    disk.fill_but(14 << 20);
+    let settings = r#"{"steps": 60, "checkpoint_every": 20, "evaluate_every": 10, "threads": 1}"#;
+    let metadata = r#"{"hidden_sizes": [768, 768]}"#;
+    let train =
+        ["train", "big", "--type", "regression", "--data", "rows", "--metadata", metadata, "--settings", settings];
+    seedhouse.run(&train).assert_failed(12, &["the disk is full", "hint: free space"]);
+    assert_eq!(seedhouse.json(&["show", "big_v1"])["status"], "failed");
+    let job = seedhouse.run(&["jobs", "show", "1", "--json"]).stdout;
+    assert!(!job.contains(seedhouse.root().to_str().unwrap()), "a job told where the registry stands: {job}");
+    disk.clear();
+    let report = seedhouse.json(&["train", "big_v1", "--data", "rows", "--settings", settings]);
+    assert_eq!(report["model_id"], "big_v1");
+    let record = seedhouse.json(&["show", "big_v1"]);
+    assert_eq!(record["status"], "trained");
+    assert_eq!(record["receipts"][0]["details"]["resumed_at"], 20, "{record}");
+    assert_eq!(seedhouse.json(&["verify"])["intact"], true);
+}
