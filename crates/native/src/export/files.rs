@@ -1,4 +1,4 @@
-//! What an export writes: files in the folder of a task, each under a name that begins with the task's.
+//! What an export writes: one file under the name of the task, or several in a folder of that name.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -32,13 +32,12 @@ impl<'t> Files<'t> {
     /// Writes the one file of the export.
     pub(super) fn single(&mut self, write: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
         let path = format!("{}.{}", self.task.name, self.task.format);
-        self.write(&path, write)
+        self.write(&path, self.task.folder.join(&path), write)
     }
 
-    /// Writes a file of the export's folder.
+    /// Writes a file of the export's folder, in which it stands as in a version.
     pub(super) fn in_folder(&mut self, path: &str, write: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
-        let path = format!("{}/{path}", self.task.name);
-        self.write(&path, write)
+        self.write(path, self.task.folder.join(self.task.name).join(path), write)
     }
 
     /// Writes JSON to the export's folder.
@@ -57,8 +56,7 @@ impl<'t> Files<'t> {
         files.iter().try_for_each(|file| self.in_folder(file.path.as_str(), |output| output.copy(file)))
     }
 
-    fn write(&mut self, path: &str, write: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
-        let local = self.task.folder.join(path);
+    fn write(&mut self, path: &str, local: PathBuf, write: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
         if let Some(folder) = local.parent() {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }

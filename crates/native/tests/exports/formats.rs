@@ -20,19 +20,15 @@ fn export(
     progress: &dyn Progress,
 ) -> seedhouse_core::Result<Folder> {
     let folder = tempfile::tempdir().unwrap();
-    let task = ExportTask { files, metadata, format, folder: folder.path(), name: "model" };
+    let task = ExportTask { files, metadata, format, folder: folder.path(), name: "wheat_v1" };
     let run: Export = if format == ModelFormat::Gguf { export_gguf } else { export_safetensors };
     let produced = run(&task, progress)?;
-    let single = format!("model.{format}");
+    let single = format!("wheat_v1.{format}");
     let local = produced.files.into_iter().map(|file| {
-        assert_eq!(file.local, folder.path().join(file.path.as_str()));
         let path = file.path.as_str();
-        assert!(path == single || path.starts_with("model/"), "{path}");
-        LocalFile {
-            path: path.strip_prefix("model/").unwrap_or(path).parse().unwrap(),
-            digest: Digest::of(fs::read(&file.local).unwrap()),
-            local: file.local,
-        }
+        let parent = if path == single { folder.path().to_owned() } else { folder.path().join("wheat_v1") };
+        assert_eq!(file.local, parent.join(path));
+        LocalFile { digest: Digest::of(fs::read(&file.local).unwrap()), path: file.path, local: file.local }
     });
     Ok(Folder { files: LocalFiles(local.collect()), _folder: folder })
 }
@@ -66,7 +62,7 @@ fn folders_become_files_of_llama_cpp_with_the_same_logits() {
     for name in ["llama", "llama3-rope", "linear-rope", "qwen2", "qwen3", "gpt2"] {
         let folder = files(&fixtures("decoders").join(name));
         let gguf = export(&folder, &Map::new(), ModelFormat::Gguf, &Unwatched).unwrap();
-        assert_eq!(gguf.files.0[0].path.as_str(), "model.gguf");
+        assert_eq!(gguf.files.0[0].path.as_str(), "wheat_v1.gguf");
         assert_same_decoder(name, &folder, &gguf.files, 1e-5);
     }
 }
@@ -87,7 +83,7 @@ fn checkpoint_becomes_safetensors_of_the_same_names() {
     for (name, shape) in [("cnn", [2, 1, 22, 22]), ("resnet-basic", [1, 3, 40, 40])] {
         let checkpoint = files(&fixtures("vision").join(name));
         let tensors = export(&checkpoint, &Map::new(), ModelFormat::Safetensors, &Unwatched).unwrap();
-        assert_eq!(tensors.files.0[0].path.as_str(), "model.safetensors");
+        assert_eq!(tensors.files.0[0].path.as_str(), "wheat_v1.safetensors");
         let images = Tensor::new(shape.to_vec(), numbers(shape.iter().product(), 3));
         let run = |files: &LocalFiles| match native(files, &Map::new()) {
             LoadedModel::Tensor(model) => model.run(&[("image", &images)]).unwrap(),

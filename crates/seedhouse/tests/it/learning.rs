@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use seedhouse_testkit::tiny_gguf::tiny_llama_gguf;
 use serde_json::{Value, json};
 
 use crate::support::{Seedhouse, Server};
@@ -199,10 +200,24 @@ fn language_model_is_trained_with_its_tokenizer_and_compared_with_its_quantised_
     assert!(made["metrics"]["top1_agreement"].as_f64().unwrap() > 0.8, "{made}");
     assert!(made["metrics"]["kl_divergence"].as_f64().unwrap() < 0.1, "{made}");
     let folder = seedhouse.file_path("out");
-    for format in ["onnx", "gguf"] {
+    for format in ["onnx", "gguf", "safetensors"] {
         let made = seedhouse.json(&["convert", "writer_v1", "--format", format, "--output", folder.to_str().unwrap()]);
         assert!(made["greatest_difference"].as_f64().unwrap() < 1e-3, "{format}: {made}");
     }
+    let same = seedhouse.json(&["import", folder.join("writer_v1").to_str().unwrap(), "--name", "copied"]);
+    assert_eq!(same["status"], "ready");
+}
+
+#[test]
+fn folder_made_of_a_gguf_file_stood_in_a_folder_of_its_own_name_and_was_compared_with_nothing() {
+    let seedhouse = Seedhouse::new();
+    seedhouse.register("tiny", &seedhouse.file("tiny.gguf", &tiny_llama_gguf(1)));
+    let out = seedhouse.file_path("out");
+    let made = seedhouse.json(&["convert", "tiny", "--format", "safetensors", "--output", out.to_str().unwrap()]);
+    assert!(made["greatest_difference"].as_f64().unwrap() <= 0.05, "{made}");
+    assert!(out.join("tiny_v1/config.json").is_file());
+    let again = seedhouse.json(&["import", out.join("tiny_v1").to_str().unwrap(), "--name", "again"]);
+    assert_eq!((&again["framework"], &again["status"]), (&json!("huggingface"), &json!("ready")));
 }
 
 #[test]
