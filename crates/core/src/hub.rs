@@ -6,16 +6,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Checksum, Digest, Error, ManifestPath, Result};
+use crate::{Checksum, Digest, Error, ManifestPath, Progress, Result};
 
 /// A server with repositories of models. What it sends is verified before it is used. Calls block.
 pub trait Hub: Send + Sync {
-    /// Finds out which commit a revision is, and what stands in it.
+    /// Finds out which commit a revision is, and what stands in it. `progress` is asked whether to stop.
     ///
     /// # Errors
     /// [`Error::Remote`] when the hub says no, [`Error::Unavailable`] when it cannot be asked now, [`Error::Malformed`] for an answer that
     /// cannot be understood.
-    fn snapshot(&self, source: &HubSource) -> Result<HubSnapshot>;
+    fn snapshot(&self, source: &HubSource, progress: &dyn Progress) -> Result<HubSnapshot>;
 
     /// Begins to read a file at an offset in bytes. Reading may break off at any time.
     ///
@@ -100,7 +100,7 @@ impl FromStr for HubSource {
         };
         if repository.split('/').count() > 2 || !repository.split('/').all(is_part) {
             return refuse(
-                "a repository is `owner/name`, each of 1 to 96 letters, digits, `-`, `_` and `.`, and begins and ends with a letter or digit",
+                "a repository is `owner/name`, each of 1 to 96 letters, digits, `-`, `_` and `.`, and begins and ends with a letter, a digit or `_`",
             );
         }
         if revision.is_some_and(|revision| !is_revision(revision)) {

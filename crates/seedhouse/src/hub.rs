@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use clap::Args;
 use seedhouse_core::{
-    Checksum, ChecksumAlgorithm, Code, Error, Hub, HubDigest, HubFile, HubSnapshot, HubSource, Result,
+    Checksum, ChecksumAlgorithm, Code, Error, Hub, HubDigest, HubFile, HubSnapshot, HubSource, Progress, Result,
 };
 use seedhouse_service::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Body;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::web_address::{check_url, encoded};
@@ -28,11 +29,14 @@ const PUBLIC_HUB: &str = "https://huggingface.co";
 /// The longest answer that is no file.
 const MOST_ANSWER_BYTES: u64 = 64 << 20;
 
-/// The most files of a repository.
-const MOST_FILES: usize = 100_000;
+/// The most files and folders of a repository.
+const MOST_ENTRIES: usize = 100_000;
 
-/// How long a connection may take to come about, and to give the next bytes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The most pages of a list of files.
+const MOST_PAGES: usize = 1000;
+
+/// How long a connection may take to come about, and to give the next bytes: less than the lease of a job, which is not renewed meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which hub, and how to get in.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,8 +45,8 @@ pub(crate) struct HubArguments {
     #[arg(long = "hub", global = true, value_name = "URL", env = "HF_ENDPOINT", default_value = PUBLIC_HUB)]
     endpoint: String,
 
-    /// A file with the secret of the hub's token; without it HF_TOKEN is the secret, if there is one
-    #[arg(long = "hub-token-file", global = true, value_name = "FILE", env = "HF_TOKEN_PATH")]
+    /// A file with the secret of the hub's token; without it HF_TOKEN is the secret, or the file that HF_TOKEN_PATH names has it
+    #[arg(long = "hub-token-file", global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -65,7 +69,6 @@ struct TreeEntry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
-    #[serde(default)]
     size: u64,
     #[serde(default)]
     oid: String,
@@ -90,7 +93,8 @@ impl HuggingFaceHub {
         };
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            // Who asks a hub over TLS is not led away from it; a token is never sent to another host.
+            // Who asks a hub over TLS is not led away from it, and a token is sent to no other host.
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .https_only(arguments.endpoint.starts_with("https://"))
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
@@ -108,11 +112,20 @@ impl HuggingFaceHub {
 
     fn secret(&self) -> Result<Option<Secret>> {
         let text = match &self.arguments.token_file {
-            Some(path) => Some(std::fs::read_to_string(path).map_err(Error::io("read", path))?),
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                Error::invalid("hub-token-file", path.display(), format!("the file cannot be read: {error}"))
+            })?),
             // An argument would show in the list of processes.
-            None => std::env::var("HF_TOKEN").ok(),
+            None => std::env::var("HF_TOKEN").ok().filter(|text| !text.trim().is_empty()).or_else(|| {
+                // As the hub's own programs have it: the file may be missing.
+                std::fs::read_to_string(std::env::var_os("HF_TOKEN_PATH")?).ok()
+            }),
         };
-        Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::presented))
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        if text.as_ref().is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::invalid("HF_TOKEN", "a text", "must be visible ASCII characters"));
+        }
+        Ok(text.map(Secret::presented))
     }
 
     /// Returns how a record names a commit.
@@ -169,7 +182,7 @@ impl HuggingFaceHub {
     /// Reads an answer that is no file, and where the next page of it stands.
     fn json<T: DeserializeOwned>(&self, url: &str, what: &dyn fmt::Display) -> Result<(T, Option<String>)> {
         let response = self.get(url, 0, what)?;
-        let next = next_page(response.headers());
+        let next = next_page(response.headers()).map_err(|reason| self.malformed(what, &reason))?;
         let body = response.into_body().into_with_config().limit(MOST_ANSWER_BYTES).read_to_vec();
         let body = body.map_err(|error| self.no_answer(&error))?;
         let answer = serde_json::from_slice(&body).map_err(|error| self.malformed(what, &error.to_string()))?;
@@ -180,27 +193,36 @@ impl HuggingFaceHub {
         Error::malformed(format!("what the hub `{}` answers for {what}", self.arguments.endpoint), reason)
     }
 
-    fn tree(&self, repository: &str, commit: &str, what: &dyn fmt::Display) -> Result<Vec<HubFile>> {
+    fn tree(
+        &self,
+        repository: &str,
+        commit: &str,
+        what: &dyn fmt::Display,
+        progress: &dyn Progress,
+    ) -> Result<Vec<HubFile>> {
         let endpoint = self.endpoint()?;
         let mut url = Some(format!("{endpoint}/api/models/{repository}/tree/{commit}?recursive=true"));
-        let mut files = Vec::new();
+        let (mut files, mut listed, mut pages) = (Vec::new(), 0, 0);
         while let Some(page) = url {
+            progress.check()?;
+            progress.advance(0);
             let (entries, next): (Vec<TreeEntry>, _) = self.json(&page, what)?;
+            listed += entries.len();
+            pages += 1;
             let of_files = entries.into_iter().filter(|entry| entry.kind == "file");
             for entry in of_files {
                 files.push(file(entry).map_err(|error| self.malformed(what, &error.to_string()))?);
             }
-            if files.len() > MOST_FILES {
+            if listed > MOST_ENTRIES || pages > MOST_PAGES {
                 return Err(Error::TooLarge {
-                    what: format!("the repository {what}"),
-                    size: format!("more than {MOST_FILES} files"),
-                    limit: format!("{MOST_FILES} files"),
+                    what: format!("the list of files of {what}"),
+                    size: format!("{listed} entries on {pages} pages, or more"),
+                    limit: format!("{MOST_ENTRIES} entries on {MOST_PAGES} pages"),
                 });
             }
             url = next;
-            // The token goes along, so a page elsewhere is none; and a page without files could go on for ever.
-            if let Some(next) = url.as_ref().filter(|next| !next.starts_with(&format!("{endpoint}/")) || **next == page)
-            {
+            // The token goes along, so a page elsewhere is none.
+            if let Some(next) = url.as_ref().filter(|next| !next.starts_with(&format!("{endpoint}/"))) {
                 return Err(self.malformed(what, &format!("its next page is `{next}`")));
             }
         }
@@ -210,7 +232,7 @@ impl HuggingFaceHub {
 }
 
 impl Hub for HuggingFaceHub {
-    fn snapshot(&self, source: &HubSource) -> Result<HubSnapshot> {
+    fn snapshot(&self, source: &HubSource, progress: &dyn Progress) -> Result<HubSnapshot> {
         let endpoint = self.endpoint()?;
         let named = format!("`{source}`");
         let revision = encoded(source.revision().unwrap_or("main"));
@@ -221,9 +243,10 @@ impl Hub for HuggingFaceHub {
             return Err(self.malformed(&named, &format!("`{}` is no commit", commit.escape_debug())));
         }
         // The name may be an old one; what the hub calls it now must be one, too.
-        let current: HubSource = format!("{}{id}", HubSource::PREFIX).parse()?;
+        let current: Result<HubSource> = format!("{}{id}", HubSource::PREFIX).parse();
+        let current = current.map_err(|error| self.malformed(&named, &error.to_string()))?;
         let repository = current.repository().to_owned();
-        let files = self.tree(&repository, &commit, &named)?;
+        let files = self.tree(&repository, &commit, &named, progress)?;
         Ok(HubSnapshot { pinned: self.pinned(&repository, &commit)?, repository, commit, files })
     }
 
@@ -241,8 +264,7 @@ impl Hub for HuggingFaceHub {
         if !is_part {
             // Somebody on the way does not know of parts.
             let skipped = io::copy(&mut bytes.by_ref().take(offset), &mut io::sink());
-            let skipped = skipped.map_err(|error| Error::Unavailable { what, reason: error.to_string() })?;
-            debug_assert!(skipped <= offset, "`take` ends there");
+            skipped.map_err(|error| Error::Unavailable { what, reason: error.to_string() })?;
         }
         Ok(Box::new(bytes))
     }
@@ -262,14 +284,48 @@ fn file(entry: TreeEntry) -> Result<HubFile> {
 }
 
 /// Returns the address of the next page (RFC 8288).
-fn next_page(headers: &HeaderMap) -> Option<String> {
-    let links = headers.get("link")?.to_str().ok()?;
-    let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
-    let address = next.split_once('<')?.1.split_once('>')?.0;
-    Some(address.to_owned())
+fn next_page(headers: &HeaderMap) -> std::result::Result<Option<String>, String> {
+    for value in headers.get_all("link") {
+        let mut rest = value.to_str().map_err(|_| "its `Link` is no text".to_owned())?;
+        while let Some((_, link)) = rest.split_once('<') {
+            let unfinished = || format!("its `Link` is `{}`", rest.escape_debug());
+            let (address, parameters) = link.split_once('>').ok_or_else(unfinished)?;
+            let of_this = parameters.split('<').next().unwrap_or_default();
+            if of_this.split([';', ',']).any(|part| matches!(part.trim(), "rel=next" | "rel=\"next\"")) {
+                return Ok(Some(address.to_owned()));
+            }
+            rest = parameters;
+        }
+    }
+    Ok(None)
 }
 
 /// Returns where a part begins (RFC 9110, section 14.4).
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     headers.get("content-range")?.to_str().ok()?.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_page_was_lost_behind_a_comma_or_without_quotes() {
+        for (links, expected) in [
+            (&["<http://h/a?x=1,2>; rel=\"next\""][..], Some("http://h/a?x=1,2")),
+            (&["<http://h/1>; rel=prev, <http://h/3>; rel=next"], Some("http://h/3")),
+            (&["<http://h/1>; rel=\"prev\"", "<http://h/3>; title=\"x\"; rel=\"next\""], Some("http://h/3")),
+            (&["<http://h/1>; rel=\"nextish\""], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for link in links {
+                headers.append("link", link.parse().unwrap());
+            }
+            assert_eq!(next_page(&headers).unwrap().as_deref(), expected, "{links:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("link", "<http://h/1".parse().unwrap());
+        assert!(next_page(&headers).is_err());
+    }
 }

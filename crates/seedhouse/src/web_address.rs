@@ -8,9 +8,22 @@ use seedhouse_core::{Error, Result};
 /// [`Error::Invalid`] naming the setting.
 pub(crate) fn check_url(setting: &'static str, url: &str, example: &str) -> Result<()> {
     let is_http = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
-    match is_http && url.parse::<ureq::http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
-        true => Ok(()),
-        false => Err(Error::invalid(setting, url, format!("must be a URL, like `{example}`"))),
+    let uri =
+        url.parse::<ureq::http::Uri>().ok().filter(|uri| is_http && uri.host().is_some_and(|host| !host.is_empty()));
+    let Some(uri) = uri else {
+        return Err(Error::invalid(setting, url, format!("must be a URL, like `{example}`")));
+    };
+    // Addresses are shown and written down; what lets somebody in is given otherwise, and is not repeated here.
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Error::invalid(
+            setting,
+            "an address with a name or a secret in it",
+            format!("must be like `{example}`"),
+        ));
+    }
+    match uri.query() {
+        Some(_) => Err(Error::invalid(setting, url, "must have nothing after its path")),
+        None => Ok(()),
     }
 }
 
@@ -40,7 +53,9 @@ mod tests {
         for url in ["http://127.0.0.1:4318", "https://hub.example/hf"] {
             check_url("hub", url, "x").unwrap();
         }
-        for url in ["", "hub", "http://", "https:///x", "file:///etc/passwd", "http://a b"] {
+        let error = check_url("hub", "https://user:secret@hub", "x").unwrap_err().to_string();
+        assert!(!error.contains("secret@"), "{error}");
+        for url in ["", "http://a?b=c", "hub", "http://", "https:///x", "file:///etc/passwd", "http://a b"] {
             assert_eq!(check_url("hub", url, "x").unwrap_err().field(), Some("hub"), "{url}");
         }
     }

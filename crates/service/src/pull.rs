@@ -13,20 +13,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seedhouse_core::{
-    Digest, Entry, Error, Framework, Hub, HubFile, HubSource, Job, JobKind, ModelId, ModelName, ModelType, Progress,
-    ProgressUnit, Result, Status, Version,
+    Digest, Entry, Error, FileEntry, Framework, Hub, HubDigest, HubFile, HubSource, Job, JobKind, ModelId, ModelName,
+    ModelType, Progress, ProgressUnit, Record, Result, Status, Version,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{JobRequest, RegisterRequest, Service};
-use download::Download;
+use download::{Download, git_blob};
+
+/// The most files of a pull: each is an open upload until all are there.
+const MOST_FILES: usize = 200;
 
 /// A repository that is to be fetched and registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullJob {
-    /// The repository, and which state of it; by default the hub's default branch.
+    /// The repository, and which state of it; by default its branch `main`.
     pub source: HubSource,
     /// The model that the version will belong to.
     pub base: ModelName,
@@ -97,6 +100,15 @@ impl PullJob {
         }
     }
 
+    /// Returns whether a record is what the request says of the version.
+    fn fits(&self, record: &Record) -> bool {
+        let metadata = record.metadata();
+        self.version.as_ref().is_none_or(|version| *version == record.version)
+            && self.model_type.as_ref().is_none_or(|claimed| *claimed == record.model_type)
+            && self.framework.as_ref().is_none_or(|claimed| *claimed == record.framework)
+            && self.metadata.iter().all(|(name, value)| metadata.get(name) == Some(value))
+    }
+
     fn registration(&self, pinned: Option<String>) -> RegisterRequest {
         RegisterRequest {
             version: self.version.clone(),
@@ -121,8 +133,8 @@ impl Service {
     /// Asks for a pull as a job.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] for a label that is taken; [`Error::Invalid`] for a pattern of nothing. Whether the repository exists is found
-    /// out by the job.
+    /// [`Error::Invalid`] for a pattern of nothing and for a name that gives no id. Whether the repository exists, and whether a label is
+    /// taken by something else, is found out by the job.
     pub fn submit_pull(&self, request: &PullJob) -> Result<Job> {
         self.hub()?;
         selection::check_patterns(&request.include)?;
@@ -140,8 +152,15 @@ impl Service {
     /// files are wanted; those of [`register`](Service::register).
     pub(crate) fn pull(&self, request: &PullJob, progress: &dyn Progress) -> Result<PullReport> {
         progress.stage("asking the hub", None, ProgressUnit::Items);
-        let snapshot = self.hub()?.snapshot(&request.source)?;
+        let snapshot = self.hub()?.snapshot(&request.source, progress)?;
         let files = selection::select(&snapshot, &request.include)?;
+        if files.len() > MOST_FILES {
+            return Err(Error::TooLarge {
+                what: format!("what is pulled of {}", snapshot.pinned),
+                size: format!("{} files", files.len()),
+                limit: format!("{MOST_FILES} files; `include` chooses fewer"),
+            });
+        }
         if let Some(there) = self.pulled_before(request, &snapshot.pinned, &files)? {
             return report(&there, &snapshot.pinned, 0, true);
         }
@@ -160,26 +179,42 @@ impl Service {
         self.hub.as_deref().ok_or_else(none)
     }
 
-    /// Returns the version that the same files of the same commit became. The commit names their bytes.
+    /// Returns the version that the same files became: it names the same commit, has the bytes that the hub names, and is what the request
+    /// says of it.
     fn pulled_before(&self, request: &PullJob, pinned: &str, files: &[HubFile]) -> Result<Option<Entry>> {
         let versions = match self.store.versions(&request.base) {
             Err(Error::NotFound { .. }) => return Ok(None),
             versions => versions?,
         };
-        let wanted: BTreeMap<&str, u64> = files.iter().map(|file| (file.path.as_str(), file.size_bytes)).collect();
         for entry in versions {
-            if entry.record.fields.get("pretrained_source").and_then(Value::as_str) != Some(pinned) {
-                continue;
-            }
-            let Some(manifest) = entry.record.manifest()? else { continue };
-            let has: BTreeMap<&str, u64> =
-                manifest.files().iter().map(|file| (file.path.as_str(), file.size_bytes)).collect();
-            let label_fits = request.version.as_ref().is_none_or(|version| *version == entry.record.version);
-            if has == wanted && label_fits {
+            let source = entry.record.fields.get("pretrained_source").and_then(Value::as_str);
+            if source == Some(pinned) && request.fits(&entry.record) && self.has_bytes(&entry.record, files)? {
                 return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// A record may come from elsewhere, so what it says of its source proves nothing.
+    fn has_bytes(&self, record: &Record, files: &[HubFile]) -> Result<bool> {
+        let Some(manifest) = record.manifest()? else { return Ok(false) };
+        let has: BTreeMap<&str, &FileEntry> = manifest.files().iter().map(|file| (file.path.as_str(), file)).collect();
+        if has.len() != files.len() {
+            return Ok(false);
+        }
+        for file in files {
+            let Some(stored) = has.get(file.path.as_str()) else { return Ok(false) };
+            let is_same = match &file.digest {
+                HubDigest::Sha256(digest) => stored.digest == *digest,
+                HubDigest::GitBlob(sum) => {
+                    git_blob(&self.artifacts.local_path(&stored.digest)?, stored.size_bytes)? == *sum
+                }
+            };
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) async fn register(
     let permit = admission.upload()?;
     let body: PretrainedBody = read_json(request, &limits).await?;
     if body.model_name_or_path.starts_with(HubSource::PREFIX) {
+        // The job takes its time without a place among the uploads.
+        drop(permit);
         return pull(service, caller, body).await;
     }
     body.check_local()?;

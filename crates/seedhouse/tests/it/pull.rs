@@ -89,6 +89,52 @@ fn same_commit_is_the_same_version_and_another_one_fetches_what_changed() {
 }
 
 #[test]
+fn record_that_only_says_where_it_is_from_was_taken_for_a_pull() {
+    let (seedhouse, elsewhere, hub) = (Seedhouse::new(), Seedhouse::new(), hub());
+    pulled(&elsewhere, &hub, &[SOURCE]);
+    let bundle = elsewhere.file_path("bundle.tar");
+    elsewhere.run(&["export", "tiny-llama", "--output", bundle.to_str().unwrap()]);
+    seedhouse.json(&["import", bundle.to_str().unwrap()]);
+    let claims = seedhouse.json(&["show", "tiny-llama"])["claims"].clone();
+    assert!(claims.as_array().unwrap().contains(&json!("pretrained_source")), "{claims}");
+    // The record names this commit, and its bytes have the same lengths; they are not what the hub names.
+    hub.large(MODEL, &tiny_llama_gguf(2));
+    let report = pulled(&seedhouse, &hub, &[SOURCE]);
+    assert_eq!((&report["already_present"], &report["model_id"]), (&json!(false), &json!("tiny-llama_v2")));
+}
+
+#[test]
+fn empty_file_with_the_digest_of_another_was_taken() {
+    let (seedhouse, hub) = (Seedhouse::new(), hub());
+    let tree = format!("/api/models/{REPOSITORY}/tree/");
+    hub.next_pages("");
+    hub.answer(&tree, json!([{"type": "file", "path": "w.bin", "oid": "1".repeat(40), "size": 0}]));
+    pull(&seedhouse, &hub, &[SOURCE]).assert_failed(11, &["w.bin", "the hub names"]);
+    hub.answer(&tree, json!([{"type": "file", "path": "w.bin", "oid": "1".repeat(40)}]));
+    pull(&seedhouse, &hub, &[SOURCE]).assert_failed(2, &["size"]);
+}
+
+#[test]
+fn pages_of_nothing_went_on_for_ever() {
+    let (seedhouse, hub) = (Seedhouse::new(), hub());
+    hub.answer(&format!("/api/models/{REPOSITORY}/tree/"), json!([]));
+    hub.next_pages("{path}&again");
+    pull(&seedhouse, &hub, &[SOURCE]).assert_failed(9, &["1000 pages"]);
+    hub.next_pages("http://127.0.0.1:1/api");
+    pull(&seedhouse, &hub, &[SOURCE]).assert_failed(2, &["next page", "127.0.0.1:1"]);
+}
+
+#[test]
+fn secret_of_a_file_that_is_not_there_is_named() {
+    let (seedhouse, hub) = (Seedhouse::new(), hub());
+    let run = seedhouse.run(&["--hub", &hub.url, "--hub-token-file", "/nowhere/token", "pull", SOURCE]);
+    run.assert_failed(2, &["hub-token-file", "/nowhere/token"]);
+    let run = seedhouse.run(&["--hub", "https://me:secret@hub.example", "pull", SOURCE]);
+    run.assert_failed(2, &["`hub`"]);
+    assert!(!run.stderr.contains("secret@"), "{}", run.stderr);
+}
+
+#[test]
 fn download_that_broke_off_goes_on_where_it_was() {
     let (seedhouse, hub) = (Seedhouse::new(), hub());
     let length = tiny_llama_gguf(1).len();
@@ -202,7 +248,11 @@ fn hostile_hub_is_refused() {
         (&tree, file("../outside", &oid), "`..`"),
         (&tree, file("/etc/passwd", &oid), "relative"),
         (&tree, file("a", "zz"), "SHA-1"),
-        (&tree, json!([{"type": "file", "path": "a", "oid": oid, "lfs": {"oid": "x", "size": 1}}]), "sha256"),
+        (
+            &tree,
+            json!([{"type": "file", "path": "a", "oid": oid, "size": 1, "lfs": {"oid": "x", "size": 1}}]),
+            "sha256",
+        ),
         (&tree, json!({"error": "busy"}), "malformed"),
         (&revision, json!({"id": REPOSITORY, "sha": "../../x"}), "no commit"),
         (&revision, json!({"id": "../x", "sha": commit}), "owner/name"),
@@ -244,9 +294,10 @@ fn repository_is_pulled_over_http_in_the_originals_shape() {
     hub.large("second.gguf", &tiny_llama_gguf(2));
     hub.commit();
     ask(json!({"model_name_or_path": SOURCE})).assert_problem(400, &["2 GGUF files", "second.gguf"]);
-    let answer = ask(json!({"model_name_or_path": SOURCE, "name": "小麦 Llama", "include": ["second*"]}));
-    assert_eq!(answer.json()["model_id"], "小麦-llama_v2", "{}", answer.text);
-    let claimed = json!({"model_name_or_path": SOURCE, "include": ["second*"], "model_type": "vision"});
+    let second = json!({"model_name_or_path": SOURCE, "name": "小麦 Llama", "include": ["second*"]});
+    assert_eq!(ask(second.clone()).json()["model_id"], "小麦-llama_v2");
+    let mut claimed = second;
+    claimed["model_type"] = json!("vision");
     assert!(ask(claimed).text.contains("claimed as `vision`"));
     ask(json!({"model_name_or_path": "hf:a b"})).assert_problem_about(400, "model_name_or_path", &["owner/name"]);
     ask(json!({"model_name_or_path": "x", "include": ["*"]})).assert_problem_about(400, "include", &["hf:"]);

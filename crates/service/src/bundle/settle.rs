@@ -77,7 +77,7 @@ fn set_computed(fields: &mut Map<String, Value>, findings: Findings, claims: Vec
     }
 }
 
-/// What the bytes did not settle, what the source itself only claimed, and figures without a receipt; in the order of the
+/// What the bytes did not settle, where the source says that it has them from, what the source itself only claimed, and figures without a receipt; in the order of the
 /// source where it said so, too.
 fn claims(record: &Record, findings: &Findings) -> Vec<String> {
     let has_files = record.digest().is_some();
@@ -91,6 +91,9 @@ fn claims(record: &Record, findings: &Findings) -> Vec<String> {
         let about_files = ["hash", "file_path"].into_iter().filter(|field| record.fields.contains_key(*field));
         ours.extend(about_files.map(str::to_owned));
     }
+    let of_source = ["is_pretrained", "pretrained_source"].into_iter();
+    let is_said = |field: &&str| record.fields.get(*field).is_some_and(|value| !value.is_null() && *value != false);
+    ours.extend(of_source.filter(is_said).map(str::to_owned));
     ours.extend(figures_without_receipt(record));
     let (claimed, unsaid): (HashSet<&str>, _) = (record.claims().into_iter().collect(), ours.iter());
     let new = unsaid.filter(|path| !claimed.contains(path.as_str()));

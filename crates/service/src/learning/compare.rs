@@ -18,6 +18,10 @@ const ROUNDS: usize = 15;
 /// Calls of a measurement of latency.
 const CALLS_TIMED: usize = 40;
 
+/// How long calls are timed before they are enough, where there were [`LEAST_CALLS`] of them: those of a long text take seconds each.
+const LONGEST_TIMING: Duration = Duration::from_secs(20);
+const LEAST_CALLS: usize = 5;
+
 /// The least time of one timing; calls are repeated until it is over.
 const LEAST_TIME: Duration = Duration::from_millis(40);
 
@@ -106,8 +110,12 @@ pub(crate) fn time_both(
     call.seconds(first, Duration::ZERO)?;
     call.seconds(second, Duration::ZERO)?;
     let (mut ratios, mut times) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let begun = Instant::now();
     for round in 0..ROUNDS {
         progress.check()?;
+        if is_enough(round, begun) {
+            break;
+        }
         // Whoever is first finds the processor cooler; they take turns at it.
         let (old, new) = if round % 2 == 0 {
             let old = call.seconds(first, LEAST_TIME)?;
@@ -123,7 +131,7 @@ pub(crate) fn time_both(
     }
     let [old, new] = times.map(|mut times| median(&mut times));
     let median = median(&mut ratios);
-    let details = json!({ "call": call.name(), "rounds": ROUNDS, "old_ms": old * 1e3, "new_ms": new * 1e3 });
+    let details = json!({ "call": call.name(), "rounds": ratios.len(), "old_ms": old * 1e3, "new_ms": new * 1e3 });
     Ok(Speedup { median, least: ratios[0], most: ratios[ratios.len() - 1], details })
 }
 
@@ -143,13 +151,21 @@ pub(crate) fn latency(slot: &Slot, examples: Examples<'_>, progress: &dyn Progre
     progress.stage("timing single examples", Some(CALLS_TIMED as u64), ProgressUnit::Items);
     call.seconds(slot, Duration::ZERO)?;
     let mut times = Vec::with_capacity(CALLS_TIMED);
-    for _ in 0..CALLS_TIMED {
+    let begun = Instant::now();
+    for call_number in 0..CALLS_TIMED {
         progress.check()?;
+        if is_enough(call_number, begun) {
+            break;
+        }
         times.push(call.seconds(slot, Duration::ZERO)? * 1e3);
         progress.advance(1);
     }
     let median = median(&mut times);
-    Ok((median, times[CALLS_TIMED * 95 / 100]))
+    Ok((median, times[times.len() * 95 / 100]))
+}
+
+fn is_enough(calls: usize, begun: Instant) -> bool {
+    calls >= LEAST_CALLS && begun.elapsed() > LONGEST_TIMING
 }
 
 /// A call that is timed.

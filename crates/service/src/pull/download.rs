@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use seedhouse_core::{
     Checksum, ChecksumAlgorithm, Checksummer, Code, Digest, Error, FinishedUpload, HubDigest, HubFile, HubSnapshot,
-    NewUpload, Part, Progress, ProgressUnit, Result, Upload, UploadId,
+    NewUpload, Part, Progress, ProgressUnit, Result, StagedArtifact, Upload, UploadId,
 };
 
 use crate::work_folder::WorkFolder;
@@ -38,7 +39,7 @@ impl<'a> Download<'a> {
 
     /// Fetches files and returns them with how many bytes came from the hub now.
     pub(super) fn all(&self, files: &[HubFile]) -> Result<(Vec<Received>, u64)> {
-        let total = files.iter().map(|file| file.size_bytes).sum();
+        let total = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
         self.progress.stage("downloading", Some(total), ProgressUnit::Bytes);
         let (mut received, mut downloaded) = (Vec::with_capacity(files.len()), 0);
         for file in files {
@@ -58,7 +59,9 @@ impl<'a> Download<'a> {
 
     fn one(&self, file: &HubFile) -> Result<(Received, u64)> {
         if file.size_bytes == 0 {
-            return Ok((self.service.receive(file.path.clone(), &mut io::empty())?, 0));
+            let empty = self.service.receive(file.path.clone(), &mut io::empty())?;
+            self.check(file, &*empty.staged)?;
+            return Ok((empty, 0));
         }
         if let Some(stored) = self.stored(file)? {
             self.progress.advance(file.size_bytes);
@@ -109,7 +112,7 @@ impl<'a> Download<'a> {
             failures = if reached > offset { 0 } else { failures + 1 };
             offset = reached;
             match ended {
-                Err(error) if error.code() != Code::Unavailable => return Err(error),
+                Err(error) if !may_pass(&error) => return Err(error),
                 Err(error) if failures >= MOST_FAILURES => return Err(error),
                 Ok(()) | Err(_) => {}
             }
@@ -144,18 +147,25 @@ impl<'a> Download<'a> {
     /// Holds the bytes against what the hub says they hash to; wrong ones go, so that the next attempt begins anew.
     fn verified(&self, file: &HubFile, id: &UploadId) -> Result<Received> {
         let FinishedUpload { staged, claim } = self.service.artifacts.uploads().finish(id)?;
+        if let Err(wrong) = self.check(file, &*staged) {
+            drop(staged);
+            claim.remove()?;
+            return Err(wrong);
+        }
+        Ok(Received { path: file.path.clone(), staged, upload: Some(claim) })
+    }
+
+    fn check(&self, file: &HubFile, staged: &dyn StagedArtifact) -> Result<()> {
         let (is_right, actual) = match &file.digest {
             HubDigest::Sha256(expected) => (staged.digest() == *expected, staged.digest().to_string()),
             HubDigest::GitBlob(expected) => {
-                let actual = git_blob(staged.path(), file.size_bytes)?;
+                let actual = git_blob(staged.path(), staged.size_bytes())?;
                 (actual == *expected, actual.to_string())
             }
         };
         if is_right {
-            return Ok(Received { path: file.path.clone(), staged, upload: Some(claim) });
+            return Ok(());
         }
-        drop(staged);
-        claim.remove()?;
         let reason = format!("the hub names {}, the bytes are {actual}", file.digest);
         Err(Error::CorruptTransfer { what: self.name_of(file), reason })
     }
@@ -174,8 +184,13 @@ impl<'a> Download<'a> {
     }
 }
 
+/// Returns whether the same request may succeed a moment later: the hub is away, or a worker that lost this job still writes.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::UploadBusy { .. }) || error.code() == Code::Unavailable
+}
+
 /// Hashes a file as Git names its blobs.
-fn git_blob(path: &std::path::Path, size_bytes: u64) -> Result<Checksum> {
+pub(super) fn git_blob(path: &Path, size_bytes: u64) -> Result<Checksum> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut sum = Checksummer::new(ChecksumAlgorithm::Sha1);
     sum.update(format!("blob {size_bytes}\0").as_bytes());

@@ -31,7 +31,7 @@ impl Weights {
         }
     }
 
-    /// Returns the format's name where each of its files is a model of its own.
+    /// Returns the format's name where a file is as a rule a model of its own.
     fn one_file_each(self) -> Option<&'static str> {
         match self {
             Weights::Gguf => Some("GGUF"),
@@ -95,7 +95,7 @@ fn refuse_several(snapshot: &HubSnapshot, selected: &[HubFile], format: &str) ->
         return Ok(());
     }
     let rule = format!(
-        "{} has {} {format} files, and each is a model of its own; `include` names one: {}",
+        "{} has {} {format} files; `include` names what is wanted, as a rule one of them: {}",
         snapshot.pinned,
         models.len(),
         named(&models)

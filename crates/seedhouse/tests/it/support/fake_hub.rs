@@ -58,6 +58,8 @@ struct State {
     answers: BTreeMap<String, Value>,
     asked: Vec<Asked>,
     stalled: bool,
+    /// Where the next page is said to be, in place of the second one; `{path}` stands for the path that was asked for.
+    next_pages: Option<String>,
 }
 
 struct File {
@@ -109,6 +111,11 @@ impl FakeHub {
         self.shared.lock().answers.insert(path.to_owned(), answer);
     }
 
+    /// Says of each page of the list of files that another one follows there; nothing says that none does.
+    pub(crate) fn next_pages(&self, address: &str) {
+        self.shared.lock().next_pages = Some(address.to_owned());
+    }
+
     /// Returns how a record names the present commit.
     pub(crate) fn pinned(&self) -> String {
         format!("{}/{REPOSITORY}@{}", self.url, commit_name(self.shared.lock().commit))
@@ -154,6 +161,10 @@ impl Shared {
     }
 
     fn next_page(&self, path: &str) -> String {
+        if let Some(next) = self.lock().next_pages.clone().filter(|_| path.contains("/tree/")) {
+            let next = next.replace("{path}", &format!("{}{path}", self.url));
+            return if next.is_empty() { String::new() } else { format!("link: <{next}>; rel=next\r\n") };
+        }
         match path.contains("/tree/") && !path.contains("cursor=2") {
             true => format!("link: <{}{path}&cursor=2>; rel=\"next\"\r\n", self.url),
             false => String::new(),

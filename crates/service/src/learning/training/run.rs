@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use seedhouse_core::dataset::{Dataset, SplitPart};
 use seedhouse_core::runtime::{LoadOptions, LocalFiles};
-use seedhouse_core::training::{TrainReport, TrainTask, TrainWatch, Trained};
+use seedhouse_core::training::{TrainReport, TrainSettings, TrainTask, TrainWatch, Trained};
 use seedhouse_core::{
     Action, Completion, Digest, Edit, Entry, Error, HoldKind, Job, JobState, Progress, ProgressUnit, Receipt,
     ReceiptKind, Reference, Result, Status,
@@ -94,9 +94,10 @@ impl Service {
         self.update(reference, None, vec![Edit::Status(status)], origin).map(drop)
     }
 
-    /// Returns the folder of a training's checkpoints. The same request finds the same folder.
+    /// Returns the folder of a training's checkpoints. A request for the same result finds the same folder.
     fn checkpoints_of(&self, request: &TrainJob) -> Result<WorkFolder> {
-        let asked = json!([request.dataset, request.start, request.settings]);
+        let fixed = TrainSettings { threads: None, checkpoint_every: 0, ..request.settings.clone() };
+        let asked = json!([request.dataset, request.start, fixed]);
         self.work_folder(request.model_id.as_str(), &asked.to_string())
     }
 
