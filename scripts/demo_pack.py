@@ -162,7 +162,7 @@ def retrain(options: argparse.Namespace) -> int:
 
 def compared(then: dict[str, float], now: dict[str, float], is_same: bool) -> int:
     """Prints both and returns whether one is further off than is tolerated."""
-    print("the files are the same, byte for byte" if is_same else "the files differ, as other instructions round differently")
+    print("the files are the same, byte for byte" if is_same else "the files differ: other instructions round differently, and so did earlier versions of the program")
     wrong = 0
     for name, figure in sorted(then.items()):
         tolerance = TOLERANCE.get(name.split(".")[0])
