@@ -110,8 +110,8 @@ impl<'f> Case<'f> {
             ModelFormat::Safetensors => export_safetensors(&task, &Unwatched)?,
             ModelFormat::Gguf => export_gguf(&task, &Unwatched)?,
         };
-        let first = produced.files[0].path.as_str();
-        Ok(first.split_once('/').map_or(first, |(folder, _)| folder).to_owned())
+        let is_folder = self.folder.join(&self.name).is_dir();
+        Ok(if is_folder { self.name.clone() } else { produced.files[0].path.to_string() })
     }
 
     fn decoder(&self, format: ModelFormat) -> Result<Value, Error> {
