@@ -179,6 +179,10 @@ impl DiffusionPipeline {
         Ok(DiffusionPipeline { model_id: model_id.to_owned(), model, labels, queue })
     }
 
+    pub(crate) fn class_names(&self) -> Option<&[String]> {
+        self.labels.as_ref().map(Labels::all)
+    }
+
     /// Returns what its queue has done so far.
     pub(crate) fn batch_statistics(&self) -> BatchStatistics {
         self.queue.statistics()

@@ -211,12 +211,15 @@ impl Slot {
         self.image_task("image classification")?.classify_all(images, top_k, patience)
     }
 
-    /// Returns the names of an image classifier's classes by class id, where they are known.
+    /// Returns the names of the classes that it recognises or draws, by class id, where they are known.
     ///
     /// # Errors
-    /// [`Error::WrongTask`] when this is not an image classifier.
+    /// [`Error::WrongTask`] when this is neither an image classifier nor a diffusion model.
     pub fn class_names(&self) -> Result<Option<&[String]>> {
-        self.image_task("image classification").map(ImageClassifier::class_names)
+        match &self.task {
+            Task::Diffusion(pipeline) => Ok(pipeline.class_names()),
+            _ => self.image_task("image classification").map(ImageClassifier::class_names),
+        }
     }
 
     /// Returns what the model knows of images before it names classes, computed as one batch.

@@ -167,6 +167,15 @@ fn pictures_are_learned_recognised_and_drawn() {
     seedhouse.json(&["imagine", "halver", "--class", "left", "--steps", "5", "-o", &drawn]);
     let again = seedhouse.json(&["evaluate", "halver", "--receipt", "2", "--tolerance", "0"]);
     assert_eq!(again["agrees"], true, "{again}");
+    // Classes were taken by their numbers: that of another dataset was drawn as whatever has its number here.
+    for number in 0..10 {
+        let picture = std::fs::read(seedhouse.file_path(&format!("halves/left/{number}.png"))).unwrap();
+        seedhouse.file(&format!("thirds/middle/{number}.png"), &picture);
+    }
+    seedhouse.json(&["dataset", "thirds", seedhouse.file_path("thirds").to_str().unwrap(), "--test", "0.5"]);
+    seedhouse
+        .run(&["evaluate", "halver", "--data", "thirds"])
+        .assert_failed(2, &["`middle`", "no class of `halver_v1`"]);
 }
 
 #[test]

@@ -265,8 +265,7 @@ fn row(features: &[&Column], place: usize) -> Row {
 
 fn pictures(slot: &Slot, images: &ImageDataset, places: &[usize], progress: &dyn Progress) -> Result<Figures> {
     let names = slot.class_names()?.unwrap_or(&images.classes);
-    let right = images.classes.iter().map(|class| names.iter().position(|name| name == class));
-    let right: Vec<Option<usize>> = right.collect();
+    let class_of = class_of(slot, images)?;
     let mut counts = ClassCounts::new(names.to_vec());
     for together in places.chunks(PICTURES_TOGETHER) {
         progress.check()?;
@@ -274,14 +273,24 @@ fn pictures(slot: &Slot, images: &ImageDataset, places: &[usize], progress: &dyn
         let inputs = inputs.collect::<Result<Vec<ImageInput>>>()?;
         let answers = slot.classify_all(&inputs, Some(1), &Patience::default())?;
         for (place, answer) in together.iter().zip(&answers) {
-            let label = images.labels[*place] as usize;
-            let class = right[label].ok_or_else(|| unknown_class(slot, "label", &images.classes[label]))?;
+            let class = class_of(*place)?;
             let best = answer.predictions.first().ok_or_else(|| wrong_outcome(slot, "a class"))?;
             counts.add(class, best.class_id)?;
         }
         progress.advance(together.len() as u64);
     }
     Ok(of_counts(&counts))
+}
+
+/// Returns what the model calls the class of an example. Its classes may have another order than those of the dataset.
+fn class_of<'m>(slot: &'m Slot, images: &'m ImageDataset) -> Result<impl Fn(usize) -> Result<usize> + 'm> {
+    let names = slot.class_names()?.unwrap_or(&images.classes);
+    let of_labels = images.classes.iter().map(|class| names.iter().position(|name| name == class));
+    let of_labels: Vec<Option<usize>> = of_labels.collect();
+    Ok(move |place: usize| {
+        let label = images.labels[place] as usize;
+        of_labels[label].ok_or_else(|| unknown_class(slot, "label", &images.classes[label]))
+    })
 }
 
 pub(crate) fn picture(images: &ImageDataset, place: usize) -> Result<PixelImage> {
@@ -314,7 +323,8 @@ pub(crate) fn texts_at<'t>(texts: &'t TextDataset, places: &[usize]) -> Vec<&'t 
 fn denoising(slot: &Slot, images: &ImageDataset, places: &[usize], progress: &dyn Progress) -> Result<Figures> {
     let length = images.height * images.width * images.channels;
     let pixels: Vec<u8> = places.iter().flat_map(|place| &images.pixels[place * length..][..length]).copied().collect();
-    let classes: Vec<usize> = places.iter().map(|place| images.labels[*place] as usize).collect();
+    let class_of = class_of(slot, images)?;
+    let classes: Vec<usize> = places.iter().map(|place| class_of(*place)).collect::<Result<_>>()?;
     let examples = DenoisingExamples {
         sides: [images.height, images.width],
         channels: images.channels,
