@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, JobState, Permission, Role, Status, Timestamp};
+use crate::{Digest, HubSource, JobState, Permission, Role, Status, Timestamp};
 
 /// The result of everything that can fail in Seedhouse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -628,6 +628,9 @@ impl Error {
                 "`--root` or SEEDHOUSE_ROOT names the folder; `seedhouse register` and `seedhouse serve` make one"
                     .into(),
             ),
+            Error::NotFound { kind: Kind::File, name } if name.starts_with(HubSource::PREFIX) => {
+                Some(format!("`seedhouse pull {name}` fetches a repository of a hub"))
+            }
             Error::NotFound { kind: Kind::Model | Kind::ModelId, .. } => {
                 Some("`seedhouse list` or GET /api/models shows what is registered".into())
             }

@@ -231,6 +231,9 @@ fn no_of_a_hub_is_told_with_what_can_be_done() {
         pull(&seedhouse, &hub, &[source]).assert_failed(2, &[part]);
     }
     pull(&seedhouse, &hub, &[SOURCE, "--include", "*.bin"]).assert_failed(2, &["`*.bin`", MODEL]);
+    for command in [&["import", SOURCE][..], &["register", "m", SOURCE]] {
+        seedhouse.run(command).assert_failed(3, &["hint: `seedhouse pull hf:seeds/tiny-llama`"]);
+    }
     seedhouse.run(&["--hub", "ftp://x", "pull", SOURCE]).assert_failed(2, &["`hub`", "ftp://x"]);
     seedhouse.run(&["--hub", "http://127.0.0.1:1", "pull", SOURCE]).assert_failed(15, &["http://127.0.0.1:1"]);
     let over_tls = hub.url.replace("http:", "https:");
