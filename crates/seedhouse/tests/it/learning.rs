@@ -261,7 +261,7 @@ fn quantised_version_is_measured_and_refused_beyond_its_limit() {
     assert_eq!(again["agrees"], true, "{again}");
     seedhouse
         .run(&["quantize", "advice_v1_quantized_int8", "--type", "int4"])
-        .assert_failed(10, &["quantised already"]);
+        .assert_failed(10, &["quantised already", "name `advice_v1`"]);
     seedhouse.run(&["quantize", "advice_v1", "--type", "int8"]).assert_failed(4, &["advice_v1_quantized_int8"]);
 }
 

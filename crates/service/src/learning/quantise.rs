@@ -96,7 +96,9 @@ impl Service {
         if let Some(quantisation) = entry.record.fields.get("quantization").filter(|value| value.is_object()) {
             let kind = quantisation.get("type").and_then(Value::as_str).unwrap_or("fewer bits");
             let what = format!("quantising `{}`", entry.record.model_id);
-            return Err(Error::unsupported(what, format!("it is quantised already, to {kind}")));
+            let parent = entry.record.fields.get("parent").and_then(Value::as_str);
+            let from = parent.map_or_else(String::new, |parent| format!("; name `{parent}`, from which it was made"));
+            return Err(Error::unsupported(what, format!("it is quantised already, to {kind}{from}")));
         }
         if let Some(limit) = request.max_drop {
             if !limit.is_finite() {
