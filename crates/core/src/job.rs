@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -300,6 +301,16 @@ impl Job {
                 reason: format!("it is {state}"),
             }),
         }
+    }
+
+    /// Returns what came out of a job that has ended, in the form of its kind.
+    ///
+    /// # Errors
+    /// Those of [`into_result`](Job::into_result); [`Error::CorruptState`] when it has another form.
+    pub fn into_report<T: DeserializeOwned>(self) -> Result<T> {
+        let what = format!("the result of job `{}`", self.id);
+        serde_json::from_value(self.into_result()?)
+            .map_err(|error| Error::CorruptState { what, reason: error.to_string() })
     }
 
     /// Adds lines to the log. Of a long log the newest lines are kept, of a long line its beginning.

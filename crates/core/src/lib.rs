@@ -9,6 +9,7 @@
 //! adoption adopt (what other registries' files say, merged by named rules)
 //! truth    record, record_edit, restoration, trial, model_kind, timestamp, integrity, lineage, card, registry_file (metadata.json), change, event, query, statistics
 //! work     job (long work with a durable record), progress
+//! formats  transformers (fields of `config.json` that change nothing)
 //! tables   tabular (features, classes and targets of models of tables)
 //! learning dataset, training, quantization, exporter, graph (a model as operators, between who knows and who writes);
 //!          evaluation (figures), receipt (measurements with their provenance)
@@ -62,6 +63,7 @@ mod timestamp;
 mod token;
 mod token_store;
 pub mod training;
+pub mod transformers;
 mod trial;
 mod upload_store;
 mod version;

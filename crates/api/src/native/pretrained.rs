@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::{Error, HubSource, Result};
-use seedhouse_service::{Caller, PullJob, Service};
+use seedhouse_service::{Caller, PullJob, PullReport, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -83,9 +83,8 @@ async fn pull(service: Arc<Service>, caller: Caller, body: PretrainedBody) -> Re
     let submitting = service.clone();
     let job = blocking::run(move || submitting.submit_pull(&asked)).await?;
     let Some(job) = ended(&service, job.id).await? else { return Ok(accepted(job)) };
-    let result = job.into_result()?;
-    let text = |field: &str| result[field].as_str().unwrap_or_default().to_owned();
-    Ok(created(text("model_id"), text("framework")))
+    let report: PullReport = job.into_report()?;
+    Ok(created(report.model_id.to_string(), report.framework.to_string()))
 }
 
 fn created(model_id: String, model_format: String) -> Response {

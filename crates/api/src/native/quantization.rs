@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use seedhouse_service::core::dataset::SplitPart;
 use seedhouse_service::core::{QuantizationType, Reference, Result, Timestamp};
-use seedhouse_service::{Caller, EvaluateJob, QuantiseJob, Service};
+use seedhouse_service::{Caller, EvaluateJob, QuantisationReport, QuantiseJob, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -74,10 +74,9 @@ pub(crate) async fn quantize(
     let submitting = service.clone();
     let job = blocking::run(move || submitting.submit_quantisation(&asked)).await?;
     let Some(job) = ended(&service, job.id).await? else { return Ok(accepted(job)) };
-    let result = job.into_result()?;
-    let model_id = result["model_id"].as_str().unwrap_or_default().to_owned();
+    let QuantisationReport { model_id, quantization, .. } = job.into_report()?;
+    let model_id = model_id.to_string();
     let message = format!("`{model_id}` is registered");
-    let quantization = result["quantization"].clone();
     Ok(Json(QuantizeResponse { success: true, model_id, message, quantization }).into_response())
 }
 

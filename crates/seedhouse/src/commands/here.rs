@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seedhouse_core::{Error, Job, JobId, JobKind, Result};
+use seedhouse_core::{Job, JobId, JobKind, Result};
 use seedhouse_service::{Service, Worker};
 use serde::de::DeserializeOwned;
 
@@ -26,7 +26,5 @@ pub(super) fn work_on(service: &Service, id: JobId) -> Result<Job> {
 /// # Errors
 /// Those of [`work_on`] and of the job.
 pub(super) fn result_of<T: DeserializeOwned>(service: &Service, id: JobId) -> Result<T> {
-    let result = work_on(service, id)?.into_result()?;
-    serde_json::from_value(result)
-        .map_err(|error| Error::Internal(format!("the result of job {id} cannot be read: {error}")))
+    work_on(service, id)?.into_report()
 }

@@ -236,8 +236,9 @@ fn no_of_a_hub_is_told_with_what_can_be_done() {
     }
     seedhouse.run(&["--hub", "ftp://x", "pull", SOURCE]).assert_failed(2, &["`hub`", "ftp://x"]);
     seedhouse.run(&["--hub", "http://127.0.0.1:1", "pull", SOURCE]).assert_failed(15, &["http://127.0.0.1:1"]);
+    // What answers there is no TLS, and it is TLS that says so.
     let over_tls = hub.url.replace("http:", "https:");
-    seedhouse.run(&["--hub", &over_tls, "pull", SOURCE]).assert_failed(15, &[&over_tls]);
+    seedhouse.run(&["--hub", &over_tls, "pull", SOURCE]).assert_failed(15, &[&over_tls, "InvalidContentType"]);
     assert_eq!(seedhouse.json(&["list"]), json!([]));
 }
 

@@ -77,7 +77,10 @@ impl<'a> Download<'a> {
     /// Returns a file whose bytes the registry has already; they are hashed on their way, so damage does not spread.
     fn stored(&self, file: &HubFile) -> Result<Option<Received>> {
         let HubDigest::Sha256(digest) = &file.digest else { return Ok(None) };
-        let Ok(path) = self.service.artifacts.local_path(digest) else { return Ok(None) };
+        let path = match self.service.artifacts.local_path(digest) {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found?,
+        };
         let mut bytes = File::open(&path).map_err(Error::io("read", &path))?;
         let received = self.service.receive(file.path.clone(), &mut bytes)?;
         Ok((received.staged.digest() == *digest).then_some(received))
@@ -87,6 +90,7 @@ impl<'a> Download<'a> {
     fn begun(&self, file: &HubFile) -> Result<Upload> {
         let note = self.folder.path().join(Digest::of(file.path.as_str()).hex());
         let uploads = self.service.artifacts.uploads();
+        // A note that is missing or broken costs a download, and no more.
         let remembered = fs::read_to_string(&note).ok().and_then(|id| id.parse::<UploadId>().ok());
         if let Some(id) = remembered {
             match uploads.state(&id) {

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use seedhouse_core::transformers::WITHOUT_EFFECT;
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -26,81 +27,6 @@ const CLASSES: [Class; 3] = [
     Class { name: "LlamaForCausalLM", read: llama },
     Class { name: "GPT2LMHeadModel", read: gpt2 },
     Class { name: "PostNormDecoder", read: post_norm },
-];
-
-/// Fields about files, generation, other tasks, and training that the settings of a task say anew.
-const HARMLESS: [&str; 71] = [
-    "architectures",
-    "attention_dropout",
-    "attn_pdrop",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "embd_pdrop",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "keys_to_ignore_at_inference",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "min_length",
-    "model_type",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "output_scores",
-    "pad_token_id",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "remove_invalid_values",
-    "reorder_and_upcast_attn",
-    "repetition_penalty",
-    "resid_pdrop",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
 ];
 
 /// Fields that say nothing while they are false.
@@ -230,7 +156,7 @@ struct Fields<'c> {
 
 impl<'c> Fields<'c> {
     fn of_file(fields: &'c Map<String, Value>) -> Fields<'c> {
-        Fields { place: "config.json", fields, harmless: &HARMLESS, read: RefCell::default() }
+        Fields { place: "config.json", fields, harmless: &WITHOUT_EFFECT, read: RefCell::default() }
     }
 
     /// Returns a field that is there and not null.

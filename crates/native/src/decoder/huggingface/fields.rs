@@ -4,86 +4,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use seedhouse_core::transformers::WITHOUT_EFFECT;
 use seedhouse_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::{CONFIG, subject};
 use crate::quote::quote;
-
-/// Fields about files, training, generation and other tasks than the logits of a decoder.
-const HARMLESS: [&str; 71] = [
-    "architectures",
-    "attention_dropout",
-    "attn_pdrop",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "embd_pdrop",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "keys_to_ignore_at_inference",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "min_length",
-    "model_type",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "output_scores",
-    "pad_token_id",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "remove_invalid_values",
-    "reorder_and_upcast_attn",
-    "repetition_penalty",
-    "resid_pdrop",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-];
 
 /// Fields that say nothing while they are false.
 const FALSE: [&str; 7] = [
@@ -157,7 +83,7 @@ impl<'c> Fields<'c> {
         let read = self.read.borrow();
         for (name, value) in self.fields {
             let is_off = value == &Value::Bool(false) && FALSE.contains(&name.as_str());
-            let is_harmless = HARMLESS.contains(&name.as_str()) || name.starts_with('_');
+            let is_harmless = WITHOUT_EFFECT.contains(&name.as_str()) || name.starts_with('_');
             if read.contains(name.as_str()) || value.is_null() || is_off || is_harmless {
                 continue;
             }
