@@ -145,7 +145,10 @@ impl Shared {
 
     /// Answers one request and closes the connection.
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let asked = read_request(&mut BufReader::new(stream.try_clone()?))?;
+        let Ok(asked) = read_request(&mut BufReader::new(stream.try_clone()?)) else {
+            // Whoever speaks TLS is no text.
+            return stream.write_all(b"HTTP/1.1 400 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        };
         self.lock().asked.push(asked.clone());
         let resolve = format!("/{REPOSITORY}/resolve/");
         match asked.path.strip_prefix(&resolve) {
